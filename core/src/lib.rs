@@ -1,1 +1,47 @@
-//! Placeholder.
+//! A concurrent page table, for kernels, behind a sync facade.
+//!
+//! The core is `no_std`, allocates nothing but frames, and names no concrete atomic, lock,
+//! allocator or grace period: it is generic over a [`Backend`](sync::Backend). So the code that
+//! model checkers explore is the code that a kernel runs, monomorphised for another backend; no
+//! feature, no `cfg` and no copy separates the two.
+//!
+//! From the bottom up:
+//!
+//! * [`sync`], [`sites`]: the seam, and every memory ordering as a row of one table;
+//! * [`address`], [`geometry`], [`format`], [`error`]: pure data;
+//! * [`lock`], [`node`], [`entry`], [`item`]: nodes with a lock each, what their entries own, and
+//!   how entries change while hardware and lock-free walkers look on;
+//! * [`range_lock`]: the way to a locked node, starting over where a sub-tree went away;
+//! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
+//!   the CPUs whose quiescent states make one.
+//!
+//! `unsafe` is denied except in the modules declared with a reason below: that list is the audit
+//! list. It is about ownership (an address becomes a handle exactly once), never about casting
+//! memory, which is a backend's business.
+
+#![no_std]
+
+pub mod address;
+pub mod config;
+#[expect(unsafe_code, reason = "loads the root that the CPU owns")]
+pub mod cpu;
+#[expect(unsafe_code, reason = "entries own nodes and items, written and taken out once")]
+pub mod entry;
+pub mod error;
+pub mod format;
+pub mod geometry;
+#[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
+pub mod grace;
+#[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
+pub mod item;
+pub mod lock;
+#[expect(unsafe_code, reason = "handles, borrowed nodes and guards are made of addresses")]
+pub mod node;
+pub mod range_lock;
+#[expect(unsafe_code, reason = "batches own frames through links in their metadata")]
+pub mod reclaim;
+#[expect(unsafe_code, reason = "an address becomes a place: borrowed or counted frames")]
+mod reference;
+pub mod sites;
+#[expect(unsafe_code, reason = "what backends promise is a contract")]
+pub mod sync;

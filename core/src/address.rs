@@ -1,0 +1,135 @@
+//! Addresses and levels as types of their own, so that a frame is never taken for a page.
+
+use core::fmt;
+
+/// Bytes in the smallest page, and in every node.
+pub const FRAME_SIZE: u64 = 1 << FRAME_BITS;
+/// Bits of an address that select a byte in a frame.
+pub const FRAME_BITS: u32 = 12;
+
+/// A physical address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Paddr(u64);
+
+impl Paddr {
+    /// The physical address `address`.
+    pub const fn new(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// The first byte of frame number `number`.
+    pub const fn of_frame(number: u64) -> Self {
+        Self(number << FRAME_BITS)
+    }
+
+    /// The number of the frame that holds this address.
+    pub const fn frame_number(self) -> u64 {
+        self.0 >> FRAME_BITS
+    }
+
+    /// The address as a number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The address `bytes` further on.
+    pub const fn plus(self, bytes: u64) -> Self {
+        Self(self.0 + bytes)
+    }
+}
+
+impl fmt::Debug for Paddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Paddr({:#x})", self.0)
+    }
+}
+
+/// A virtual address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Vaddr(u64);
+
+impl Vaddr {
+    /// The virtual address `address`.
+    pub const fn new(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// The address as a number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Vaddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vaddr({:#x})", self.0)
+    }
+}
+
+/// The level of a node or entry: 1 holds the smallest pages, the root has the highest level.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Level(u8);
+
+impl Level {
+    /// The level of nodes whose entries are pages of [`FRAME_SIZE`] bytes.
+    pub const LEAF: Self = Self(1);
+
+    /// Level `level`, counted from 1 at the leaves.
+    ///
+    /// # Panics
+    ///
+    /// If `level` is 0: there is nothing below a leaf.
+    pub const fn new(level: u8) -> Self {
+        assert!(level > 0, "levels are counted from 1");
+        Self(level)
+    }
+
+    /// The level as a number.
+    pub const fn as_u8(self) -> u8 {
+        self.0
+    }
+
+    /// The level of the children, unless this is a leaf.
+    pub const fn below(self) -> Option<Self> {
+        if self.0 > 1 { Some(Self(self.0 - 1)) } else { None }
+    }
+}
+
+impl fmt::Debug for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Level({})", self.0)
+    }
+}
+
+/// The number of a CPU, from 0 up to [`CpuId::MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct CpuId(u32);
+
+impl CpuId {
+    /// The highest number: a set of CPUs fits one word.
+    pub const MAX: u32 = 63;
+
+    /// CPU number `number`.
+    ///
+    /// # Panics
+    ///
+    /// If `number` exceeds [`CpuId::MAX`].
+    pub const fn new(number: u32) -> Self {
+        assert!(number <= Self::MAX, "a set of CPUs fits one word of 64 bits");
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+
+    /// The set that holds only this CPU.
+    pub const fn bit(self) -> u64 {
+        1 << self.0
+    }
+}

@@ -1,0 +1,130 @@
+//! A CPU: its read-side sections, its quiescent states, and the root it runs on.
+//!
+//! A [`Cpu`] is what a kernel keeps per processor. It is online from creation to drop. A
+//! [`ReadSide`] borrows it, and announcing a quiescent state needs it whole: so the compiler sees
+//! to it that no reference obtained in a section outlives the section, and that no CPU calls
+//! itself quiescent in the middle of one.
+//!
+//! *A CPU owns the root it runs on.* Switching takes a reference to the new root, loads it, and
+//! then gives back the reference to the previous one. So a root cannot be freed under a CPU that
+//! translates through it, whoever drops its last handle; and dropping it may fall to the CPU that
+//! switches away. The first activation has nothing to give back, and activating the active root
+//! again does nothing.
+
+use crate::address::{CpuId, Paddr};
+use crate::config::Config;
+use crate::error::NotARoot;
+use crate::geometry::Geometry;
+use crate::node::Node;
+use crate::reclaim::{Erased, Reclaim};
+use crate::sync::{Backend, Event};
+
+/// A processor that takes part: it reads tables, announces quiescent states, runs on a root.
+#[derive(Debug)]
+pub struct Cpu<B: Backend> {
+    backend: B,
+    id: CpuId,
+    active: Option<Erased<B>>,
+}
+
+impl<B: Backend> Cpu<B> {
+    /// Puts CPU `id` online. There is one value per CPU.
+    #[track_caller]
+    pub fn online(backend: &B, id: CpuId) -> Self {
+        backend.reclaim().online(id);
+        Self { backend: backend.clone(), id, active: None }
+    }
+
+    /// The number of the CPU.
+    pub fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// What the CPU belongs to.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Enters a read-side section. Sections may nest.
+    pub fn read_side(&self) -> ReadSide<'_, B> {
+        self.backend.reclaim().enter(self.id);
+        ReadSide { cpu: self }
+    }
+
+    /// Announces that this CPU is in no read-side section, and drops whatever waited only for it.
+    #[track_caller]
+    pub fn quiescent(&mut self) {
+        self.backend.reclaim().quiescent(&self.backend, self.id);
+    }
+
+    /// The root that the CPU runs on.
+    pub fn active(&self) -> Option<Paddr> {
+        self.active.as_ref().map(Erased::paddr)
+    }
+
+    /// Runs on `root` from now on. Called on the CPU itself.
+    ///
+    /// # Errors
+    ///
+    /// [`NotARoot`] if the node is of a lower level; the CPU then runs on what it ran on.
+    #[track_caller]
+    pub fn activate<C: Config<Backend = B>>(&mut self, root: &Node<C>) -> Result<(), NotARoot> {
+        let level = root.level();
+        if level != B::Geometry::ROOT {
+            return Err(NotARoot { level });
+        }
+        if self.active() != Some(root.paddr()) {
+            self.switch(Some(root.clone().erase()));
+        }
+        Ok(())
+    }
+
+    /// Runs on no table of ours from now on, and gives back the root. Called on the CPU itself.
+    #[track_caller]
+    pub fn deactivate(&mut self) {
+        if self.active.is_some() {
+            self.switch(None);
+        }
+    }
+
+    #[track_caller]
+    fn switch(&mut self, next: Option<Erased<B>>) {
+        let frame = next.as_ref().map(Erased::paddr);
+        let previous = core::mem::replace(&mut self.active, next);
+        // SAFETY: `active` owns the new root, and is replaced only here, after which the next
+        // root has been loaded before the reference is given up below.
+        unsafe { self.backend.load_root(frame) };
+        if let Some(frame) = frame {
+            self.backend.observe(Event::Activated(frame));
+        }
+        if let Some(previous) = previous {
+            self.backend.drop_erased(previous);
+        }
+    }
+}
+
+impl<B: Backend> Drop for Cpu<B> {
+    fn drop(&mut self) {
+        self.deactivate();
+        self.backend.reclaim().offline(&self.backend, self.id);
+    }
+}
+
+/// A read-side section: while it lasts, nothing that was reachable in it is freed.
+#[derive(Debug)]
+pub struct ReadSide<'c, B: Backend> {
+    cpu: &'c Cpu<B>,
+}
+
+impl<B: Backend> ReadSide<'_, B> {
+    /// What the section is on.
+    pub fn backend(&self) -> &B {
+        &self.cpu.backend
+    }
+}
+
+impl<B: Backend> Drop for ReadSide<'_, B> {
+    fn drop(&mut self) {
+        self.cpu.backend.reclaim().leave(self.cpu.id);
+    }
+}

@@ -1,0 +1,117 @@
+//! How addresses are cut into indices: entries per node, and number of levels.
+//!
+//! Geometry is data, not code: the same source serves 512 entries on 4 or 5 levels in production
+//! and 2 entries on 2 or 3 levels in the models, and no path asks which one it is.
+
+use core::fmt::Debug;
+use core::ops::Range;
+
+use crate::address::{FRAME_BITS, Level, Vaddr};
+
+/// Entries per node and number of levels, with the address arithmetic that follows from them.
+pub trait Geometry: Copy + Debug + Send + Sync + 'static {
+    /// Binary logarithm of the number of entries of a node.
+    const INDEX_BITS: u32;
+    /// The level of the root.
+    const LEVELS: u8;
+    /// Entries of a node.
+    const ENTRIES: usize = 1 << Self::INDEX_BITS;
+    /// The level of the root, as a [`Level`].
+    const ROOT: Level = Level::new(Self::LEVELS);
+
+    /// Bytes that one entry of a node of `level` covers.
+    fn entry_span(level: Level) -> u64 {
+        1 << (FRAME_BITS + Self::INDEX_BITS * (u32::from(level.as_u8()) - 1))
+    }
+
+    /// The index of the entry for `vaddr` in a node of `level`.
+    fn index(vaddr: Vaddr, level: Level) -> usize {
+        (vaddr.as_u64() / Self::entry_span(level)) as usize & (Self::ENTRIES - 1)
+    }
+
+    /// The address whose indices are `path`, ordered from the leaf upwards; missing ones are 0.
+    ///
+    /// # Panics
+    ///
+    /// If the path is longer than the table is high, or an index is out of range.
+    fn address(path: &[usize]) -> Vaddr {
+        assert!(path.len() <= usize::from(Self::LEVELS), "the path has more indices than levels");
+        let mut vaddr = 0;
+        for (depth, &index) in path.iter().enumerate() {
+            assert!(index < Self::ENTRIES, "the path has an index that no node has");
+            vaddr |= index as u64 * Self::entry_span(Level::new(depth as u8 + 1));
+        }
+        Vaddr::new(vaddr)
+    }
+
+    /// Whether `vaddr` has no bits beyond those that the levels decode.
+    ///
+    /// Sign extension of the upper half, where an architecture asks for it, is not part of the
+    /// geometry: addresses here are plain offsets into the table.
+    fn covers(vaddr: Vaddr) -> bool {
+        vaddr.as_u64() >> (FRAME_BITS + Self::INDEX_BITS * u32::from(Self::LEVELS)) == 0
+    }
+
+    /// The lower half of the root's entries.
+    fn lower_half() -> Range<usize> {
+        0..Self::ENTRIES / 2
+    }
+
+    /// The upper half of the root's entries.
+    fn upper_half() -> Range<usize> {
+        Self::ENTRIES / 2..Self::ENTRIES
+    }
+}
+
+/// Nodes of 2 to the power `INDEX_BITS` entries, on `LEVELS` levels.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense<const INDEX_BITS: u32, const LEVELS: u8>;
+
+impl<const INDEX_BITS: u32, const LEVELS: u8> Geometry for Dense<INDEX_BITS, LEVELS> {
+    const INDEX_BITS: u32 = INDEX_BITS;
+    const LEVELS: u8 = LEVELS;
+}
+
+/// 512 entries on 4 levels: x86-64 with 48-bit addresses.
+pub type FourLevels = Dense<9, 4>;
+/// 512 entries on 5 levels: x86-64 with 57-bit addresses.
+pub type FiveLevels = Dense<9, 5>;
+/// 2 entries on 2 levels: the smallest table with a parent and a child.
+pub type TinyTwo = Dense<1, 2>;
+/// 2 entries on 3 levels: the smallest table with a node between root and leaf.
+pub type TinyThree = Dense<1, 3>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_of_an_address_are_its_path() {
+        fn check<G: Geometry>() {
+            let path: [usize; 2] = [G::ENTRIES - 1, 1];
+            let vaddr = G::address(&path);
+            assert_eq!(G::index(vaddr, Level::new(1)), path[0]);
+            assert_eq!(G::index(vaddr, Level::new(2)), path[1]);
+            assert!(G::covers(vaddr));
+        }
+        check::<TinyTwo>();
+        check::<TinyThree>();
+        check::<FourLevels>();
+        check::<FiveLevels>();
+    }
+
+    #[test]
+    fn four_levels_decode_48_bits() {
+        assert_eq!(FourLevels::entry_span(Level::new(4)), 1 << 39);
+        assert!(FourLevels::covers(Vaddr::new((1 << 48) - 1)));
+        assert!(!FourLevels::covers(Vaddr::new(1 << 48)));
+        assert!(FiveLevels::covers(Vaddr::new((1 << 57) - 1)));
+    }
+
+    #[test]
+    fn halves_cover_the_root() {
+        assert_eq!(FourLevels::lower_half(), 0..256);
+        assert_eq!(FourLevels::upper_half(), 256..512);
+        assert_eq!(TinyTwo::upper_half(), 1..2);
+    }
+}

@@ -1,0 +1,148 @@
+//! What leaves map: items, owned by the table while they are mapped.
+//!
+//! An [`Item`] is turned into a [`RawItem`] when it is written into an entry and back when it is
+//! taken out, exactly once each. [`MappedItem`] is the item for ordinary kernels: a *tracked* item
+//! owns the frame it maps and frees it when dropped, an *untracked* one (device memory) owns
+//! nothing. The difference is stored in the entry, as a bit that hardware ignores.
+
+use crate::address::{Level, Paddr};
+use crate::config::Kind;
+use crate::error::OutOfMemory;
+use crate::format::{PageFlags, Property, RawItem};
+use crate::node::Metadata;
+use crate::reclaim::Erased;
+use crate::reference::Reference;
+use crate::sync::{Backend, FrameUse};
+
+/// Something that a leaf maps and owns.
+///
+/// An item above the leaf level must be divisible: its raw form stands for the raw forms of the
+/// next lower level that cover the same frames with the same property, since a huge page may be
+/// split into those.
+pub trait Item<B: Backend>: Sized + Send + 'static {
+    /// The item as an entry stores it. Ownership moves into the entry.
+    fn into_raw(self) -> RawItem;
+
+    /// The item that an entry stores.
+    ///
+    /// # Safety
+    ///
+    /// [`into_raw`](Self::into_raw) of an item of `backend` gave this value, or one of which this
+    /// is a part, except for the accessed and dirty flags and for rights changed meanwhile; and
+    /// it was not turned back before.
+    unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
+
+    /// What of a detached item must wait for a grace period. `None` if nothing has to.
+    fn retire(self) -> Option<Erased<B>>;
+}
+
+/// A frame of data with one owner, who frees it.
+#[derive(Debug)]
+pub struct Frame<B: Backend> {
+    reference: Reference<B>,
+}
+
+impl<B: Backend> Frame<B> {
+    /// Allocates a frame. Its contents are whatever they were.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the backend has no frame left.
+    #[track_caller]
+    pub fn allocate(backend: &B) -> Result<Self, OutOfMemory> {
+        let frame = backend.allocate(FrameUse::Data).ok_or(OutOfMemory)?;
+        Metadata::prepare(backend, frame, Level::LEAF, Kind::FRAME);
+        // SAFETY: `prepare` has just set the count to 1, for this reference.
+        let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
+        Ok(Self { reference })
+    }
+
+    /// The address of the frame.
+    pub fn paddr(&self) -> Paddr {
+        self.reference.frame()
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Reference::from_raw`], and the frame was allocated by [`Frame::allocate`].
+    unsafe fn from_raw(backend: B, frame: Paddr) -> Self {
+        // SAFETY: the caller's contract includes this one.
+        Self { reference: unsafe { Reference::from_raw(backend, frame) } }
+    }
+
+    fn into_reference(self) -> Reference<B> {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
+        unsafe { Reference::from_raw(this.reference.backend().clone(), this.reference.frame()) }
+    }
+
+    /// Takes back a frame given up as [`Erased`].
+    pub(crate) fn from_reference(reference: Reference<B>) -> Self {
+        Self { reference }
+    }
+}
+
+impl<B: Backend> Drop for Frame<B> {
+    fn drop(&mut self) {
+        if self.reference.count_down() {
+            // SAFETY: the line above counted the last reference down, and `drop` runs once.
+            unsafe { self.reference.free() }
+        }
+    }
+}
+
+/// An item for kernels that know two kinds of memory.
+#[derive(Debug)]
+pub enum MappedItem<B: Backend> {
+    /// A page that owns its frame.
+    Tracked {
+        /// The frame.
+        frame: Frame<B>,
+        /// Rights and cache policy.
+        property: Property,
+    },
+    /// A page, possibly huge, of memory that nobody counts.
+    Untracked {
+        /// The first frame.
+        frame: Paddr,
+        /// The level of the entry that maps it.
+        level: Level,
+        /// Rights and cache policy.
+        property: Property,
+    },
+}
+
+impl<B: Backend> Item<B> for MappedItem<B> {
+    fn into_raw(self) -> RawItem {
+        match self {
+            Self::Tracked { frame, mut property } => {
+                property.flags.insert(PageFlags::TRACKED);
+                let (_, frame) = frame.into_reference().into_raw();
+                RawItem { frame, level: Level::LEAF, property }
+            }
+            Self::Untracked { frame, level, mut property } => {
+                property.flags.remove(PageFlags::TRACKED);
+                RawItem { frame, level, property }
+            }
+        }
+    }
+
+    unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
+        let RawItem { frame, level, property } = raw;
+        if property.flags.contains(PageFlags::TRACKED) {
+            // SAFETY: by the caller's contract this is what `into_raw` gave up for a tracked
+            // item, which is a frame of `Frame::allocate`.
+            let frame = unsafe { Frame::from_raw(backend.clone(), frame) };
+            Self::Tracked { frame, property }
+        } else {
+            Self::Untracked { frame, level, property }
+        }
+    }
+
+    fn retire(self) -> Option<Erased<B>> {
+        match self {
+            Self::Tracked { frame, .. } => Some(Erased::new(frame.into_reference())),
+            Self::Untracked { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! Nodes: one frame of entries, with a lock, a count of children and a stray flag beside it.
+//!
+//! * [`Node`] owns a counted reference. The last one dropped frees the node and, by the drop-walk,
+//!   everything below it.
+//! * [`NodeRef`] borrows a node for as long as a read-side section lasts. It can look at entries
+//!   without locks and can take the lock.
+//! * [`Guard`] holds the lock: it changes entries, the count and the flag, and unlocks when
+//!   dropped. [`Held`] is a lock whose guard was given away, to be taken back once.
+//!
+//! *Stray.* A node is stray once the sub-tree it belongs to has been detached. The flag is set
+//! under the node's own lock, while the parent is still locked. So whoever locks a node and finds
+//! it not stray knows that it is reachable, and that it stays so until the lock is given back;
+//! whoever finds it stray must let go and start over from the root.
+//!
+//! *Locks* are taken parents before children; the locks of the reclamation come after all of them.
+//!
+//! *Drop-walk.* Nobody else can reach a node without references, so it is torn down without locks:
+//! nothing to do if it has no children, else child nodes give up the parent's reference and leaves
+//! are turned back into items. Of a root only the managed indices are walked: the others are
+//! shared with another table, which owns what they lead to.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Range;
+
+use crate::address::{Level, Paddr};
+use crate::config::{Config, Kind};
+use crate::cpu::ReadSide;
+use crate::entry::{ChildRef, Entry};
+use crate::error::{IndexOutOfRange, OutOfMemory};
+use crate::format::{Decoded, EntryFormat};
+use crate::geometry::Geometry;
+use crate::item::Item;
+use crate::reclaim::Erased;
+use crate::reference::{FrameRef, Reference};
+use crate::sites::{
+    DROP_WALK_ENTRY, ENTRY_INIT, ENTRY_UNDER_LOCK, REFERENCE_BORN, REFERENCE_INCREMENT, Site,
+    WALK_ENTRY,
+};
+use crate::sync::{Backend, Count, Event, FrameUse, PlainCell, RawLock, Word};
+
+/// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
+/// configuration.
+#[repr(C)]
+pub struct Metadata<B: Backend> {
+    /// The node lock.
+    pub(crate) lock: B::NodeLock,
+    /// Owners: handles, the parent's entry, CPUs that run on the root, the reclamation.
+    pub(crate) references: B::Count,
+    /// The next frame of the batch that this frame waits in.
+    pub(crate) link: B::Cell<u64>,
+    /// Present entries among the managed ones. Guarded by the lock.
+    pub(crate) children: B::Cell<u16>,
+    /// Whether the node has been detached. Guarded by the lock.
+    pub(crate) stray: B::Cell<bool>,
+    /// The level, fixed by the allocation.
+    pub(crate) level: B::Cell<u8>,
+    /// The configuration, fixed by the allocation.
+    pub(crate) kind: B::Cell<u8>,
+}
+
+impl<B: Backend> fmt::Debug for Metadata<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata").finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Metadata<B> {
+    /// Metadata of a frame that is not allocated.
+    pub fn new() -> Self {
+        Self {
+            lock: B::NodeLock::new("lock"),
+            references: B::Count::new("references", 0),
+            link: B::Cell::new("link", 0),
+            children: B::Cell::new("children", 0),
+            stray: B::Cell::new("stray", false),
+            level: B::Cell::new("level", 0),
+            kind: B::Cell::new("kind", 0),
+        }
+    }
+
+    /// Sets up the metadata of a frame that the caller has just allocated: one reference, no
+    /// children, not stray.
+    #[track_caller]
+    pub(crate) fn prepare(backend: &B, frame: Paddr, level: Level, kind: Kind) {
+        // SAFETY: the caller has just allocated the frame and owns it.
+        let metadata = unsafe { backend.metadata(frame) };
+        metadata.references.store(1, &REFERENCE_BORN);
+        metadata.children.set(0);
+        metadata.stray.set(false);
+        metadata.level.set(level.as_u8());
+        metadata.kind.set(kind.0);
+    }
+}
+
+impl<B: Backend> Default for Metadata<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An owning, counted, read-only handle of a node.
+pub struct Node<C: Config> {
+    reference: Reference<C::Backend>,
+    _config: PhantomData<C>,
+}
+
+impl<C: Config> fmt::Debug for Node<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({:?})", self.reference)
+    }
+}
+
+impl<C: Config> Clone for Node<C> {
+    #[track_caller]
+    fn clone(&self) -> Self {
+        Self { reference: self.reference.duplicate(), _config: PhantomData }
+    }
+}
+
+impl<C: Config> Node<C> {
+    /// A node of `level` with all entries absent, not reachable from anywhere, unlocked.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the backend has no frame left.
+    ///
+    /// # Panics
+    ///
+    /// If the geometry has no such level.
+    #[track_caller]
+    pub fn allocate(backend: &C::Backend, level: Level) -> Result<Self, OutOfMemory> {
+        let node = Self::allocate_filled(backend, level, |_| 0)?;
+        node.frame_ref().metadata().lock.make_free();
+        Ok(node)
+    }
+
+    /// As [`allocate`](Self::allocate), but with the lock held by the caller, for a node that is
+    /// about to be published.
+    #[track_caller]
+    pub(crate) fn allocate_held(
+        backend: &C::Backend,
+        level: Level,
+        fill: impl FnMut(usize) -> u64,
+    ) -> Result<Self, OutOfMemory> {
+        let node = Self::allocate_filled(backend, level, fill)?;
+        node.frame_ref().metadata().lock.make_held();
+        Ok(node)
+    }
+
+    #[track_caller]
+    fn allocate_filled(
+        backend: &C::Backend,
+        level: Level,
+        mut fill: impl FnMut(usize) -> u64,
+    ) -> Result<Self, OutOfMemory> {
+        assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
+        let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
+        Metadata::prepare(backend, frame, level, C::KIND);
+        // SAFETY: `prepare` has just set the count to 1, for this reference.
+        let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
+        let node = Self { reference, _config: PhantomData };
+        for index in 0..<Geo<C>>::ENTRIES {
+            node.frame_ref().entry(index).store(fill(index), &ENTRY_INIT);
+        }
+        Ok(node)
+    }
+
+    /// The level, 1 for a node whose entries are the smallest pages.
+    #[track_caller]
+    pub fn level(&self) -> Level {
+        Level::new(self.frame_ref().metadata().level.get())
+    }
+
+    /// Where the node is.
+    pub fn paddr(&self) -> Paddr {
+        self.reference.frame()
+    }
+
+    /// What the node lives on.
+    pub fn backend(&self) -> &C::Backend {
+        self.reference.backend()
+    }
+
+    /// The node, borrowed for a read-side section.
+    #[inline]
+    pub fn borrow<'g>(&'g self, _section: &'g ReadSide<'_, C::Backend>) -> NodeRef<'g, C> {
+        NodeRef { frame: self.frame_ref(), _config: PhantomData }
+    }
+
+    /// A root whose entries outside the managed range are those of `owner`: a user table that
+    /// shares the kernel's half.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the backend has no frame left.
+    ///
+    /// # Panics
+    ///
+    /// If both configurations manage the same index: then neither could drop what it leads to.
+    #[track_caller]
+    pub fn root_sharing<K>(owner: &Permanent<K>) -> Result<Self, OutOfMemory>
+    where
+        K: Config<Backend = C::Backend>,
+    {
+        let (ours, theirs) = (managed::<C>(<Geo<C>>::ROOT), managed::<K>(<Geo<C>>::ROOT));
+        assert!(
+            ours.end <= theirs.start || theirs.end <= ours.start,
+            "two configurations manage the same index of the root"
+        );
+        let root = Self::allocate(owner.root.backend(), <Geo<C>>::ROOT)?;
+        for index in theirs {
+            let shared = owner.root.frame_ref().entry(index).load(&WALK_ENTRY);
+            root.frame_ref().entry(index).store(shared, &ENTRY_INIT);
+        }
+        Ok(root)
+    }
+
+    #[inline]
+    pub(crate) fn frame_ref(&self) -> FrameRef<'_, C::Backend> {
+        self.reference.borrow()
+    }
+
+    /// Gives up the handle, keeping its reference in the entry that the result is written to.
+    pub(crate) fn into_raw(self) -> Paddr {
+        ManuallyDrop::new(self).reference.frame()
+    }
+
+    /// # Safety
+    ///
+    /// [`into_raw`](Self::into_raw) of a node of this configuration gave up a reference to
+    /// `frame`, and this takes it back.
+    pub(crate) unsafe fn from_raw(backend: &C::Backend, frame: Paddr) -> Self {
+        // SAFETY: the caller's contract says that one reference is given up for this one.
+        let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
+        Self { reference, _config: PhantomData }
+    }
+
+    /// The handle, its type remembered only by the metadata.
+    pub(crate) fn erase(self) -> Erased<C::Backend> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
+        let reference = unsafe {
+            Reference::from_raw(this.reference.backend().clone(), this.reference.frame())
+        };
+        Erased::new(reference)
+    }
+
+    /// Takes back what [`erase`](Self::erase) of this configuration gave.
+    pub(crate) fn from_reference(reference: Reference<C::Backend>) -> Self {
+        Self { reference, _config: PhantomData }
+    }
+
+    #[track_caller]
+    fn drop_walk(&self) {
+        let frame = self.frame_ref();
+        let mut left = frame.metadata().children.get();
+        let level = self.level();
+        let mut indices = managed::<C>(level);
+        while left > 0 {
+            let index = indices.next().expect("a node counts more children than it has");
+            match C::Format::decode(frame.entry(index).load(&DROP_WALK_ENTRY), level) {
+                Decoded::Absent => continue,
+                // SAFETY: the entry owned a reference, written by `Entry::replace` or when the
+                // node grew; nobody else can reach the entry, and it is taken out once, here.
+                Decoded::Node(child) => drop(unsafe { Self::from_raw(self.backend(), child) }),
+                // SAFETY: the entry owned the item, written by `Entry::replace` or as a part of
+                // one by `Entry::split`; it is taken out once, here.
+                Decoded::Item(raw) => drop(unsafe { C::Item::from_raw(self.backend(), raw) }),
+            }
+            left -= 1;
+        }
+    }
+}
+
+impl<C: Config> Drop for Node<C> {
+    fn drop(&mut self) {
+        if self.reference.count_down() {
+            self.drop_walk();
+            // SAFETY: `count_down` returned true, the drop-walk is over, and `drop` runs once.
+            unsafe { self.reference.free() }
+        }
+    }
+}
+
+type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
+
+/// The indices of a node of `level` that belong to its table.
+pub(crate) fn managed<C: Config>(level: Level) -> Range<usize> {
+    if level == <Geo<C>>::ROOT { C::MANAGED } else { 0..<Geo<C>>::ENTRIES }
+}
+
+/// A root that is never freed, so that other roots may share its entries: the kernel's.
+#[derive(Debug)]
+pub struct Permanent<C: Config> {
+    root: ManuallyDrop<Node<C>>,
+}
+
+impl<C: Config> Permanent<C> {
+    /// Makes a root permanent. Its managed entries are grown first, since a root that shares them
+    /// would not see one that appears later.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if the backend has no frame left; the root is then dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the node is not a root.
+    #[track_caller]
+    pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
+        assert!(root.level() == <Geo<C>>::ROOT, "only a root is shared");
+        let mut guard = root.borrow(section).lock();
+        for index in C::MANAGED {
+            let mut entry = guard.entry(index).expect("managed indices are indices");
+            if matches!(entry.child(), ChildRef::Absent) {
+                entry.allocate_if_absent().map_err(|_| OutOfMemory)?;
+            }
+        }
+        drop(guard);
+        Ok(Self { root: ManuallyDrop::new(root) })
+    }
+
+    /// The root, borrowed for a read-side section.
+    pub fn borrow<'g>(&'g self, section: &'g ReadSide<'_, C::Backend>) -> NodeRef<'g, C> {
+        self.root.borrow(section)
+    }
+
+    /// Ends the permanence, for harnesses that account for every frame.
+    ///
+    /// # Safety
+    ///
+    /// No root that shares entries with this one exists any more.
+    pub unsafe fn dismantle(self) -> Node<C> {
+        ManuallyDrop::into_inner(self.root)
+    }
+}
+
+/// A node, borrowed for a read-side section.
+pub struct NodeRef<'g, C: Config> {
+    frame: FrameRef<'g, C::Backend>,
+    _config: PhantomData<C>,
+}
+
+impl<C: Config> Clone for NodeRef<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: Config> Copy for NodeRef<'_, C> {}
+
+impl<C: Config> fmt::Debug for NodeRef<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeRef({:?})", self.frame)
+    }
+}
+
+impl<'g, C: Config> NodeRef<'g, C> {
+    /// The child that an entry led to.
+    ///
+    /// # Safety
+    ///
+    /// The node was reachable at some time within the read-side section that `'g` belongs to, so
+    /// that it is freed only after the section has ended; or it is owned for as long.
+    pub(crate) unsafe fn new(backend: &'g C::Backend, frame: Paddr) -> Self {
+        // SAFETY: the backend allocated whatever an entry leads to, and frees it after a grace
+        // period, which `'g` does not outlive by the caller's contract.
+        let frame = unsafe { FrameRef::new(backend, frame) };
+        Self { frame, _config: PhantomData }
+    }
+
+    /// The level, 1 for a node whose entries are the smallest pages.
+    #[track_caller]
+    pub fn level(self) -> Level {
+        Level::new(self.frame.metadata().level.get())
+    }
+
+    /// Where the node is.
+    pub fn paddr(self) -> Paddr {
+        self.frame.frame()
+    }
+
+    /// What the node lives on.
+    pub fn backend(self) -> &'g C::Backend {
+        self.frame.backend()
+    }
+
+    /// Looks at an entry without any lock. `level` is the level of this node, which a walker
+    /// knows: it has counted down from the root.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is out of range.
+    #[track_caller]
+    #[inline]
+    pub fn walk(self, index: usize, level: Level) -> ChildRef<'g, C> {
+        self.child_at(index, level, &WALK_ENTRY)
+    }
+
+    #[track_caller]
+    #[inline]
+    fn child_at(self, index: usize, level: Level, site: &'static Site) -> ChildRef<'g, C> {
+        // SAFETY (of the child): the entry leads to it now, within the section of 'g.
+        match C::Format::decode(self.frame.entry(index).load(site), level) {
+            Decoded::Absent => ChildRef::Absent,
+            // SAFETY: the entry of a node that 'g keeps led to the child at the time of the load,
+            // which is within the section; what is detached later waits for the section's end.
+            Decoded::Node(child) => ChildRef::Node(unsafe { Self::new(self.backend(), child) }),
+            Decoded::Item(raw) => ChildRef::Item(raw),
+        }
+    }
+
+    /// A counted handle: keeps the node beyond the section, reachable or not.
+    #[track_caller]
+    pub fn to_owned(self) -> Node<C> {
+        self.frame.metadata().references.fetch_add(1, &REFERENCE_INCREMENT);
+        // SAFETY: the line above counted the reference that is made here.
+        unsafe { Node::from_raw(self.backend(), self.frame.frame()) }
+    }
+
+    /// Waits for the lock and takes it.
+    #[track_caller]
+    #[inline]
+    pub fn lock(self) -> Guard<'g, C> {
+        self.frame.metadata().lock.acquire();
+        Guard { node: self }
+    }
+
+    /// Takes the lock if it is free.
+    #[track_caller]
+    #[inline]
+    pub fn try_lock(self) -> Option<Guard<'g, C>> {
+        self.frame.metadata().lock.try_acquire().then_some(Guard { node: self })
+    }
+
+    /// A guard for a lock that the caller owns already.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held on behalf of the caller and no guard or [`Held`] for it exists: it was
+    /// made held before the node was published, or its guard was given away and is taken back.
+    pub(crate) unsafe fn guard_without_locking(self) -> Guard<'g, C> {
+        Guard { node: self }
+    }
+
+    #[inline]
+    pub(crate) fn frame_ref(self) -> FrameRef<'g, C::Backend> {
+        self.frame
+    }
+}
+
+/// The lock of a node, held. Dropping it unlocks.
+pub struct Guard<'g, C: Config> {
+    node: NodeRef<'g, C>,
+}
+
+impl<C: Config> fmt::Debug for Guard<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guard({:?})", self.node)
+    }
+}
+
+impl<'g, C: Config> Guard<'g, C> {
+    /// The node.
+    pub fn node(&self) -> NodeRef<'g, C> {
+        self.node
+    }
+
+    /// The level of the node.
+    #[track_caller]
+    pub fn level(&self) -> Level {
+        self.node.level()
+    }
+
+    /// How many managed entries are present.
+    #[track_caller]
+    pub fn children(&self) -> u16 {
+        self.metadata().children.get()
+    }
+
+    /// Whether the node has been detached: then let go and start over.
+    #[track_caller]
+    pub fn is_stray(&self) -> bool {
+        self.metadata().stray.get()
+    }
+
+    /// Entry `index`, to look at and to change.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexOutOfRange`] if the node has no such entry.
+    pub fn entry(&mut self, index: usize) -> Result<Entry<'_, 'g, C>, IndexOutOfRange> {
+        let entries = <Geo<C>>::ENTRIES;
+        if index >= entries {
+            return Err(IndexOutOfRange { index, entries });
+        }
+        Ok(Entry::new(self, index))
+    }
+
+    /// The bits of entry `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is out of range.
+    #[track_caller]
+    pub fn read_raw(&self, index: usize) -> u64 {
+        self.node.frame.entry(index).load(&ENTRY_UNDER_LOCK)
+    }
+
+    /// Stores the bits of entry `index`, publishing with `site`.
+    ///
+    /// # Safety
+    ///
+    /// 1. The caller keeps the count of children, and the ownership of what the entry led and
+    ///    leads to.
+    /// 2. Hardware cannot be writing the entry, or the caller does not need what it writes.
+    /// 3. What the entry leads to is complete, and `site` publishes it.
+    #[track_caller]
+    pub unsafe fn write_raw(&mut self, index: usize, bits: u64, site: &'static Site) {
+        self.node.frame.entry(index).store(bits, site);
+    }
+
+    /// Gives the lock away without unlocking, to be taken back with [`Held::take_back`].
+    pub fn give_away(self) -> Held<'g, C> {
+        Held { node: ManuallyDrop::new(self).node }
+    }
+
+    #[track_caller]
+    pub(crate) fn mark_stray(&mut self) {
+        self.metadata().stray.set(true);
+        self.node.backend().observe(Event::MarkedStray(self.node.paddr()));
+    }
+
+    #[track_caller]
+    pub(crate) fn set_children(&mut self, children: u16) {
+        self.metadata().children.set(children);
+    }
+
+    /// The child at `index`, looked at under the lock.
+    #[track_caller]
+    pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
+        self.node.child_at(index, self.level(), &ENTRY_UNDER_LOCK)
+    }
+
+    #[track_caller]
+    fn metadata(&self) -> &'g Metadata<C::Backend> {
+        self.node.frame.metadata()
+    }
+}
+
+impl<C: Config> Drop for Guard<'_, C> {
+    fn drop(&mut self) {
+        self.metadata().lock.release();
+    }
+}
+
+/// A lock without a guard: held, owned by whoever has this value, and given back by dropping it.
+///
+/// A range lock owns many nodes and works on one at a time, so most of its locks are in this form.
+/// There is one `Held` or one [`Guard`] per held lock, never both, and neither can be copied: that
+/// is what makes it safe to turn one into the other.
+pub struct Held<'g, C: Config> {
+    node: NodeRef<'g, C>,
+}
+
+impl<C: Config> fmt::Debug for Held<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({:?})", self.node)
+    }
+}
+
+impl<'g, C: Config> Held<'g, C> {
+    /// The node whose lock this is.
+    pub fn node(&self) -> NodeRef<'g, C> {
+        self.node
+    }
+
+    /// Takes the lock back.
+    pub fn take_back(self) -> Guard<'g, C> {
+        let node = ManuallyDrop::new(self).node;
+        // SAFETY: `give_away` consumed the guard to make this value, which is consumed in turn.
+        unsafe { node.guard_without_locking() }
+    }
+}
+
+impl<C: Config> Drop for Held<'_, C> {
+    fn drop(&mut self) {
+        // SAFETY: as in `take_back`; this value is being dropped and not used again.
+        drop(unsafe { self.node.guard_without_locking() });
+    }
+}

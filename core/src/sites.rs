@@ -1,0 +1,298 @@
+//! Every memory ordering of the core, as data.
+//!
+//! A *site* is one ordering argument: a name, an ordering, the partner at the other end of the
+//! edge, what travels along it, and how we know that it is needed. Code names the site and the
+//! backend resolves it: on metal a constant, under the model checkers possibly one step weaker.
+//! So the table below is not documentation of the orderings, it *is* the orderings, and each of
+//! them can be weakened in turn by a loop over the table.
+//!
+//! * One row per argument, not per call: two calls share a site if the argument is the same.
+//! * A `Relaxed` row names what orders the access instead (`ordered by`).
+//! * `caught by` names the scenario that fails when the row is weakened; `kept because` says why a
+//!   row that no scenario needs stays. `relaxed` rows cannot be weakened.
+//! * `SeqCst` accesses do not exist: no variant of [`Order`] says so. A store-buffering argument
+//!   uses a fence row with [`FenceOrder::SeqCst`].
+//!
+//! Vocabulary after Lahav et al., "Repairing sequential consistency in C/C++11" (PLDI'17).
+
+#[expect(clippy::disallowed_types, reason = "the one place where orderings are chosen")]
+use core::sync::atomic::Ordering;
+
+/// The ordering of an access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// No ordering beyond coherence of the one word.
+    Relaxed,
+    /// What the writer did before its release is visible after this read.
+    Acquire,
+    /// What was done before this write is visible to whoever acquires it.
+    Release,
+    /// Both, for a read-modify-write.
+    AcqRel,
+}
+
+impl Order {
+    /// The ordering as the language's atomics take it.
+    #[expect(clippy::disallowed_types, reason = "the one place where orderings are chosen")]
+    pub const fn atomic(self) -> Ordering {
+        match self {
+            Self::Relaxed => Ordering::Relaxed,
+            Self::Acquire => Ordering::Acquire,
+            Self::Release => Ordering::Release,
+            Self::AcqRel => Ordering::AcqRel,
+        }
+    }
+
+    /// The orderings one step weaker.
+    pub const fn weaker(self) -> &'static [Self] {
+        match self {
+            Self::Relaxed => &[],
+            Self::Acquire | Self::Release => &[Self::Relaxed],
+            Self::AcqRel => &[Self::Acquire, Self::Release],
+        }
+    }
+}
+
+/// The ordering of a fence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FenceOrder {
+    /// No fence at all: what weakening ends with.
+    None,
+    /// Reads before the fence synchronise as if they were acquires.
+    Acquire,
+    /// Writes after the fence synchronise as if they were releases.
+    Release,
+    /// Both.
+    AcqRel,
+    /// Both, and all such fences are in one order that agrees with the memory they see.
+    SeqCst,
+}
+
+impl FenceOrder {
+    /// The ordering as the language's fence takes it; `None` where there is no fence.
+    #[expect(clippy::disallowed_types, reason = "the one place where orderings are chosen")]
+    pub const fn atomic(self) -> Option<Ordering> {
+        match self {
+            Self::None => None,
+            Self::Acquire => Some(Ordering::Acquire),
+            Self::Release => Some(Ordering::Release),
+            Self::AcqRel => Some(Ordering::AcqRel),
+            Self::SeqCst => Some(Ordering::SeqCst),
+        }
+    }
+
+    /// The orderings one step weaker.
+    pub const fn weaker(self) -> &'static [Self] {
+        match self {
+            Self::None => &[],
+            Self::Acquire | Self::Release => &[Self::None],
+            Self::AcqRel => &[Self::Acquire, Self::Release],
+            Self::SeqCst => &[Self::AcqRel],
+        }
+    }
+}
+
+/// Why a row has the strength it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// Already relaxed: there is nothing to weaken.
+    Relaxed,
+    /// This scenario fails when the row is weakened.
+    CaughtBy(&'static str),
+    /// No scenario needs the row; the reason why it stays.
+    KeptBecause(&'static str),
+}
+
+/// What a row of the table says besides its ordering.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The name of the constant.
+    pub name: &'static str,
+    /// The position in the table, by which a sabotage selects a row.
+    pub index: usize,
+    /// Names of the rows at the other end of the edge, or of those that order a relaxed access.
+    pub partners: &'static [&'static str],
+    /// What the edge carries, or why a relaxed access needs none.
+    pub carries: &'static str,
+    /// How the strength is justified.
+    pub evidence: Evidence,
+}
+
+/// The site of an access.
+#[derive(Debug)]
+pub struct Site {
+    /// The table row.
+    pub row: Row,
+    /// The ordering as designed.
+    pub order: Order,
+}
+
+/// The site of a fence.
+#[derive(Debug)]
+pub struct FenceSite {
+    /// The table row.
+    pub row: Row,
+    /// The ordering as designed.
+    pub order: FenceOrder,
+}
+
+/// A site of either kind, for loops over the whole table.
+#[derive(Clone, Copy, Debug)]
+pub enum AnySite {
+    /// An access.
+    Access(&'static Site),
+    /// A fence.
+    Fence(&'static FenceSite),
+}
+
+impl AnySite {
+    /// The table row.
+    pub const fn row(self) -> &'static Row {
+        match self {
+            Self::Access(site) => &site.row,
+            Self::Fence(site) => &site.row,
+        }
+    }
+
+    /// How many ways there are to weaken the site by one step.
+    pub const fn weakenings(self) -> usize {
+        match self {
+            Self::Access(site) => site.order.weaker().len(),
+            Self::Fence(site) => site.order.weaker().len(),
+        }
+    }
+}
+
+macro_rules! sites {
+    (@evidence) => { Evidence::Relaxed };
+    (@evidence caught by $scenario:literal) => { Evidence::CaughtBy($scenario) };
+    (@evidence kept because $reason:literal) => { Evidence::KeptBecause($reason) };
+    (@site access $order:ident $row:expr) => { Site { row: $row, order: Order::$order } };
+    (@site fence $order:ident $row:expr) => { FenceSite { row: $row, order: FenceOrder::$order } };
+    (@type access) => { Site };
+    (@type fence) => { FenceSite };
+    (@any access $site:expr) => { AnySite::Access($site) };
+    (@any fence $site:expr) => { AnySite::Fence($site) };
+    ($($kind:ident $name:ident: $order:ident,
+        $(pairs with)? $(ordered by)? [$($partner:ident),+],
+        carries $carries:literal
+        $(, caught by $scenario:literal)? $(, kept because $reason:literal)?;)+
+    ) => {
+        #[expect(non_camel_case_types, reason = "the variants are the rows, in order")]
+        enum Position { $($name),+ }
+        $(
+            #[doc = $carries]
+            pub static $name: sites!(@type $kind) = sites!(@site $kind $order Row {
+                name: stringify!($name),
+                index: Position::$name as usize,
+                partners: &[$(stringify!($partner)),+],
+                carries: $carries,
+                evidence: sites!(@evidence $(caught by $scenario)? $(kept because $reason)?),
+            });
+        )+
+        /// The whole table, in order.
+        pub static ALL: &[AnySite] = &[$(sites!(@any $kind &$name)),+];
+    };
+}
+
+sites! {
+    access LOCK_ACQUIRE: Acquire, pairs with [LOCK_RELEASE],
+        carries "everything earlier holders did under the lock",
+        caught by "lock_vs_lock";
+    access LOCK_CONTENDED: Relaxed, ordered by [LOCK_ACQUIRE],
+        carries "a failed attempt looks at nothing that the lock protects";
+    access LOCK_RELEASE: Release, pairs with [LOCK_ACQUIRE],
+        carries "everything this holder did under the lock",
+        caught by "lock_vs_lock";
+    access LOCK_BORN_HELD: Relaxed, ordered by [PUBLISH_NODE],
+        carries "nobody can reach the lock of a node that is not published";
+
+    access ENTRY_INIT: Relaxed, ordered by [PUBLISH_NODE],
+        carries "nobody can reach the entries of a node that is not published";
+    access ENTRY_UNDER_LOCK: Relaxed, ordered by [LOCK_ACQUIRE],
+        carries "only the lock holder changes the structure; hardware changes only A and D";
+    access ENTRY_RETRY: Relaxed, ordered by [LOCK_ACQUIRE],
+        carries "a failed exchange saw a new A or D bit of hardware and tries again";
+    access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM],
+        carries "a walker that sees a child or an item sees it complete",
+        caught by "walk_vs_grow";
+    access PUBLISH_NODE: Release, pairs with [WALK_ENTRY],
+        carries "the child's entries and metadata are complete before it is reachable",
+        caught by "walk_vs_grow";
+    access PUBLISH_ITEM: Release, pairs with [WALK_ENTRY],
+        carries "the frame's contents are complete before the frame is reachable",
+        caught by "walk_vs_map";
+    access CLEAR_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
+        carries "an absent entry publishes nothing; what it led to lives on for a grace period";
+    access PROTECT_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
+        carries "the entry leads to the same frame as before";
+
+    access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
+        carries "nobody can reach the count of a frame that is not published";
+    access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
+        carries "whoever adds a reference has one already, and that one keeps the frame";
+    access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
+        carries "what this owner did with the node is done before it is torn down",
+        caught by "drop_vs_drop";
+    fence REFERENCE_LAST: Acquire, pairs with [REFERENCE_DECREMENT],
+        carries "the last owner sees what every earlier owner did with the node",
+        caught by "drop_vs_drop";
+    access DROP_WALK_ENTRY: Relaxed, ordered by [REFERENCE_LAST],
+        carries "nobody else can reach a node without references";
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn positions_are_the_order_of_the_table() {
+        for (index, site) in ALL.iter().enumerate() {
+            assert_eq!(site.row().index, index, "{}", site.row().name);
+        }
+    }
+
+    #[test]
+    fn partners_exist_and_are_mutual() {
+        let find = |name: &str| ALL.iter().find(|site| site.row().name == name);
+        for site in ALL {
+            let row = site.row();
+            for partner in row.partners {
+                let other = find(partner).unwrap_or_else(|| panic!("{} names {partner}", row.name));
+                let edge = site.weakenings() > 0;
+                assert!(
+                    !edge || other.row().partners.contains(&row.name),
+                    "{} pairs with {partner}, which does not pair with it",
+                    row.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_relaxed_rows_go_without_evidence() {
+        let bare: Vec<_> = ALL
+            .iter()
+            .filter(|site| (site.weakenings() == 0) != (site.row().evidence == Evidence::Relaxed))
+            .map(|site| site.row().name)
+            .collect();
+        assert!(bare.is_empty(), "evidence and strength disagree: {bare:?}");
+    }
+
+    #[test]
+    fn weakening_ends_at_relaxed() {
+        let mut order = Order::AcqRel;
+        while let Some(&weaker) = order.weaker().first() {
+            order = weaker;
+        }
+        assert_eq!(order, Order::Relaxed);
+        let mut order = FenceOrder::SeqCst;
+        while let Some(&weaker) = order.weaker().first() {
+            order = weaker;
+        }
+        assert_eq!(order, FenceOrder::None);
+    }
+}

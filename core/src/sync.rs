@@ -1,0 +1,305 @@
+//! The facade: everything the core needs from the world, as one family of traits.
+//!
+//! The core names no concrete atomic, lock, allocator or grace period. It is generic over a
+//! [`Backend`], which supplies
+//!
+//! * *words* ([`Word`], [`LockWord`], [`Count`]): 64-bit shared atomics, split by what may be done
+//!   with them, because a checker must know which words are ever loaded;
+//! * *cells* ([`PlainCell`]): plain data that a protocol makes exclusive. On metal they are
+//!   relaxed accesses, in a model an unordered pair of accesses is a failure;
+//! * the *node lock* ([`RawLock`]), usually [`SpinLock`](crate::lock::SpinLock) of this crate;
+//! * *frames*: allocate, free, and address metadata and entries;
+//! * *reclamation* ([`Reclaim`](crate::reclaim::Reclaim)), usually
+//!   [`Monitor`](crate::grace::Monitor) of this crate;
+//! * *the CPU*: who am I, load a root;
+//! * *observation*: events that vanish on metal and become the counterexample in a model.
+//!
+//! A backend is a cheap handle: clones refer to the same machine. Every access names a site of
+//! [`crate::sites`] and the backend resolves its ordering, so that on metal it is a constant.
+//! Methods are `#[track_caller]` so that a counterexample points into the core.
+//!
+//! A model cannot refuse what happens while a failed execution unwinds. So every backend that
+//! unwinds makes its operations inert then: loads give 0, writes do nothing, and
+//! [`Count::fetch_sub`] gives a value that is nobody's last reference.
+
+use core::fmt::Debug;
+
+use crate::address::{CpuId, Paddr};
+use crate::geometry::Geometry;
+use crate::node::Metadata;
+use crate::reclaim::{Erased, Reclaim};
+use crate::sites::{FenceSite, Site};
+
+/// A shared word that may be loaded: an entry.
+pub trait Word: Send + Sync {
+    /// A word that holds `value`; `name` is what reports call it.
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self;
+    /// Loads the word.
+    #[track_caller]
+    fn load(&self, site: &'static Site) -> u64;
+    /// Stores `value`.
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site);
+    /// Stores `value` and returns what was there.
+    #[track_caller]
+    fn swap(&self, value: u64, site: &'static Site) -> u64;
+    /// Stores `new` if the word holds `current`; returns what was there either way.
+    ///
+    /// # Errors
+    ///
+    /// The value found, if it was not `current`.
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64>;
+    /// Sets the bits of `mask` and returns what was there.
+    #[track_caller]
+    fn fetch_or(&self, mask: u64, site: &'static Site) -> u64;
+}
+
+/// The word of a lock: taken by compare-exchange, given back by a store, never merely loaded.
+pub trait LockWord: Send + Sync {
+    /// A word that holds `value`, 0 being a free lock; `name` is what reports call it.
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self;
+    /// Stores `new` if the word holds `current`.
+    ///
+    /// # Errors
+    ///
+    /// The value found, if it was not `current`.
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64>;
+    /// Stores `value`.
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site);
+    /// Called by a loop that has just seen this word in a state it cannot go on from. Returns when
+    /// the word may have changed: on metal after a pause, in a model once another CPU wrote it.
+    #[track_caller]
+    fn relax(&self);
+}
+
+/// A reference count.
+pub trait Count: Send + Sync {
+    /// A count of `value`; `name` is what reports call it.
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self;
+    /// Sets the count of a frame that nobody else can reach.
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site);
+    /// Adds `value` and returns the count before.
+    #[track_caller]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64;
+    /// Subtracts `value` and returns the count before.
+    #[track_caller]
+    fn fetch_sub(&self, value: u64, site: &'static Site) -> u64;
+}
+
+/// A value that a cell can hold: as many bytes as an integer, every bit pattern of which comes
+/// from [`CellValue::to_bits`].
+pub trait CellValue: Copy + Debug + Send + Sync + 'static {
+    /// The value as bits.
+    fn to_bits(self) -> u64;
+    /// The value whose bits these are.
+    fn from_bits(bits: u64) -> Self;
+}
+
+impl CellValue for bool {
+    fn to_bits(self) -> u64 {
+        u64::from(self)
+    }
+    fn from_bits(bits: u64) -> Self {
+        bits != 0
+    }
+}
+
+macro_rules! integer_cell_values {
+    ($($integer:ty),+) => {
+        $(impl CellValue for $integer {
+            fn to_bits(self) -> u64 {
+                u64::from(self)
+            }
+            fn from_bits(bits: u64) -> Self {
+                bits as Self
+            }
+        })+
+    };
+}
+
+integer_cell_values!(u8, u16, u64);
+
+/// Plain data, shared, that a protocol makes exclusive: there is never a write concurrent with
+/// another access.
+pub trait PlainCell<T: CellValue>: Send + Sync {
+    /// A cell that holds `value`; `name` is what reports call it.
+    #[track_caller]
+    fn new(name: &'static str, value: T) -> Self;
+    /// Reads the cell.
+    #[track_caller]
+    fn get(&self) -> T;
+    /// Writes the cell.
+    #[track_caller]
+    fn set(&self, value: T);
+}
+
+/// A lock without data, in the metadata of every node.
+///
+/// A kernel may plug in its own (ticket, MCS). It must be unlockable through a shared reference
+/// by whoever holds it, on the CPU that holds it.
+pub trait RawLock: Send + Sync {
+    /// A free lock; `name` is what reports call it.
+    #[track_caller]
+    fn new(name: &'static str) -> Self;
+    /// Waits for the lock and takes it.
+    #[track_caller]
+    fn acquire(&self);
+    /// Takes the lock if it is free. May fail spuriously.
+    #[track_caller]
+    fn try_acquire(&self) -> bool;
+    /// Makes the lock of an unpublished node held by the caller.
+    #[track_caller]
+    fn make_held(&self);
+    /// Makes the lock of an unpublished node free.
+    #[track_caller]
+    fn make_free(&self);
+    /// Gives the lock back. The caller holds it.
+    #[track_caller]
+    fn release(&self);
+}
+
+/// What a frame is allocated for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameUse {
+    /// A node of a page table.
+    Node,
+    /// Memory that pages map.
+    Data,
+}
+
+/// Something that happened in the core and that no single access shows.
+///
+/// On metal observing is a no-op. In a model the events appear in counterexamples, and scenarios
+/// demand that some were met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A lock attempt failed and the CPU waits.
+    LockContended,
+    /// A CPU locked a node and found that it is stray.
+    StrayMet(Paddr),
+    /// A descent starts over at the root.
+    StartedOver,
+    /// A growing CPU found, under the lock, that another one had grown the entry meanwhile.
+    GrowthLost,
+    /// A node was detached from its parent.
+    Detached(Paddr),
+    /// A node was marked stray.
+    MarkedStray(Paddr),
+    /// A frame was handed over to wait for a grace period.
+    Retired(Paddr),
+    /// A batch joined while a grace period was running, and waits for the next one.
+    RetiredDuringGracePeriod,
+    /// A grace period ended and its frames are given up.
+    GracePeriodEnded,
+    /// The last reference to a frame is gone.
+    LastReference(Paddr),
+    /// A CPU now runs on this root.
+    Activated(Paddr),
+}
+
+/// What a page table runs on: words, frames, locks, CPUs and reclamation.
+///
+/// # Safety
+///
+/// The implementor promises that
+///
+/// 1. [`allocate`](Self::allocate) gives frames that nobody else uses until they are freed, as
+///    [`Reclaim`]'s contract is kept by the reclamation it names;
+/// 2. [`metadata`](Self::metadata) and [`entry`](Self::entry) address the same word for the same
+///    frame and index, at any time and on any CPU, and different words for different ones;
+/// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
+///    is not a data race in the language's sense;
+/// 4. orderings are at least those of the site that an access names, unless the backend exists
+///    in order to show that a weaker one is caught.
+pub unsafe trait Backend: Clone + Debug + Send + Sync + Sized + 'static {
+    /// Entries.
+    type Word: Word;
+    /// Lock words.
+    type LockWord: LockWord;
+    /// Reference counts.
+    type Count: Count;
+    /// Plain data.
+    type Cell<T: CellValue>: PlainCell<T>;
+    /// The lock of a node.
+    type NodeLock: RawLock;
+    /// The grace periods that detached frames wait for.
+    type Reclaim: Reclaim<Self>;
+    /// Entries per node and number of levels.
+    type Geometry: Geometry;
+
+    /// A frame that the caller owns, or `None` if there is none left. Its entries hold anything.
+    #[track_caller]
+    fn allocate(&self, purpose: FrameUse) -> Option<Paddr>;
+
+    /// Takes a frame back.
+    ///
+    /// # Safety
+    ///
+    /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
+    /// 2. Nobody uses the frame, its metadata or its entries any more.
+    #[track_caller]
+    unsafe fn free(&self, frame: Paddr);
+
+    /// The metadata of a frame. Never kept across an operation that could free the frame.
+    ///
+    /// # Safety
+    ///
+    /// [`allocate`](Self::allocate) gave the frame, and it is not freed while the result is used.
+    #[track_caller]
+    unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self>;
+
+    /// Entry `index` of a node. Never kept across an operation that could free the frame.
+    ///
+    /// # Safety
+    ///
+    /// 1. [`allocate`](Self::allocate) gave the frame for a [`FrameUse::Node`], and it is not
+    ///    freed while the result is used.
+    /// 2. `index` is less than [`Geometry::ENTRIES`].
+    #[track_caller]
+    unsafe fn entry(&self, frame: Paddr, index: usize) -> &Self::Word;
+
+    /// The reclamation that detached frames go to.
+    fn reclaim(&self) -> &Self::Reclaim;
+
+    /// Gives up one reference of a type that only the frame's metadata knows. A backend whose
+    /// tables have several configurations matches on [`Erased::kind`].
+    fn drop_erased(&self, reference: Erased<Self>);
+
+    /// The CPU that runs the caller.
+    fn cpu(&self) -> CpuId;
+
+    /// Makes the calling CPU translate through `root` from now on, or through no user table.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns a reference to the root until another one has been loaded on this CPU.
+    #[track_caller]
+    unsafe fn load_root(&self, root: Option<Paddr>);
+
+    /// A fence.
+    #[track_caller]
+    fn fence(&self, site: &'static FenceSite);
+
+    /// Tells a model what happened. Does nothing on metal.
+    #[track_caller]
+    fn observe(&self, event: Event);
+}
