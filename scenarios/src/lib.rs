@@ -1,0 +1,61 @@
+//! Races of page tables, each written once and run everywhere.
+//!
+//! A race is one file, `tests/<actor>_vs_<actor>.rs`. It implements [`Scenario`] for a struct that
+//! holds what the CPUs share, and ends with `scenario!(Race);`. That is all there is to do: cargo
+//! finds the file as a test target, the `model-check` command and the kernel collect it when they
+//! are built. The file is generic over the [`World`] it runs in, imports from `core` and from
+//! here only, and contains no `unsafe`.
+//!
+//! * [`scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
+//! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
+//! * [`tables`]: the two configurations of page tables that scenarios use.
+//!
+//! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
+//! other way (a static, a lock of the standard library) is invisible to the checkers, which may
+//! run the CPUs one after the other; so a race shares nothing but what its struct holds.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod scenario;
+pub mod tables;
+pub mod world;
+
+pub use scenario::{Scenario, Visitor, name_of};
+
+/// Everything a scenario file imports.
+pub mod prelude {
+    pub use weft_core::address::{Level, Paddr, Vaddr};
+    pub use weft_core::entry::{Child, ChildRef};
+    pub use weft_core::format::{PageFlags, Property};
+    pub use weft_core::geometry::Geometry;
+    pub use weft_core::item::{Frame, MappedItem};
+    pub use weft_core::node::{Node, NodeRef, Permanent};
+    pub use weft_core::range_lock::{lock_covering, try_lock_covering};
+    pub use weft_core::reclaim::Reclaim;
+    pub use weft_core::sites;
+    pub use weft_core::sync::{Backend, Event};
+
+    pub use crate::scenario;
+    pub use crate::scenario::{
+        Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden,
+        forgotten_cpu, freed_at_once, interesting, met, situation, twins, weakened,
+        weakened_fence,
+    };
+    pub use crate::tables::{KernelTable, UserTable};
+    pub use crate::world::{Machine, Parcel, World, walk_to_leaf};
+}
+
+/// Makes the race known: the last line of every scenario file.
+///
+/// In the file's own test target it also makes one test per checker.
+#[macro_export]
+macro_rules! scenario {
+    ($race:ident) => {
+        pub(crate) fn accept<B: $crate::world::World, V: $crate::Visitor<B>>(visitor: V) -> V::Out {
+            visitor.visit::<$race<B>>(const { $crate::name_of(module_path!()) })
+        }
+        #[cfg(all(test, not(weft_collected)))]
+        ::weft_backend_loom::tests!();
+    };
+}

@@ -1,0 +1,158 @@
+//! What a race needs besides the core: frames with contents, a user's view, and a set-up.
+
+use spin::Mutex;
+use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::config::Config;
+use weft_core::cpu::{Cpu, ReadSide};
+use weft_core::entry::{Child, ChildRef};
+use weft_core::format::{PageFlags, Property};
+use weft_core::geometry::Geometry;
+use weft_core::item::{Frame, MappedItem};
+use weft_core::node::{Node, NodeRef, Permanent};
+use weft_core::range_lock::lock_covering;
+use weft_core::sync::Backend;
+
+use crate::tables::{KernelTable, UserTable};
+
+/// A backend that scenarios run on.
+pub trait World: Backend {
+    /// Writes the contents of a frame of data.
+    #[track_caller]
+    fn write_contents(&self, frame: Paddr, value: u64);
+
+    /// Reads the contents of a frame of data. A frame that is not in use is a failure.
+    #[track_caller]
+    fn read_contents(&self, frame: Paddr) -> u64;
+
+    /// What the calling CPU's paging hardware finds at `vaddr`, through the root it has loaded:
+    /// the frame, or `None` for a fault. A page that is found becomes accessed, and dirty if it
+    /// is written.
+    #[track_caller]
+    fn hardware_access(&self, vaddr: Vaddr, write: bool) -> Option<Paddr>;
+
+    /// Notes that a situation was met.
+    fn reached(&self, situation: &'static str);
+}
+
+/// The machine that a scenario is set up on.
+#[derive(Debug)]
+pub struct Machine<B: World> {
+    backend: B,
+    boot: Cpu<B>,
+    kernel: Option<Permanent<KernelTable<B>>>,
+}
+
+impl<B: World> Machine<B> {
+    /// For harnesses: a machine that boots on `boot`, a CPU that no role has.
+    pub fn new(backend: &B, boot: Cpu<B>) -> Self {
+        Self { backend: backend.clone(), boot, kernel: None }
+    }
+
+    /// For harnesses: the boot CPU goes offline. What is left is the kernel's table, to be
+    /// dismantled at the very end.
+    pub fn finish_set_up(self) -> Option<Permanent<KernelTable<B>>> {
+        self.kernel
+    }
+
+    /// What everything lives on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// A read-side section for the set-up.
+    pub fn section(&self) -> ReadSide<'_, B> {
+        self.boot.read_side()
+    }
+
+    /// A detached node of `level`.
+    #[track_caller]
+    pub fn node(&self, level: u8) -> Node<UserTable<B>> {
+        Node::allocate(&self.backend, Level::new(level)).expect("the set-up has frames enough")
+    }
+
+    /// An empty user table.
+    #[track_caller]
+    pub fn user_root(&self) -> Node<UserTable<B>> {
+        self.node(<B::Geometry as Geometry>::LEVELS)
+    }
+
+    /// An empty user table that shares the kernel's half.
+    #[track_caller]
+    pub fn user_root_with_kernel(&mut self) -> Node<UserTable<B>> {
+        Node::root_sharing(self.kernel()).expect("the set-up has frames enough")
+    }
+
+    /// The kernel's table, built when first asked for. It outlives the race.
+    #[track_caller]
+    pub fn kernel(&mut self) -> &Permanent<KernelTable<B>> {
+        let (backend, boot) = (&self.backend, &self.boot);
+        self.kernel.get_or_insert_with(|| {
+            let root = Node::allocate(backend, <B::Geometry as Geometry>::ROOT);
+            let root = root.expect("the set-up has frames enough");
+            Permanent::new(root, &boot.read_side()).expect("the set-up has frames enough")
+        })
+    }
+
+    /// A frame with `contents`.
+    #[track_caller]
+    pub fn frame(&self, contents: u64) -> Frame<B> {
+        let frame = Frame::allocate(&self.backend).expect("the set-up has frames enough");
+        self.backend.write_contents(frame.paddr(), contents);
+        frame
+    }
+
+    /// Maps a fresh frame with `contents` at `vaddr`, growing what is missing.
+    #[track_caller]
+    pub fn map(&self, root: &Node<UserTable<B>>, vaddr: Vaddr, contents: u64) {
+        let item = MappedItem::Tracked {
+            frame: self.frame(contents),
+            property: Property::new(PageFlags::WRITE | PageFlags::USER),
+        };
+        let section = self.section();
+        let mut leaf = lock_covering(root.borrow(&section), vaddr, Level::LEAF)
+            .expect("the set-up has frames enough");
+        let index = B::Geometry::index(vaddr, Level::LEAF);
+        let mut entry = leaf.entry(index).expect("the geometry's indices are in range");
+        entry.replace(Child::Item(item)).expect("a page fits a leaf");
+    }
+}
+
+/// Something that the set-up gives to one CPU, which takes it once.
+///
+/// A role only borrows the race, so this is how it comes to own something. It carries nothing
+/// from one CPU to another: whoever takes it is the only one who ever looks.
+#[derive(Debug)]
+pub struct Parcel<T> {
+    contents: Mutex<Option<T>>,
+}
+
+impl<T> Parcel<T> {
+    /// A parcel to be taken.
+    pub const fn new(contents: T) -> Self {
+        Self { contents: Mutex::new(Some(contents)) }
+    }
+
+    /// Takes the contents.
+    ///
+    /// # Panics
+    ///
+    /// If they were taken before.
+    pub fn take(&self) -> T {
+        self.contents.lock().take().expect("a parcel is taken once")
+    }
+}
+
+/// Follows present entries to the leaf for `vaddr`, without locks, inside the section that `root`
+/// is borrowed for. Gives the leaf's entry, or the absence that ended the walk.
+#[track_caller]
+pub fn walk_to_leaf<C: Config>(root: NodeRef<'_, C>, vaddr: Vaddr) -> ChildRef<'_, C> {
+    let mut level = <C::Backend as Backend>::Geometry::ROOT;
+    let mut node = root;
+    loop {
+        match node.walk(<C::Backend as Backend>::Geometry::index(vaddr, level), level) {
+            ChildRef::Node(child) => node = child,
+            end => return end,
+        }
+        level = level.below().expect("a leaf has no nodes below it");
+    }
+}
