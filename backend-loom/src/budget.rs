@@ -14,7 +14,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Budget {
     start: Instant,
     last_progress: Instant,
-    time: Duration,
+    /// Where the clock stands, counted from the start, when the budget is used up.
+    deadline: Duration,
     executions_max: u64,
     progress: Option<Progress>,
     /// Executions begun so far.
@@ -27,7 +28,7 @@ impl Budget {
         Self {
             start,
             last_progress: start,
-            time: search.time,
+            deadline: search.time,
             executions_max: search.executions.unwrap_or(u64::MAX),
             progress: search.progress.clone(),
             executions: 0,
@@ -36,7 +37,7 @@ impl Budget {
 
     /// Counts one more execution if the budget allows it.
     pub(crate) fn begin(&mut self) -> bool {
-        if self.executions >= self.executions_max || self.start.elapsed() >= self.time {
+        if self.executions >= self.executions_max || self.start.elapsed() >= self.deadline {
             return false;
         }
         self.executions += 1;
@@ -47,6 +48,11 @@ impl Budget {
             progress(self.executions);
         }
         true
+    }
+
+    /// From now on there is only so much time.
+    pub(crate) fn limit(&mut self, time: Duration) {
+        self.deadline = self.start.elapsed() + time;
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
