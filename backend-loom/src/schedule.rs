@@ -1,0 +1,237 @@
+//! Which task of shuttle runs next, and how that is written down.
+//!
+//! [`Guided`] wraps a strategy. It offers the strategy only tasks that do not wait, writes down
+//! every choice, and ends an execution that has failed or grown too long. The record of the
+//! failing execution is its replay token: one letter per run of choices of the same task, then
+//! the length of the run if it is not one, as in `a12b3a`. Task `a` is the main one.
+//!
+//! Strategies: a uniform choice among the tasks that can run, shuttle's uniform random walk over
+//! interleavings (Zhao and others, ASPLOS 2025), and shuttle's PCT (Burckhardt and others, ASPLOS
+//! 2010). They find different bugs, so each gets a share of the budget. Ours replaces shuttle's
+//! uniform scheduler, which prints its seed whenever a search ends early.
+
+use std::cell::RefCell;
+
+use shuttle::scheduler::{PctScheduler, Schedule, Scheduler, Task, TaskId, UrwRandomScheduler};
+
+use crate::budget::Budget;
+use crate::capture;
+use crate::engine::{Failure, FailureKind, Search};
+use crate::waiting;
+
+/// The number of preemptions that PCT places in an execution, plus one.
+const PCT_DEPTH: usize = 3;
+
+/// The search that runs on this thread of the host.
+pub(crate) struct Run {
+    pub(crate) cpus: usize,
+    pub(crate) budget: Budget,
+    /// Executions of the strategy at work.
+    pub(crate) share: u64,
+    pub(crate) steps_max: usize,
+    /// The choices of this execution.
+    pub(crate) record: Vec<u8>,
+    /// An execution has failed: nothing runs any more.
+    pub(crate) stopped: bool,
+    /// Word operations of this execution, and of the longest one.
+    pub(crate) steps: u64,
+    pub(crate) depth: u64,
+}
+
+thread_local! {
+    static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
+}
+
+/// Makes `run` the search of this thread, or takes it away.
+pub(crate) fn exchange(run: Option<Run>) -> Option<Run> {
+    RUN.replace(run)
+}
+
+/// The search of this thread.
+pub(crate) fn with<R>(f: impl FnOnce(&mut Run) -> R) -> R {
+    RUN.with_borrow_mut(|run| f(run.as_mut().expect("only called from within a search")))
+}
+
+/// The CPU that `task` plays: the main task plays the last one.
+pub(crate) fn cpu_of(task: usize, cpus: usize) -> usize {
+    if task == 0 { cpus - 1 } else { task - 1 }
+}
+
+/// How the next task is chosen.
+pub(crate) enum Strategy {
+    Uniform(u64),
+    Walk(Box<UrwRandomScheduler>),
+    Priorities(Box<PctScheduler>),
+    Replay { choices: Vec<u8>, position: usize },
+}
+
+impl Strategy {
+    /// The strategies that share the budget of `search`.
+    pub(crate) fn all(search: &Search) -> Vec<Self> {
+        if search.cpus == 1 {
+            // There is nothing to choose, and PCT panics about it.
+            return vec![Self::Uniform(search.seed)];
+        }
+        let walk = UrwRandomScheduler::new_from_seed(search.seed, usize::MAX);
+        let pct = PctScheduler::new_from_seed(search.seed, PCT_DEPTH, usize::MAX);
+        vec![
+            Self::Uniform(search.seed),
+            Self::Walk(Box::new(walk)),
+            Self::Priorities(Box::new(pct)),
+        ]
+    }
+
+    fn begin(&mut self) -> Option<Schedule> {
+        match self {
+            Self::Uniform(state) => Some(Schedule::new(*state)),
+            Self::Walk(walk) => walk.new_execution(),
+            Self::Priorities(priorities) => priorities.new_execution(),
+            Self::Replay { position, .. } => {
+                *position = 0;
+                Some(Schedule::new(0))
+            }
+        }
+    }
+
+    fn choose(&mut self, runnable: &[&Task], current: Option<TaskId>) -> Option<TaskId> {
+        match self {
+            Self::Uniform(state) => {
+                let choice = split_mix(state) % runnable.len() as u64;
+                Some(runnable[choice as usize].id())
+            }
+            // No task ever yields in earnest: a yield is how a task of ours offers a choice.
+            Self::Walk(walk) => walk.next_task(runnable, current, false),
+            Self::Priorities(priorities) => priorities.next_task(runnable, current, false),
+            Self::Replay { choices, position } => {
+                let task = choices.get(*position).map(|task| TaskId::from(usize::from(*task)))?;
+                *position += 1;
+                runnable.iter().any(|candidate| candidate.id() == task).then_some(task)
+            }
+        }
+    }
+}
+
+/// Steele, Lea and Flood's generator: one multiplication chain per number, any seed is good.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// shuttle's scheduler for our searches.
+pub(crate) struct Guided(pub(crate) Strategy);
+
+impl Scheduler for Guided {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        let more = with(|run| {
+            run.record.clear();
+            let more = !run.stopped && run.share > 0 && run.budget.begin();
+            run.share = run.share.saturating_sub(u64::from(more));
+            more
+        });
+        if more { self.0.begin() } else { None }
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&Task],
+        current: Option<TaskId>,
+        _is_yielding: bool,
+    ) -> Option<TaskId> {
+        let (stopped, cpus, too_long) =
+            with(|run| (run.stopped, run.cpus, run.record.len() >= run.steps_max));
+        if stopped {
+            return None;
+        }
+        if too_long {
+            stop_too_long();
+            return None;
+        }
+        let ready: Vec<&Task> = runnable
+            .iter()
+            .filter(|task| !waiting::waits(cpu_of(task.id().into(), cpus)))
+            .copied()
+            .collect();
+        assert!(!ready.is_empty(), "a deadlock is found before the last CPU waits");
+        let Some(choice) = self.0.choose(&ready, current) else {
+            let message = "the program did not follow the recorded schedule: it has changed, or is \
+                           not deterministic";
+            capture::record(capture::internal(message));
+            with(|run| run.stopped = true);
+            return None;
+        };
+        let task = u8::try_from(usize::from(choice)).expect("there are few CPUs");
+        with(|run| run.record.push(task));
+        Some(choice)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        unreachable!("programs draw no random numbers from shuttle")
+    }
+}
+
+fn stop_too_long() {
+    with(|run| {
+        capture::record(Failure {
+            message: format!(
+                "an execution passed {} scheduling points: a loop that does not wait?",
+                run.steps_max
+            ),
+            location: None,
+            cpu: None,
+            kind: FailureKind::Limit,
+            token: Some(encode(&run.record)),
+        });
+        run.stopped = true;
+    });
+}
+
+/// The replay token of a record of choices.
+pub(crate) fn encode(record: &[u8]) -> String {
+    let mut token = String::new();
+    for run in record.chunk_by(|a, b| a == b) {
+        token.push(char::from(b'a' + run[0]));
+        if run.len() > 1 {
+            token.push_str(&run.len().to_string());
+        }
+    }
+    token
+}
+
+/// The record that a token stands for, if it is well formed.
+pub(crate) fn decode(token: &str, cpus: usize) -> Option<Vec<u8>> {
+    let mut record = Vec::new();
+    let mut rest = token;
+    while let Some(letter) = rest.bytes().next() {
+        let task = letter.checked_sub(b'a').filter(|task| usize::from(*task) < cpus)?;
+        let digits = rest[1..].bytes().take_while(u8::is_ascii_digit).count();
+        let length = match &rest[1..=digits] {
+            "" => 1,
+            number => number.parse::<u32>().ok().filter(|length| (1..=1 << 20).contains(length))?,
+        };
+        record.extend(std::iter::repeat_n(task, length as usize));
+        rest = &rest[1 + digits..];
+    }
+    (!record.is_empty()).then_some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decode, encode};
+
+    #[test]
+    fn a_token_stands_for_its_record() {
+        let record = [0, 0, 0, 1, 2, 2, 0];
+        assert_eq!(encode(&record), "a3bc2a");
+        assert_eq!(decode("a3bc2a", 3).as_deref(), Some(record.as_slice()));
+    }
+
+    #[test]
+    fn malformed_tokens_are_refused() {
+        for token in ["", "A", "a0", "3", "d", "a99999999999", "ä", "a2 "] {
+            assert_eq!(decode(token, 3), None, "{token:?}");
+        }
+    }
+}
