@@ -207,6 +207,8 @@ fn run_execution(program: &Program) {
                     end(cpu);
                 }));
             }
+            // Starting a task is no choice; PCT refuses programs without one, so here is one.
+            shuttle::thread::yield_now();
             own();
             end(last);
             for (cpu, other) in others.into_iter().enumerate() {

@@ -69,7 +69,7 @@ impl Strategy {
     /// The strategies that share the budget of `search`.
     pub(crate) fn all(search: &Search) -> Vec<Self> {
         if search.cpus == 1 {
-            // There is nothing to choose, and PCT panics about it.
+            // There is nothing to choose.
             return vec![Self::Uniform(search.seed)];
         }
         let walk = UrwRandomScheduler::new_from_seed(search.seed, usize::MAX);
