@@ -61,6 +61,7 @@ fn keep(info: &PanicHookInfo<'_>, classify: Classify) {
         cpu: None,
         kind: classify(message, file),
         token: None,
+        arrangement: None,
     });
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn fail(
         cpu: Some(cpu),
         kind,
         token: None,
+        arrangement: None,
     });
     resume_unwind(Box::new(Stop));
 }
@@ -115,5 +117,6 @@ pub(crate) fn internal(message: impl Into<String>) -> Failure {
         cpu: None,
         kind: FailureKind::Internal,
         token: None,
+        arrangement: None,
     }
 }

@@ -39,6 +39,9 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
     const MEMORY_MODEL: &'static str;
     /// Whether a search can end by itself, having seen every execution.
     const EXHAUSTIVE: bool;
+    /// Whether the engine controls the schedule, so that situations a scenario must meet can be
+    /// demanded of it.
+    const CONTROLS_SCHEDULE: bool;
     /// The largest number of CPUs that a program may have.
     const CPUS_MAX: usize;
 
@@ -53,6 +56,12 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
 
     /// The number of the calling CPU. The set-up and the finish run as the last CPU.
     fn cpu() -> usize;
+
+    /// A number for the calling CPU's next operation that [`Arrangement`] uses too. Engines that
+    /// run CPUs in the order of the execution need none.
+    fn position() -> u64 {
+        0
+    }
 
     /// Runs executions of `program` until the search ends, the budget is used up, or one fails.
     ///
@@ -278,6 +287,18 @@ pub struct Failure {
     /// What [`Search::replay`] takes to run this execution again; valid for this engine, this
     /// program and these bounds.
     pub token: Option<String>,
+    /// How to tell the execution, from engines that do not run CPUs in the order of the
+    /// execution.
+    pub arrangement: Option<Arrangement>,
+}
+
+/// An execution as an engine sees it, in terms of [`Engine::position`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// The positions of all operations, in an order in which they can be told.
+    pub order: Vec<u64>,
+    /// What is remarkable about an operation: a stale read, and what it missed.
+    pub notes: Vec<(u64, String)>,
 }
 
 /// Sorts of failure.

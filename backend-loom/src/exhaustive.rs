@@ -74,6 +74,7 @@ impl Engine for Loom {
     const NAME: &'static str = "loom";
     const MEMORY_MODEL: &'static str = "C11 (no load buffering, <= 7 values per word)";
     const EXHAUSTIVE: bool = true;
+    const CONTROLS_SCHEDULE: bool = true;
     const CPUS_MAX: usize = CPUS_MAX;
 
     type Word = LoomWord;

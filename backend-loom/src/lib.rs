@@ -8,11 +8,23 @@
 
 mod budget;
 mod capture;
+pub mod child;
 mod clocks;
+mod counterexample;
 pub mod engine;
 mod exclusive;
 pub mod exhaustive;
+mod ghost;
+#[expect(unsafe_code, reason = "dismantles the kernel's table once nobody shares it")]
+pub mod harness;
+mod memory;
+#[expect(unsafe_code, reason = "keeps the facade's promises with the model's memory")]
+pub mod model;
 pub mod randomized;
+pub mod report;
+pub mod sabotage;
 mod schedule;
+pub mod testing;
 pub mod threads;
 mod waiting;
+mod words;

@@ -43,6 +43,7 @@ impl Engine for Shuttle {
     const NAME: &'static str = "shuttle";
     const MEMORY_MODEL: &'static str = "SC + happens-before";
     const EXHAUSTIVE: bool = false;
+    const CONTROLS_SCHEDULE: bool = true;
     const CPUS_MAX: usize = CPUS_MAX;
 
     type Word = ShuttleWord;
@@ -251,6 +252,7 @@ fn end(cpu: usize) {
             cpu: Some(cpu),
             kind: FailureKind::Deadlock,
             token: None,
+            arrangement: None,
         });
         stop();
     }

@@ -183,6 +183,7 @@ fn stop_too_long() {
             cpu: None,
             kind: FailureKind::Limit,
             token: Some(encode(&run.record)),
+            arrangement: None,
         });
         run.stopped = true;
     });

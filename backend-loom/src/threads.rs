@@ -80,6 +80,7 @@ impl Engine for Threads {
     const NAME: &'static str = "threads";
     const MEMORY_MODEL: &'static str = "host";
     const EXHAUSTIVE: bool = false;
+    const CONTROLS_SCHEDULE: bool = false;
     const CPUS_MAX: usize = CPUS_MAX;
 
     type Word = ThreadsWord;

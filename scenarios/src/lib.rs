@@ -38,9 +38,8 @@ pub mod prelude {
 
     pub use crate::scenario;
     pub use crate::scenario::{
-        Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden,
-        forgotten_cpu, freed_at_once, interesting, met, situation, twins, weakened,
-        weakened_fence,
+        Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,
+        freed_at_once, interesting, met, situation, torn_updates, twins, weakened, weakened_fence,
     };
     pub use crate::tables::{KernelTable, UserTable};
     pub use crate::world::{Machine, Parcel, World, walk_to_leaf};

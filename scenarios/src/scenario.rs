@@ -45,8 +45,9 @@ pub trait Scenario<B: World>: Send + Sync + Sized + 'static {
     fn set_up(machine: &mut Machine<B>) -> Self;
 
     /// Asserts what must hold after all CPUs are done, and names the outcome. `saw` holds what
-    /// each role returned, in the order of [`CPUS`](Self::CPUS).
-    fn check(&self, saw: &[Self::Saw]) -> &'static str;
+    /// each role returned, in the order of [`CPUS`](Self::CPUS); `cpu` is one more CPU, to look
+    /// around with.
+    fn check(&self, cpu: &mut Cpu<B>, saw: &[Self::Saw]) -> &'static str;
 }
 
 /// How a harness runs a race that it cannot name: generically, without trait objects.
@@ -220,6 +221,8 @@ pub const fn met(name: &'static str, event: fn(Event) -> bool) -> Situation {
 pub enum Sabotage {
     /// A site is weakened by one step.
     Weakened(AnySite),
+    /// A compare-exchange of an entry is a load and a store, so that hardware comes in between.
+    TornUpdates,
     /// What is retired is freed at once, without a grace period.
     FreedAtOnce,
     /// Grace periods do not wait for this CPU.
@@ -246,6 +249,12 @@ pub const fn weakened(site: &'static Site, message: &'static str) -> Twin {
 #[track_caller]
 pub const fn weakened_fence(site: &'static FenceSite, message: &'static str) -> Twin {
     twin(Sabotage::Weakened(AnySite::Fence(site)), message)
+}
+
+/// The world whose updates of entries are not atomic.
+#[track_caller]
+pub const fn torn_updates(message: &'static str) -> Twin {
+    twin(Sabotage::TornUpdates, message)
 }
 
 /// The world without grace periods.

@@ -15,6 +15,7 @@ impl Engine for RawLoom {
     const NAME: &'static str = "raw loom";
     const MEMORY_MODEL: &'static str = Loom::MEMORY_MODEL;
     const EXHAUSTIVE: bool = false;
+    const CONTROLS_SCHEDULE: bool = true;
     const CPUS_MAX: usize = Loom::CPUS_MAX;
 
     type Word = RawWord;

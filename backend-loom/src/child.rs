@@ -1,0 +1,121 @@
+//! Asking another process, and being asked.
+//!
+//! The parent starts a program again with a request in the environment. The child explores and
+//! answers with lines on its standard output, each marked so that other output does no harm:
+//! progress now and then, and one report. A child that hangs is killed at its deadline, one that
+//! dies is described by how it ended and by what it said last.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::engine::Progress;
+use crate::report::{Report, Request};
+
+const REQUEST: &str = "WEFT_REQUEST";
+const PROGRESS: &str = "@weft-progress ";
+const REPORT: &str = "@weft-report ";
+
+/// How much longer than its budget a child may take.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The request to this process, if it was started by [`ask`].
+///
+/// # Panics
+///
+/// If the request cannot be read: parent and child are different programs.
+pub fn asked() -> Option<Request> {
+    let text = std::env::var(REQUEST).ok()?;
+    Some(serde_json::from_str(&text).expect("parent and child are the same program"))
+}
+
+/// Sends progress to the parent.
+pub fn progress_to_parent() -> Progress {
+    Arc::new(|executions| say(&format!("{PROGRESS}{executions}")))
+}
+
+/// Sends the report to the parent and ends the process.
+pub fn answer(report: &Report) -> ! {
+    say(&format!("{REPORT}{}", serde_json::to_string(report).expect("reports are plain data")));
+    std::process::exit(0)
+}
+
+/// Writes a line of its own. A parent that went away is the end of this process too.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "\n{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A child process, killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is as good as killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `command`, which answers with [`answer`], and waits for the report.
+///
+/// # Errors
+///
+/// One sentence, if the child cannot be started, dies, or passes its deadline.
+pub fn ask(
+    command: &mut Command,
+    request: &Request,
+    mut progress: impl FnMut(u64),
+) -> Result<Report, String> {
+    let text = serde_json::to_string(request).expect("requests are plain data");
+    let child = command.env(REQUEST, text).stdin(Stdio::null()).stdout(Stdio::piped());
+    let child = child.stderr(Stdio::piped()).spawn();
+    let mut child = Running(child.map_err(|error| format!("cannot start the checker: {error}"))?);
+    let (lines, received) = mpsc::channel();
+    let out = child.0.stdout.take().expect("piped");
+    thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut err = child.0.stderr.take().expect("piped");
+    let errors = thread::spawn(move || {
+        let mut text = Vec::new();
+        // What could be read until the pipe broke is what there is.
+        let _ = err.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let deadline = Instant::now() + request.time + GRACE;
+    loop {
+        match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if let Some(report) = line.strip_prefix(REPORT) {
+                    let report = serde_json::from_str(report);
+                    return report.map_err(|error| format!("the checker's answer is bad: {error}"));
+                }
+                if let Some(count) = line.strip_prefix(PROGRESS).and_then(|it| it.parse().ok()) {
+                    progress(count);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(format!(
+                    "the checker hung: no answer {} s after its budget was used up",
+                    GRACE.as_secs()
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let status = child.0.wait().map_err(|error| format!("the checker is lost: {error}"))?;
+    let said = errors.join().unwrap_or_default();
+    let last: Vec<&str> = said.lines().rev().take(3).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(format!("the checker died without an answer ({status}): {}", last.join(" | ")))
+}

@@ -1,0 +1,269 @@
+//! Ghost state of one execution: what reports need and the program never sees.
+//!
+//! Ghost state lives in ordinary memory, outside of the engine, so keeping it costs no step of the
+//! search. That is allowed only for what cannot carry anything from one CPU to another: an engine
+//! may run the CPUs one after the other. Everything here is therefore either written by one CPU
+//! and read by nobody until the execution is over (records, situations, who waits for what), or
+//! kept per CPU (which locks it holds).
+//!
+//! The state is found through a thread-local, set by the harness wherever a part of the execution
+//! begins: model CPUs may or may not have operating system threads of their own.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weft_core::address::Paddr;
+use weft_core::sync::{Event, FrameUse};
+use weft_scenarios::scenario::Situation;
+
+/// What a word or cell belongs to, for reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Label {
+    /// The frame that the word is in or beside, if any.
+    pub(crate) frame: Option<u64>,
+    /// What it is: `entry`, `lock`, `children`.
+    pub(crate) name: &'static str,
+    /// Which of several, for entries.
+    pub(crate) index: Option<usize>,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.frame, self.index) {
+            (Some(frame), Some(index)) => write!(f, "N{frame}[{index}]"),
+            (Some(frame), None) => write!(f, "N{frame}.{}", self.name),
+            (None, _) => f.write_str(self.name),
+        }
+    }
+}
+
+/// An operation on a word or cell, with what it saw and did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// A load of the value.
+    Load(u64),
+    /// A store of the value.
+    Store(u64),
+    /// A read-modify-write: before, after.
+    Update(u64, u64),
+    /// A compare-exchange that failed on this value.
+    Failed(u64),
+    /// A plain read of the value.
+    Get(u64),
+    /// A plain write of the value.
+    Set(u64),
+    /// A fence.
+    Fence,
+    /// The CPU waits for the word to change.
+    Wait,
+    /// Something that the core says happened.
+    Event(Event),
+    /// A frame was allocated.
+    Allocate(Paddr, FrameUse),
+    /// A frame was freed.
+    Free(Paddr),
+    /// A situation of the scenario was met.
+    Situation(&'static str),
+}
+
+/// One line of a counterexample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record {
+    /// The CPU; equal to the number of CPUs before and after the race.
+    pub(crate) cpu: usize,
+    /// The engine's index of the operation on that CPU, if the engine has one.
+    pub(crate) position: u64,
+    /// What it is done to.
+    pub(crate) label: Label,
+    /// What is done.
+    pub(crate) step: Step,
+    /// The site of the ordering.
+    pub(crate) site: Option<&'static str>,
+    /// Where in the source.
+    pub(crate) at: &'static Location<'static>,
+}
+
+/// Which part of an execution runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// The set-up: one CPU, the boot CPU.
+    SetUp = 0,
+    /// The race.
+    Race = 1,
+    /// The final checks.
+    Finish = 2,
+}
+
+/// Ghost state of one execution.
+pub(crate) struct Ghost {
+    cpus: usize,
+    phase: AtomicU8,
+    situations: &'static [Situation],
+    reached: Arc<Mutex<BTreeSet<&'static str>>>,
+    records: Mutex<Vec<Record>>,
+    /// The operation that each CPU is in, for failures in the middle of one.
+    pending: Mutex<Vec<Option<Record>>>,
+    /// Which locks each CPU holds.
+    held: Mutex<Vec<(usize, Label)>>,
+}
+
+impl fmt::Debug for Ghost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ghost").field("cpus", &self.cpus).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Ghost>>> = const { RefCell::new(None) };
+    static NAMING: RefCell<Option<u64>> = const { RefCell::new(None) };
+}
+
+/// Locks ghost state. A CPU that fails may leave the lock poisoned; the state is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ghost {
+    /// Ghost state for an execution of `cpus` CPUs. Situations met are added to `reached`.
+    pub(crate) fn new(
+        cpus: usize,
+        situations: &'static [Situation],
+        reached: Arc<Mutex<BTreeSet<&'static str>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            cpus,
+            phase: AtomicU8::new(Phase::SetUp as u8),
+            situations,
+            reached,
+            records: Mutex::default(),
+            pending: Mutex::new(vec![None; cpus + 1]),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Makes this the ghost state of the calling thread.
+    pub(crate) fn enter(self: &Arc<Self>) {
+        CURRENT.with_borrow_mut(|current| *current = Some(Arc::clone(self)));
+    }
+
+    /// The ghost state of the calling thread.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: model memory is used outside of a scenario.
+    pub(crate) fn current() -> Arc<Self> {
+        CURRENT.with_borrow(|current| {
+            Arc::clone(current.as_ref().expect("model memory is used outside of a scenario"))
+        })
+    }
+
+    /// Moves to the next phase.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the race is running.
+    pub(crate) fn is_racing(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == Phase::Race as u8
+    }
+
+    /// The column of the calling CPU: its number, or the number of CPUs outside of the race.
+    pub(crate) fn column(&self, cpu: usize) -> usize {
+        if self.is_racing() { cpu } else { self.cpus }
+    }
+
+    /// Names words and cells made by `make` after frame `number`.
+    pub(crate) fn naming<T>(number: u64, make: impl FnOnce() -> T) -> T {
+        NAMING.with_borrow_mut(|naming| *naming = Some(number));
+        let made = make();
+        NAMING.with_borrow_mut(|naming| *naming = None);
+        made
+    }
+
+    /// The label of a word that is being made.
+    pub(crate) fn label(name: &'static str) -> Label {
+        Label { frame: NAMING.with_borrow(|naming| *naming), name, index: None }
+    }
+
+    /// Notes that the CPU is about to do something that may fail.
+    pub(crate) fn begin(&self, record: Record) {
+        lock(&self.pending)[record.cpu] = Some(record);
+    }
+
+    /// Notes that it is done.
+    pub(crate) fn done(&self, record: Record) {
+        lock(&self.pending)[record.cpu] = None;
+        lock(&self.records).push(record);
+    }
+
+    /// Notes an event, and the situations that it shows.
+    pub(crate) fn observe(&self, record: Record) {
+        if let Step::Event(event) = record.step {
+            for situation in self.situations {
+                if situation.event.is_some_and(|shows| shows(event)) && self.is_racing() {
+                    lock(&self.reached).insert(situation.name);
+                }
+            }
+        }
+        self.done(record);
+    }
+
+    /// Notes that a situation was met.
+    ///
+    /// # Panics
+    ///
+    /// If the scenario does not list it.
+    pub(crate) fn reached(&self, name: &'static str, record: Record) {
+        assert!(
+            self.situations.iter().any(|situation| situation.name == name),
+            "the situation \"{name}\" is not listed in REACHED"
+        );
+        lock(&self.reached).insert(name);
+        self.done(record);
+    }
+
+    /// Notes that `cpu` now holds a lock.
+    pub(crate) fn hold(&self, cpu: usize, label: Label) {
+        lock(&self.held).push((cpu, label));
+    }
+
+    /// Notes that `cpu` gives a lock back.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold the lock.
+    pub(crate) fn let_go(&self, cpu: usize, label: Label) {
+        let mut held = lock(&self.held);
+        let position = held.iter().position(|entry| *entry == (cpu, label));
+        let Some(position) = position else {
+            drop(held);
+            panic!("{label} is unlocked by a CPU that does not hold it: CPU {cpu}");
+        };
+        held.swap_remove(position);
+    }
+
+    /// Forgets who holds a lock, because its node is new.
+    pub(crate) fn forget(&self, label: Label) {
+        lock(&self.held).retain(|(_, held)| *held != label);
+    }
+
+    /// The locks that are held.
+    pub(crate) fn held(&self) -> Vec<(usize, Label)> {
+        lock(&self.held).clone()
+    }
+
+    /// What each CPU was in the middle of, if anything.
+    pub(crate) fn pending(&self) -> Vec<Option<Record>> {
+        lock(&self.pending).clone()
+    }
+
+    /// Everything recorded, in the order of execution.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        lock(&self.records).clone()
+    }
+}

@@ -1,0 +1,252 @@
+//! From a scenario to a program for an engine, and from its exploration to a report.
+//!
+//! Only "set up, box the CPUs, check" is generic over the scenario; everything else works on the
+//! plain data of a [`Plan`], so that a checker is compiled once per engine and not once per
+//! scenario and engine.
+//!
+//! An execution: ghost state and memory are made; the boot CPU is put online; the scenario sets
+//! itself up; the CPUs of the race are put online and the boot CPU goes offline. Each CPU plays its
+//! role and goes offline. At the end the scenario checks and names the outcome, everything it holds
+//! is given up, the kernel's table is dismantled, and no frame may be in use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weft_core::address::CpuId;
+use weft_core::cpu::Cpu;
+use weft_core::geometry::{Geometry, TinyThree};
+use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
+use weft_scenarios::world::Machine;
+
+use crate::counterexample;
+use crate::engine::{Body, Engine, Execution, Program, Progress, Search};
+use crate::ghost::{Ghost, Phase};
+use crate::memory::Pools;
+use crate::model::Model;
+use crate::report::{Report, Request, SabotageName};
+use crate::sabotage;
+
+/// Explores the scenario that it visits, under engine `E`.
+pub struct Run<E> {
+    request: Request,
+    progress: Option<Progress>,
+    engine: PhantomData<E>,
+}
+
+impl<E> std::fmt::Debug for Run<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl<E: Engine> Run<E> {
+    /// A run that does what `request` says.
+    pub fn new(request: Request) -> Self {
+        Self { request, progress: None, engine: PhantomData }
+    }
+
+    /// Calls `progress` now and then with the number of executions so far.
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+}
+
+impl<E: Engine, G: Geometry> Visitor<Model<E, G>> for Run<E> {
+    type Out = Report;
+
+    fn visit<S: Scenario<Model<E, G>>>(self, name: &'static str) -> Report {
+        let plan = Plan::of::<S, Model<E, G>>(name);
+        let tally = Tally::default();
+        let program = program::<S, E, G>(plan.clone(), tally.clone());
+        conduct::<E>(&plan, &tally, program, self.request, self.progress)
+    }
+}
+
+/// What a scenario says about itself, as plain data.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The name of the file.
+    pub name: &'static str,
+    /// What each CPU plays.
+    pub roles: Vec<&'static str>,
+    /// The outcomes.
+    pub outcomes: &'static [Outcome],
+    /// The situations.
+    pub reached: &'static [Situation],
+    /// The twins: how the world is broken, and with which message that must be caught.
+    pub twins: Vec<(SabotageName, &'static str)>,
+}
+
+impl Plan {
+    fn of<S: Scenario<B>, B: weft_scenarios::world::World>(name: &'static str) -> Self {
+        Self {
+            name,
+            roles: S::CPUS.iter().map(|(role, _)| role).collect(),
+            outcomes: S::OUTCOMES,
+            reached: S::REACHED,
+            twins: S::TWINS.iter().map(|twin| (twin.sabotage.into(), twin.message)).collect(),
+        }
+    }
+
+    /// The grade of an outcome.
+    ///
+    /// # Panics
+    ///
+    /// If the outcome is not listed, or is forbidden: that is how an execution fails.
+    fn judge(&self, name: &str) {
+        let outcome = self.outcomes.iter().find(|outcome| outcome.name == name);
+        let outcome = outcome.unwrap_or_else(|| panic!("the outcome \"{name}\" is not listed"));
+        assert!(outcome.grade != Grade::Forbidden, "{}", outcome.reason);
+    }
+}
+
+/// Reads what a scenario says about itself, without running it.
+#[derive(Clone, Copy, Debug)]
+pub struct Describe;
+
+impl<E: Engine> Visitor<Model<E, TinyThree>> for Describe {
+    type Out = Plan;
+
+    fn visit<S: Scenario<Model<E, TinyThree>>>(self, name: &'static str) -> Plan {
+        Plan::of::<S, Model<E, TinyThree>>(name)
+    }
+}
+
+/// What is counted over all executions.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    outcomes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    observations: Arc<Mutex<BTreeSet<String>>>,
+    reached: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// The ghost state of the execution set up last.
+    latest: Arc<Mutex<Option<Arc<Ghost>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The set-up of one execution of `S`.
+fn program<S, E, G>(plan: Plan, tally: Tally) -> Program
+where
+    S: Scenario<Model<E, G>>,
+    E: Engine,
+    G: Geometry,
+{
+    Arc::new(move || {
+        let count = plan.roles.len();
+        let ghost = Ghost::new(count, plan.reached, Arc::clone(&tally.reached));
+        *lock(&tally.latest) = Some(Arc::clone(&ghost));
+        ghost.enter();
+        let pools = Pools { cpus: count, set_up: S::SET_UP_FRAMES, per_cpu: S::CPU_FRAMES };
+        let model = Model::<E, G>::new(pools);
+        let mut machine = Machine::new(&model, Cpu::online(&model, CpuId::new(count as u32)));
+        let race = Arc::new(S::set_up(&mut machine));
+        let saw: Arc<[Mutex<Option<S::Saw>>]> = (0..count).map(|_| Mutex::new(None)).collect();
+        let cpus = S::CPUS.iter().enumerate().map(|(index, (_, role))| -> Body {
+            let cpu = Cpu::online(&model, CpuId::new(index as u32));
+            let (race, saw, ghost) = (Arc::clone(&race), Arc::clone(&saw), Arc::clone(&ghost));
+            Box::new(move || {
+                ghost.enter();
+                let mut cpu = scenario::Cpu::new(cpu);
+                let result = role(&race, &mut cpu);
+                drop(cpu);
+                *lock(&saw[index]) = Some(result);
+            })
+        });
+        let cpus = cpus.collect();
+        let kernel = machine.finish_set_up();
+        ghost.set_phase(Phase::Race);
+        let (plan, tally) = (plan.clone(), tally.clone());
+        let finish = Box::new(move || {
+            ghost.enter();
+            ghost.set_phase(Phase::Finish);
+            let saw: Vec<S::Saw> =
+                saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
+            let cpu = Cpu::online(&model, CpuId::new(count as u32));
+            let mut cpu = scenario::Cpu::new(cpu);
+            let outcome = race.check(&mut cpu, &saw);
+            drop(cpu);
+            plan.judge(outcome);
+            drop(Arc::into_inner(race).expect("every CPU has given up the race"));
+            if let Some(kernel) = kernel {
+                // SAFETY: the race is gone, and with it every root that shared the kernel's half.
+                drop(unsafe { kernel.dismantle() });
+            }
+            model.check_accounts();
+            *lock(&tally.outcomes).entry(outcome).or_default() += 1;
+            lock(&tally.observations).insert(format!("{outcome}: {saw:?}"));
+        });
+        Execution { cpus, finish }
+    })
+}
+
+/// Runs the engine and writes the report.
+fn conduct<E: Engine>(
+    plan: &Plan,
+    tally: &Tally,
+    program: Program,
+    request: Request,
+    progress: Option<Progress>,
+) -> Report {
+    sabotage::choose(request.sabotage.clone());
+    let search = Search {
+        time: request.time,
+        executions: request.executions,
+        preemptions: request.preemptions,
+        seed: request.seed,
+        replay: request.replay.clone(),
+        progress,
+        ..Search::new(plan.roles.len())
+    };
+    let exploration = E::explore(&search, program);
+    let ghost = lock(&tally.latest).take();
+    let failure = exploration.failure.as_ref().map(|failure| {
+        let roles = plan.roles.iter().map(|role| (*role).to_owned()).collect();
+        counterexample::of(failure, roles, ghost.as_deref())
+    });
+    let reached: BTreeSet<String> =
+        lock(&tally.reached).iter().map(|name| (*name).to_owned()).collect();
+    let outcomes: BTreeMap<String, u64> =
+        lock(&tally.outcomes).iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let whole = failure.is_none() && request.replay.is_none();
+    Report {
+        scenario: plan.name.to_owned(),
+        engine: E::NAME.to_owned(),
+        model: E::MEMORY_MODEL.to_owned(),
+        sabotage: request.sabotage,
+        cpus: plan.roles.len(),
+        verdict: exploration.verdict.into(),
+        verdict_text: exploration.verdict.to_string(),
+        executions: exploration.executions,
+        blocked: exploration.blocked,
+        depth: exploration.depth,
+        elapsed: exploration.elapsed,
+        never_reached: if whole && E::CONTROLS_SCHEDULE {
+            missing(plan, &reached)
+        } else {
+            Vec::new()
+        },
+        never_seen: if whole && E::CONTROLS_SCHEDULE {
+            unseen(plan, &outcomes)
+        } else {
+            Vec::new()
+        },
+        outcomes,
+        observations: std::mem::take(&mut lock(&tally.observations)),
+        reached,
+        failure,
+        caveats: exploration.caveats,
+    }
+}
+
+fn missing(plan: &Plan, reached: &BTreeSet<String>) -> Vec<String> {
+    let names = plan.reached.iter().map(|situation| situation.name.to_owned());
+    names.filter(|name| !reached.contains(name)).collect()
+}
+
+fn unseen(plan: &Plan, outcomes: &BTreeMap<String, u64>) -> Vec<String> {
+    let interesting = plan.outcomes.iter().filter(|one| one.grade == Grade::Interesting);
+    interesting.map(|one| one.name.to_owned()).filter(|name| !outcomes.contains_key(name)).collect()
+}

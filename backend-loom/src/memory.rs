@@ -1,0 +1,225 @@
+//! Model memory: frames that know whether they are in use.
+//!
+//! * *Life.* Every frame has two plain cells, `born` and `died`. Allocation writes the one, freeing
+//!   the other, and every touch of the frame, its entries or its metadata reads both. So a use
+//!   that is not ordered after the allocation, or not before the free, is a data race in *any*
+//!   interleaving, not only in the unlucky one where it happens to read the wrong value.
+//! * *Quarantine.* A freed frame is never handed out again within an execution.
+//! * *Poison.* Entries of a fresh frame hold a value that no format decodes.
+//! * *Pools.* The set-up and each CPU have frames of their own: which frame an allocation gives
+//!   must not depend on the order in which an engine runs the CPUs.
+//! * *Accounts.* What is in use at the end is a leak, and is listed.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use weft_core::address::Paddr;
+use weft_core::geometry::Geometry;
+use weft_core::node::Metadata;
+use weft_core::sync::{FrameUse, PlainCell};
+
+use crate::engine::Engine;
+use crate::ghost::{Ghost, Label, Step};
+use crate::model::Model;
+use crate::words::{ModelCell, ModelWord, Recording};
+
+/// What entries of a fresh frame hold: not absent, not present.
+pub(crate) const POISON: u64 = 0xdead_0002;
+
+/// How many frames there are, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pools {
+    /// CPUs of the race.
+    pub(crate) cpus: usize,
+    /// Frames for the set-up.
+    pub(crate) set_up: usize,
+    /// Frames for each CPU.
+    pub(crate) per_cpu: usize,
+}
+
+impl Pools {
+    fn frames(self) -> usize {
+        self.set_up + self.cpus * self.per_cpu
+    }
+
+    /// The frames of a pool; the set-up's pool has the number of CPUs as its number.
+    fn range(self, pool: usize) -> std::ops::Range<usize> {
+        if pool == self.cpus {
+            0..self.set_up
+        } else {
+            let start = self.set_up + pool * self.per_cpu;
+            start..start + self.per_cpu
+        }
+    }
+}
+
+/// One frame: life, metadata, entries, contents.
+struct Frame<E: Engine, G: Geometry> {
+    born: ModelCell<E, bool>,
+    died: ModelCell<E, bool>,
+    contents: ModelCell<E, u64>,
+    metadata: Metadata<Model<E, G>>,
+    entries: Vec<ModelWord<E>>,
+    /// Ghost: 0 unused, 1 in use, 2 freed.
+    account: AtomicU8,
+    /// Ghost: where it was allocated.
+    allocated_at: Mutex<Option<&'static Location<'static>>>,
+}
+
+impl<E: Engine, G: Geometry> Frame<E, G> {
+    fn new(number: u64) -> Self {
+        Ghost::naming(number, || Self {
+            born: ModelCell::new("born", false),
+            died: ModelCell::new("died", false),
+            contents: ModelCell::new("contents", 0),
+            metadata: Metadata::new(),
+            entries: (0..G::ENTRIES).map(|index| ModelWord::entry(index, POISON)).collect(),
+            account: AtomicU8::new(0),
+            allocated_at: Mutex::new(None),
+        })
+    }
+}
+
+/// All frames of an execution, and the root that each CPU has loaded.
+pub(crate) struct Memory<E: Engine, G: Geometry> {
+    frames: Vec<Frame<E, G>>,
+    pools: Pools,
+    /// Ghost: how many frames each pool has given; written by its own CPU only.
+    given: Vec<AtomicUsize>,
+    /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
+    loaded: Vec<AtomicU64>,
+}
+
+impl<E: Engine, G: Geometry> fmt::Debug for Memory<E, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("pools", &self.pools).finish_non_exhaustive()
+    }
+}
+
+impl<E: Engine, G: Geometry> Memory<E, G> {
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self {
+            frames: (1..=pools.frames()).map(|number| Frame::new(number as u64)).collect(),
+            pools,
+            given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
+            loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The frame at an address.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: something was decoded that is not an address.
+    #[track_caller]
+    fn frame(&self, paddr: Paddr) -> &Frame<E, G> {
+        let number = paddr.frame_number() as usize;
+        assert!(
+            (1..=self.frames.len()).contains(&number),
+            "{paddr:?} is used as a frame, and is none"
+        );
+        &self.frames[number - 1]
+    }
+
+    /// The frame, which must be in use.
+    #[track_caller]
+    fn touch(&self, paddr: Paddr) -> &Frame<E, G> {
+        let frame = self.frame(paddr);
+        if std::thread::panicking() {
+            return frame;
+        }
+        let number = paddr.frame_number();
+        assert!(frame.born.get(), "use before allocation: N{number}");
+        assert!(!frame.died.get(), "use after free: N{number}");
+        frame
+    }
+
+    #[track_caller]
+    pub(crate) fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
+        if std::thread::panicking() {
+            return None;
+        }
+        let pool = Ghost::current().column(E::cpu());
+        let given = self.given[pool].fetch_add(1, Ordering::Relaxed);
+        let index = self.pools.range(pool).nth(given)?;
+        let paddr = Paddr::of_frame(index as u64 + 1);
+        let frame = &self.frames[index];
+        let recording = Recording::begin::<E>(life(paddr), Step::Allocate(paddr, purpose), None);
+        frame.account.store(1, Ordering::Relaxed);
+        *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
+        recording.done(Step::Allocate(paddr, purpose));
+        frame.born.set(true);
+        Some(paddr)
+    }
+
+    #[track_caller]
+    pub(crate) fn free(&self, paddr: Paddr) {
+        if std::thread::panicking() {
+            return;
+        }
+        let frame = self.touch(paddr);
+        frame.account.store(2, Ordering::Relaxed);
+        let recording = Recording::begin::<E>(life(paddr), Step::Free(paddr), None);
+        recording.done(Step::Free(paddr));
+        frame.died.set(true);
+    }
+
+    #[track_caller]
+    pub(crate) fn metadata(&self, paddr: Paddr) -> &Metadata<Model<E, G>> {
+        &self.touch(paddr).metadata
+    }
+
+    #[track_caller]
+    pub(crate) fn entry(&self, paddr: Paddr, index: usize) -> &ModelWord<E> {
+        &self.touch(paddr).entries[index]
+    }
+
+    #[track_caller]
+    pub(crate) fn contents(&self, paddr: Paddr) -> &ModelCell<E, u64> {
+        &self.touch(paddr).contents
+    }
+
+    /// Loads a root on the calling CPU.
+    pub(crate) fn load_root(&self, cpu: usize, root: Option<Paddr>) {
+        let value = root.map_or(0, |root| root.as_u64() + 1);
+        self.loaded[cpu].store(value, Ordering::Relaxed);
+    }
+
+    /// The root that the calling CPU has loaded.
+    pub(crate) fn loaded_root(&self, cpu: usize) -> Option<Paddr> {
+        let value = self.loaded[cpu].load(Ordering::Relaxed);
+        value.checked_sub(1).map(Paddr::new)
+    }
+
+    /// Checks, after everything was given up, that every frame was freed.
+    ///
+    /// # Panics
+    ///
+    /// If frames are still in use; they are listed.
+    pub(crate) fn check_accounts(&self) {
+        let account = |state| {
+            let in_state = |frame: &&Frame<E, G>| frame.account.load(Ordering::Relaxed) == state;
+            self.frames.iter().filter(in_state).count()
+        };
+        let (leaked, freed) = (account(1), account(2));
+        if leaked == 0 {
+            return;
+        }
+        let mut list = String::new();
+        for (index, frame) in self.frames.iter().enumerate() {
+            if frame.account.load(Ordering::Relaxed) == 1 {
+                let at = frame.allocated_at.lock().expect("nothing panics here");
+                let at = at.map_or_else(String::new, |at| format!(" (allocated at {at})"));
+                list += &format!(" N{}{at}", index + 1);
+            }
+        }
+        panic!("leak: allocated {}, freed {freed}, never freed:{list}", leaked + freed);
+    }
+}
+
+/// The label of a frame as a whole.
+fn life(paddr: Paddr) -> Label {
+    Label { frame: Some(paddr.frame_number()), name: "life", index: None }
+}

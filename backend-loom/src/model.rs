@@ -1,0 +1,234 @@
+//! The backend that models run on: model memory over an engine, behind the core's facade.
+//!
+//! What the model knows of hardware: every CPU has a root that it has loaded, and walks it level
+//! by level, without locks, setting accessed and dirty bits with locked updates that fail if the
+//! entry has changed. Loads of a walk are acquire loads, which is what x86-64 promises of loads
+//! (Intel SDM, volume 3A, section 9.2). TLBs are not modelled: every access walks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::config::Config;
+use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
+use weft_core::geometry::{Geometry, TinyThree};
+use weft_core::grace::Monitor;
+use weft_core::lock::SpinLock;
+use weft_core::node::Metadata;
+use weft_core::reclaim::{Batch, Erased, Reclaim};
+use weft_core::sites::FenceSite;
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, PlainCell};
+use weft_scenarios::tables::{UserTable, drop_erased};
+use weft_scenarios::world::World;
+
+use crate::engine::Engine;
+use crate::ghost::{Ghost, Label, Record, Step};
+use crate::memory::{Memory, Pools};
+use crate::sabotage;
+use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
+
+/// A machine in an engine's world: two entries per node, on three levels unless said otherwise.
+pub struct Model<E: Engine, G: Geometry = TinyThree> {
+    machine: Arc<MachineState<E, G>>,
+}
+
+struct MachineState<E: Engine, G: Geometry> {
+    memory: Memory<E, G>,
+    reclaim: ModelReclaim<E, G>,
+}
+
+impl<E: Engine, G: Geometry> Clone for Model<E, G> {
+    fn clone(&self) -> Self {
+        Self { machine: Arc::clone(&self.machine) }
+    }
+}
+
+impl<E: Engine, G: Geometry> fmt::Debug for Model<E, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({})", E::NAME)
+    }
+}
+
+impl<E: Engine, G: Geometry> Model<E, G> {
+    /// A machine with all frames free. Called where an execution is set up.
+    pub(crate) fn new(pools: Pools) -> Self {
+        let memory = Memory::new(pools);
+        let reclaim = ModelReclaim { monitor: Monitor::new() };
+        Self { machine: Arc::new(MachineState { memory, reclaim }) }
+    }
+
+    /// Checks, after everything was given up, that every frame was freed.
+    pub(crate) fn check_accounts(&self) {
+        self.machine.memory.check_accounts();
+    }
+
+    /// The entry that hardware ends at, for `vaddr` under `root`: its place, bits, item.
+    #[track_caller]
+    fn hardware_walk(&self, root: Paddr, vaddr: Vaddr) -> Option<(&ModelWord<E>, u64, RawItem)> {
+        let (mut node, mut level) = (root, G::ROOT);
+        loop {
+            let word = self.machine.memory.entry(node, G::index(vaddr, level));
+            let bits = word.hardware_load();
+            match Format::<Self>::decode(bits, level) {
+                Decoded::Absent => return None,
+                Decoded::Item(item) => return Some((word, bits, item)),
+                Decoded::Node(child) => node = child,
+            }
+            level = level.below().expect("a leaf has no nodes below it");
+        }
+    }
+}
+
+type Format<B> = <UserTable<B> as Config>::Format;
+
+// SAFETY: (1) a frame is given once and never again, see `Memory::allocate`; (2) frames, metadata
+// and entries sit in vectors that never change; (3) engines give atomic words, and cells that are
+// words or checked; (4) orderings are those of the sites, except in worlds that are sabotaged.
+unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
+    type Word = ModelWord<E>;
+    type LockWord = ModelLockWord<E>;
+    type Count = ModelCount<E>;
+    type Cell<T: CellValue> = ModelCell<E, T>;
+    type NodeLock = SpinLock<ModelLockWord<E>>;
+    type Reclaim = ModelReclaim<E, G>;
+    type Geometry = G;
+
+    #[track_caller]
+    fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
+        self.machine.memory.allocate(purpose)
+    }
+
+    #[track_caller]
+    unsafe fn free(&self, frame: Paddr) {
+        self.machine.memory.free(frame);
+    }
+
+    #[track_caller]
+    unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self> {
+        self.machine.memory.metadata(frame)
+    }
+
+    #[track_caller]
+    unsafe fn entry(&self, frame: Paddr, index: usize) -> &Self::Word {
+        self.machine.memory.entry(frame, index)
+    }
+
+    fn reclaim(&self) -> &Self::Reclaim {
+        &self.machine.reclaim
+    }
+
+    #[track_caller]
+    fn drop_erased(&self, reference: Erased<Self>) {
+        drop_erased(reference);
+    }
+
+    fn cpu(&self) -> CpuId {
+        CpuId::new(E::cpu() as u32)
+    }
+
+    #[track_caller]
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        self.machine.memory.load_root(E::cpu(), root);
+    }
+
+    #[track_caller]
+    fn fence(&self, site: &'static FenceSite) {
+        let Some(order) = sabotage::fence_order(site).atomic() else { return };
+        let label = Label { frame: None, name: "fence", index: None };
+        let recording = Recording::begin::<E>(label, Step::Fence, Some(site.row.name));
+        E::fence(order);
+        recording.done(Step::Fence);
+    }
+
+    #[track_caller]
+    fn observe(&self, event: Event) {
+        words::observe::<E>(Label { frame: None, name: "core", index: None }, event);
+    }
+}
+
+impl<E: Engine, G: Geometry> World for Model<E, G> {
+    #[track_caller]
+    fn write_contents(&self, frame: Paddr, value: u64) {
+        self.machine.memory.contents(frame).set(value);
+    }
+
+    #[track_caller]
+    fn read_contents(&self, frame: Paddr) -> u64 {
+        self.machine.memory.contents(frame).get()
+    }
+
+    #[track_caller]
+    fn hardware_access(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
+        let root = self.machine.memory.loaded_root(E::cpu())?;
+        loop {
+            let (word, bits, item) = self.hardware_walk(root, vaddr)?;
+            let mut wanted = item;
+            wanted.property.flags.insert(PageFlags::ACCESSED);
+            if write {
+                if !item.property.flags.contains(PageFlags::WRITE) {
+                    return None;
+                }
+                wanted.property.flags.insert(PageFlags::DIRTY);
+            }
+            if wanted == item || word.hardware_update(bits, Format::<Self>::item(wanted)) {
+                return Some(item.frame);
+            }
+        }
+    }
+
+    fn reached(&self, situation: &'static str) {
+        let ghost = Ghost::current();
+        let record = Record {
+            cpu: ghost.column(E::cpu()),
+            position: E::position(),
+            label: Label { frame: None, name: "scenario", index: None },
+            step: Step::Situation(situation),
+            site: None,
+            at: std::panic::Location::caller(),
+        };
+        ghost.reached(situation, record);
+    }
+}
+
+/// The core's monitor, or one of its broken twins.
+pub struct ModelReclaim<E: Engine, G: Geometry> {
+    monitor: Monitor<Model<E, G>>,
+}
+
+impl<E: Engine, G: Geometry> fmt::Debug for ModelReclaim<E, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelReclaim").finish_non_exhaustive()
+    }
+}
+
+// SAFETY: it is the core's monitor, which keeps the promise, except in worlds that are sabotaged
+// in order to show that breaking it is caught.
+unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> {
+    #[track_caller]
+    fn online(&self, cpu: CpuId) {
+        if !sabotage::forgets(cpu.as_u32()) {
+            self.monitor.online(cpu);
+        }
+    }
+
+    #[track_caller]
+    fn offline(&self, backend: &Model<E, G>, cpu: CpuId) {
+        if !std::thread::panicking() {
+            self.monitor.offline(backend, cpu);
+        }
+    }
+
+    #[track_caller]
+    fn quiescent(&self, backend: &Model<E, G>, cpu: CpuId) {
+        self.monitor.quiescent(backend, cpu);
+    }
+
+    #[track_caller]
+    fn retire(&self, backend: &Model<E, G>, batch: Batch<Model<E, G>>) {
+        if sabotage::frees_at_once() {
+            batch.drop_all();
+        } else {
+            self.monitor.retire(backend, batch);
+        }
+    }
+}

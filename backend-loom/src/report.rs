@@ -1,0 +1,241 @@
+//! What goes to a checking process and what comes back: requests and reports, as data.
+//!
+//! Every exploration runs in a process of its own (loom and shuttle cannot share one, a sabotage
+//! is process-wide, and a process that dies takes nobody with it), so both are serialised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{FailureKind, Verdict};
+
+/// How the world is broken, if it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum SabotageName {
+    /// It is whole.
+    #[default]
+    None,
+    /// A site is one step weaker.
+    Weakened {
+        /// The name of the site.
+        site: String,
+        /// Its index in the table.
+        index: usize,
+        /// Which of the weaker orderings.
+        step: usize,
+    },
+    /// Compare-exchanges of entries are a load and a store.
+    TornUpdates,
+    /// What is retired is freed at once.
+    FreedAtOnce,
+    /// Grace periods do not wait for this CPU.
+    ForgottenCpu {
+        /// The CPU.
+        cpu: u32,
+    },
+}
+
+impl fmt::Display for SabotageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("whole"),
+            Self::Weakened { site, index, step } => match weft_core::sites::ALL.get(*index) {
+                Some(weft_core::sites::AnySite::Access(found)) => {
+                    let weaker = found.order.weaker()[*step];
+                    write!(f, "{site} {:?}->{weaker:?}", found.order)
+                }
+                Some(weft_core::sites::AnySite::Fence(found)) => {
+                    let weaker = found.order.weaker()[*step];
+                    write!(f, "{site} {:?}->{weaker:?}", found.order)
+                }
+                None => write!(f, "{site} weakened"),
+            },
+            Self::TornUpdates => f.write_str("torn updates of entries"),
+            Self::FreedAtOnce => f.write_str("freed at once"),
+            Self::ForgottenCpu { cpu } => write!(f, "grace periods forget CPU {cpu}"),
+        }
+    }
+}
+
+/// What to explore.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Request {
+    /// How the world is broken.
+    pub sabotage: SabotageName,
+    /// Wall time after which the search is cut short.
+    pub time: Duration,
+    /// Executions after which the search is cut short, or that are sampled.
+    pub executions: Option<u64>,
+    /// The bound on preemptions, for engines that know one.
+    pub preemptions: Option<usize>,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// The execution to run again.
+    pub replay: Option<String>,
+}
+
+/// The words of a verdict, and how the table shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VerdictWord {
+    /// Every execution was run.
+    Exhausted,
+    /// Every execution under a bound was run, or time or count ended the search.
+    Bounded,
+    /// Executions were drawn at random.
+    Sampled,
+    /// An execution failed, or the search could not be carried out.
+    Failed,
+}
+
+impl From<Verdict> for VerdictWord {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Exhausted => Self::Exhausted,
+            Verdict::Bounded(_) | Verdict::CutShort { .. } => Self::Bounded,
+            Verdict::Sampled(_) => Self::Sampled,
+            Verdict::Failed => Self::Failed,
+        }
+    }
+}
+
+/// What sort of failure it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// A condition was broken.
+    Violation,
+    /// CPUs wait for each other.
+    Deadlock,
+    /// A bound on steps was passed.
+    Limit,
+    /// The search itself went wrong.
+    Internal,
+}
+
+impl From<FailureKind> for FailureClass {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Violation => Self::Violation,
+            FailureKind::Deadlock => Self::Deadlock,
+            FailureKind::Limit => Self::Limit,
+            FailureKind::Internal => Self::Internal,
+        }
+    }
+}
+
+/// One line of a counterexample, as text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// The CPU.
+    pub cpu: usize,
+    /// What it did, with names instead of addresses.
+    pub text: String,
+    /// What that changed, if it changed anything worth saying.
+    pub state: String,
+    /// Where in the source: `file:line`.
+    pub at: String,
+}
+
+/// The failing execution.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counterexample {
+    /// The violated condition.
+    pub message: String,
+    /// What the checker itself said, where that is more than the message.
+    pub detail: Option<String>,
+    /// What sort of failure it is.
+    pub class: FailureClass,
+    /// Where in the source.
+    pub location: Option<String>,
+    /// What each CPU plays.
+    pub roles: Vec<String>,
+    /// The execution.
+    pub lines: Vec<Line>,
+    /// For deadlocks: who waits for what.
+    pub waiting: Vec<String>,
+    /// Runs this execution again.
+    pub token: Option<String>,
+}
+
+/// What came out of one exploration of one scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The scenario.
+    pub scenario: String,
+    /// The engine.
+    pub engine: String,
+    /// The memory model.
+    pub model: String,
+    /// How the world was broken.
+    pub sabotage: SabotageName,
+    /// Number of CPUs.
+    pub cpus: usize,
+    /// The verdict in one word.
+    pub verdict: VerdictWord,
+    /// The verdict with its numbers: `BOUNDED 3`, `SAMPLED 10000`.
+    pub verdict_text: String,
+    /// Executions.
+    pub executions: u64,
+    /// Executions that ended with a waiting CPU and are none of the program.
+    pub blocked: u64,
+    /// Word operations of the longest execution.
+    pub depth: u64,
+    /// Wall time of the search.
+    pub elapsed: Duration,
+    /// How often each outcome was seen.
+    pub outcomes: BTreeMap<String, u64>,
+    /// What each CPU saw and the outcome, as text; compared between engines.
+    pub observations: BTreeSet<String>,
+    /// Situations that were met.
+    pub reached: BTreeSet<String>,
+    /// Situations that should have been met and were not.
+    pub never_reached: Vec<String>,
+    /// Interesting outcomes that should have been seen and were not.
+    pub never_seen: Vec<String>,
+    /// What failed.
+    pub failure: Option<Counterexample>,
+    /// What the reader has to know besides.
+    pub caveats: Vec<String>,
+}
+
+/// How a report is judged when the world is whole.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// Nothing failed, and everything expected was met.
+    Good,
+    /// Something expected was never met.
+    Missing,
+    /// Something failed.
+    Bad,
+}
+
+impl Report {
+    /// How good it is, for a world that is whole.
+    pub fn judgement(&self) -> Judgement {
+        if self.failure.is_some() || self.verdict == VerdictWord::Failed {
+            Judgement::Bad
+        } else if !self.never_reached.is_empty() || !self.never_seen.is_empty() {
+            Judgement::Missing
+        } else {
+            Judgement::Good
+        }
+    }
+
+    /// Whether the failure is the one that `message` is a part of. A deadlock is a catch only if
+    /// the message says so.
+    pub fn is_caught_with(&self, message: &str) -> bool {
+        self.failure.as_ref().is_some_and(|failure| {
+            let counts = match failure.class {
+                FailureClass::Violation => true,
+                FailureClass::Deadlock => message.starts_with("deadlock"),
+                FailureClass::Limit | FailureClass::Internal => false,
+            };
+            counts && failure.message.contains(message)
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The tests that every scenario file gets from its last line: one per checker.
+//!
+//! libtest runs tests as threads of one process, but an exploration needs a process of its own. So
+//! a test starts its own executable again, as a child that runs only this test and finds the
+//! request in its environment. The parent asks for the whole world first and then for each twin.
+//!
+//! Budgets are small: these tests are what someone runs who has just written a race. Searches that
+//! need longer are what the `model-check` command is for.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::child;
+use crate::harness::Plan;
+use crate::report::{Judgement, Report, Request, SabotageName};
+
+/// Executions that a sampling engine draws in a test.
+const SAMPLES: u64 = 2_000;
+/// Wall time of one exploration in a test.
+const TIME: Duration = Duration::from_secs(20);
+
+/// Makes the tests of a scenario file. Called by its `scenario!` line.
+#[macro_export]
+macro_rules! tests {
+    () => {
+        mod under {
+            $crate::tests!(loom $crate::exhaustive::Loom, exhausts);
+            $crate::tests!(shuttle $crate::randomized::Shuttle, samples);
+            $crate::tests!(threads $crate::threads::Threads, samples);
+        }
+    };
+    ($name:ident $engine:ty, $how:ident) => {
+        #[test]
+        fn $name() {
+            $crate::testing::run_test(
+                module_path!(),
+                stringify!($name),
+                $crate::testing::Budget::$how(),
+                || super::accept::<$crate::model::Model<$engine>, _>($crate::harness::Describe),
+                |run: $crate::harness::Run<$engine>| super::accept::<$crate::model::Model<$engine>, _>(run),
+            );
+        }
+    };
+}
+
+/// How long a test explores.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    executions: Option<u64>,
+}
+
+impl Budget {
+    /// Until the search ends.
+    pub fn exhausts() -> Self {
+        Self { executions: None }
+    }
+
+    /// A few executions.
+    pub fn samples() -> Self {
+        Self { executions: Some(SAMPLES) }
+    }
+
+    fn request(self, sabotage: SabotageName) -> Request {
+        Request { sabotage, time: TIME, executions: self.executions, ..Request::default() }
+    }
+}
+
+/// The body of one such test.
+///
+/// # Panics
+///
+/// If the scenario fails, misses a situation, or lets a twin survive.
+#[track_caller]
+pub fn run_test<E: crate::engine::Engine>(
+    module: &str,
+    test: &str,
+    budget: Budget,
+    describe: impl FnOnce() -> Plan,
+    run: impl FnOnce(crate::harness::Run<E>) -> Report,
+) {
+    if let Some(request) = child::asked() {
+        child::answer(&run(crate::harness::Run::new(request)));
+    }
+    let (scenario, path) = module.split_once("::").expect("a module of a test target");
+    let ask = |sabotage| {
+        let mut me = Command::new(std::env::current_exe().expect("a test has an executable"));
+        me.args([&format!("{path}::{test}"), "--exact", "--nocapture", "--test-threads=1"]);
+        child::ask(&mut me, &budget.request(sabotage), |_| {})
+            .unwrap_or_else(|error| panic!("{scenario} under {test}: {error}"))
+    };
+    let whole = ask(SabotageName::None);
+    assert!(whole.judgement() == Judgement::Good, "{}", complaint(&whole));
+    if !E::CONTROLS_SCHEDULE {
+        return;
+    }
+    for (number, (sabotage, message)) in describe().twins.into_iter().enumerate() {
+        let report = ask(sabotage);
+        assert!(
+            report.is_caught_with(message),
+            "{scenario} twin {} under {test} ({}): expected \"{message}\", {}",
+            number + 1,
+            report.sabotage,
+            complaint(&report)
+        );
+    }
+}
+
+/// Why a report is not good, in one line.
+fn complaint(report: &Report) -> String {
+    let Report { scenario, engine, verdict_text, executions, .. } = report;
+    let mut text =
+        format!("{scenario} under {engine}: {verdict_text} after {executions} executions");
+    if let Some(failure) = &report.failure {
+        text += &format!(", {}", failure.message);
+    }
+    if !report.never_reached.is_empty() {
+        text += &format!(", never reached: {}", report.never_reached.join("; "));
+    }
+    if !report.never_seen.is_empty() {
+        text += &format!(", never seen: {}", report.never_seen.join("; "));
+    }
+    text
+}

@@ -1,0 +1,392 @@
+//! Words and cells of the model: an engine's, with a name, a site and a record of every step.
+//!
+//! Each operation resolves the ordering of its site in this world (see [`crate::sabotage`]), does
+//! the engine's operation at the caller's source location, and records what it saw. All of it is
+//! inert while the thread unwinds, as the facade demands.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+
+use weft_core::sites::{LOCK_BORN_HELD, Site};
+use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
+
+use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
+use crate::ghost::{Ghost, Label, Record, Step};
+use crate::sabotage;
+
+/// The recording of one operation: begun before it, done after it.
+pub(crate) struct Recording {
+    ghost: Arc<Ghost>,
+    record: Record,
+}
+
+impl Recording {
+    #[track_caller]
+    pub(crate) fn begin<E: Engine>(label: Label, step: Step, site: Option<&'static str>) -> Self {
+        let ghost = Ghost::current();
+        let record = Record {
+            cpu: ghost.column(E::cpu()),
+            position: E::position(),
+            label,
+            step,
+            site,
+            at: Location::caller(),
+        };
+        ghost.begin(record);
+        Self { ghost, record }
+    }
+
+    pub(crate) fn done(self, step: Step) {
+        self.ghost.done(Record { step, ..self.record });
+    }
+}
+
+/// An engine's word with a label.
+struct Labelled<E: Engine> {
+    word: E::Word,
+    label: Label,
+}
+
+impl<E: Engine> Labelled<E> {
+    #[track_caller]
+    fn new(name: &'static str, value: u64, access: Access) -> Self {
+        Self { word: E::Word::new(value, access), label: Ghost::label(name) }
+    }
+
+    #[track_caller]
+    fn begin(&self, step: Step, site: &'static Site) -> Recording {
+        Recording::begin::<E>(self.label, step, Some(site.row.name))
+    }
+
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site) {
+        let recording = self.begin(Step::Store(value), site);
+        self.word.store(value, sabotage::order(site).atomic());
+        recording.done(Step::Store(value));
+    }
+
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        let recording = self.begin(Step::Update(current, new), success);
+        let (on_success, on_failure) = (sabotage::order(success), sabotage::order(failure));
+        let result =
+            self.word.compare_exchange(current, new, on_success.atomic(), on_failure.atomic());
+        recording.done(match result {
+            Ok(found) => Step::Update(found, new),
+            Err(found) => Step::Failed(found),
+        });
+        result
+    }
+}
+
+fn unwinding() -> bool {
+    std::thread::panicking()
+}
+
+/// An entry.
+pub struct ModelWord<E: Engine> {
+    labelled: Labelled<E>,
+}
+
+impl<E: Engine> fmt::Debug for ModelWord<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labelled.label.fmt(f)
+    }
+}
+
+impl<E: Engine> ModelWord<E> {
+    /// Entry `index` of the frame that is being named.
+    #[track_caller]
+    pub(crate) fn entry(index: usize, value: u64) -> Self {
+        let mut labelled = Labelled::new("entry", value, Access::Loaded);
+        labelled.label.index = Some(index);
+        Self { labelled }
+    }
+
+    /// What paging hardware does: a load that later loads of the walk do not overtake.
+    #[track_caller]
+    pub(crate) fn hardware_load(&self) -> u64 {
+        let recording = Recording::begin::<E>(self.labelled.label, Step::Load(0), Some("hardware"));
+        let value = self.labelled.word.load(std::sync::atomic::Ordering::Acquire);
+        recording.done(Step::Load(value));
+        value
+    }
+
+    /// What paging hardware does: a locked update of an entry that has not changed meanwhile.
+    #[track_caller]
+    pub(crate) fn hardware_update(&self, current: u64, new: u64) -> bool {
+        let step = Step::Update(current, new);
+        let recording = Recording::begin::<E>(self.labelled.label, step, Some("hardware"));
+        let (success, failure) =
+            (std::sync::atomic::Ordering::AcqRel, std::sync::atomic::Ordering::Acquire);
+        match self.labelled.word.compare_exchange(current, new, success, failure) {
+            Ok(_) => {
+                recording.done(step);
+                true
+            }
+            Err(found) => {
+                recording.done(Step::Failed(found));
+                false
+            }
+        }
+    }
+}
+
+impl<E: Engine> Word for ModelWord<E> {
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self {
+        Self { labelled: Labelled::new(name, value, Access::Loaded) }
+    }
+
+    #[track_caller]
+    fn load(&self, site: &'static Site) -> u64 {
+        if unwinding() {
+            return 0;
+        }
+        let recording = self.labelled.begin(Step::Load(0), site);
+        let value = self.labelled.word.load(sabotage::order(site).atomic());
+        recording.done(Step::Load(value));
+        value
+    }
+
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site) {
+        if !unwinding() {
+            self.labelled.store(value, site);
+        }
+    }
+
+    #[track_caller]
+    fn swap(&self, value: u64, site: &'static Site) -> u64 {
+        if unwinding() {
+            return 0;
+        }
+        let recording = self.labelled.begin(Step::Update(0, value), site);
+        let before = self.labelled.word.swap(value, sabotage::order(site).atomic());
+        recording.done(Step::Update(before, value));
+        before
+    }
+
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        if unwinding() {
+            return Ok(current);
+        }
+        if sabotage::tears_updates() {
+            let found = self.load(failure);
+            if found != current {
+                return Err(found);
+            }
+            self.store(new, success);
+            return Ok(found);
+        }
+        self.labelled.compare_exchange(current, new, success, failure)
+    }
+
+    #[track_caller]
+    fn fetch_or(&self, mask: u64, site: &'static Site) -> u64 {
+        if unwinding() {
+            return 0;
+        }
+        let recording = self.labelled.begin(Step::Update(0, mask), site);
+        let before = self.labelled.word.fetch_or(mask, sabotage::order(site).atomic());
+        recording.done(Step::Update(before, before | mask));
+        before
+    }
+}
+
+/// The word of a lock. The ghost state knows who holds it.
+pub struct ModelLockWord<E: Engine> {
+    labelled: Labelled<E>,
+}
+
+impl<E: Engine> fmt::Debug for ModelLockWord<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labelled.label.fmt(f)
+    }
+}
+
+impl<E: Engine> LockWord for ModelLockWord<E> {
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self {
+        Self { labelled: Labelled::new(name, value, Access::UpdatedOnly) }
+    }
+
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        if unwinding() {
+            return Ok(current);
+        }
+        let result = self.labelled.compare_exchange(current, new, success, failure);
+        let label = self.labelled.label;
+        match result {
+            Ok(_) => {
+                let ghost = Ghost::current();
+                ghost.hold(ghost.column(E::cpu()), label);
+            }
+            Err(_) => observe::<E>(label, Event::LockContended),
+        }
+        result
+    }
+
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site) {
+        if unwinding() {
+            return;
+        }
+        let ghost = Ghost::current();
+        let cpu = ghost.column(E::cpu());
+        let label = self.labelled.label;
+        if site.row.index == LOCK_BORN_HELD.row.index {
+            ghost.forget(label);
+        } else if value == 0 {
+            ghost.let_go(cpu, label);
+        }
+        if value != 0 {
+            ghost.hold(cpu, label);
+        }
+        self.labelled.store(value, site);
+    }
+
+    #[track_caller]
+    fn relax(&self) {
+        if unwinding() {
+            return;
+        }
+        let recording = Recording::begin::<E>(self.labelled.label, Step::Wait, None);
+        self.labelled.word.wait_for_change();
+        recording.done(Step::Wait);
+    }
+}
+
+/// A reference count.
+pub struct ModelCount<E: Engine> {
+    labelled: Labelled<E>,
+}
+
+impl<E: Engine> fmt::Debug for ModelCount<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.labelled.label.fmt(f)
+    }
+}
+
+impl<E: Engine> Count for ModelCount<E> {
+    #[track_caller]
+    fn new(name: &'static str, value: u64) -> Self {
+        Self { labelled: Labelled::new(name, value, Access::UpdatedOnly) }
+    }
+
+    #[track_caller]
+    fn store(&self, value: u64, site: &'static Site) {
+        if !unwinding() {
+            self.labelled.store(value, site);
+        }
+    }
+
+    #[track_caller]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
+        if unwinding() {
+            return INERT_COUNT;
+        }
+        let recording = self.labelled.begin(Step::Update(0, value), site);
+        let before = self.labelled.word.fetch_add(value, sabotage::order(site).atomic());
+        recording.done(Step::Update(before, before.wrapping_add(value)));
+        assert!(
+            before != 0,
+            "{}: a reference is added to a frame without any",
+            self.labelled.label
+        );
+        before
+    }
+
+    #[track_caller]
+    fn fetch_sub(&self, value: u64, site: &'static Site) -> u64 {
+        if unwinding() {
+            return INERT_COUNT;
+        }
+        let recording = self.labelled.begin(Step::Update(0, value), site);
+        let before = self.labelled.word.fetch_sub(value, sabotage::order(site).atomic());
+        recording.done(Step::Update(before, before.wrapping_sub(value)));
+        assert!(before != 0, "{}: a reference is given up twice", self.labelled.label);
+        before
+    }
+}
+
+/// Plain data: two conflicting accesses that nothing orders are a failure.
+pub struct ModelCell<E: Engine, T> {
+    cell: E::Plain,
+    label: Label,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<E: Engine, T> fmt::Debug for ModelCell<E, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.label.fmt(f)
+    }
+}
+
+impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
+    #[track_caller]
+    fn new(name: &'static str, value: T) -> Self {
+        let cell = E::Plain::new(value.to_bits());
+        Self { cell, label: Ghost::label(name), value: PhantomData }
+    }
+
+    #[track_caller]
+    fn get(&self) -> T {
+        if unwinding() {
+            return T::from_bits(0);
+        }
+        let recording = Recording::begin::<E>(self.label, Step::Get(0), None);
+        let value = self.cell.get();
+        recording.done(Step::Get(value));
+        T::from_bits(value)
+    }
+
+    #[track_caller]
+    fn set(&self, value: T) {
+        if unwinding() {
+            return;
+        }
+        let recording = Recording::begin::<E>(self.label, Step::Set(value.to_bits()), None);
+        self.cell.set(value.to_bits());
+        recording.done(Step::Set(value.to_bits()));
+    }
+}
+
+/// Records an event of the core.
+#[track_caller]
+pub(crate) fn observe<E: Engine>(label: Label, event: Event) {
+    if unwinding() {
+        return;
+    }
+    let ghost = Ghost::current();
+    ghost.observe(Record {
+        cpu: ghost.column(E::cpu()),
+        position: E::position(),
+        label,
+        step: Step::Event(event),
+        site: None,
+        at: Location::caller(),
+    });
+}
