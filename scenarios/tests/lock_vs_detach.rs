@@ -56,8 +56,8 @@ impl<B: World> Scenario<B> for Race<B> {
         met("the mapper started over", |event| matches!(event, Event::StartedOver)),
     ];
     const TWINS: Twins = twins([
-        weakened(&sites::LOCK_ACQUIRE, "data race on N3.stray"),
-        weakened(&sites::LOCK_RELEASE, "data race on N3.stray"),
+        weakened(&sites::LOCK_ACQUIRE, "data race on N4.stray"),
+        weakened(&sites::LOCK_RELEASE, "data race on N4.stray"),
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
