@@ -1,1 +1,136 @@
-//! Placeholder.
+//! Explores every execution of a small concurrent program exactly once.
+//!
+//! Give [`explore`] a closure that creates its shared objects ([`Atomic`], [`Plain`], [`Mutex`]),
+//! spawns threads, and asserts what must hold. The closure is run once for every execution that
+//! the memory model allows: RC11 (C11 and Rust atomics as repaired by Lahav et al., PLDI'17), x86-TSO, or
+//! sequential consistency. Two interleavings that give all reads the same values and all writes the
+//! same order are one execution and are not run twice.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+//! use weft_explorer::{Atomic, FailureKind, Options, Plain, Verdict, explore, replay, spawn};
+//!
+//! let message_passing = |order| move || {
+//!     let shared = Arc::new((Plain::new(0u32), Atomic::new(0)));
+//!     let writer = Arc::clone(&shared);
+//!     let thread = spawn(move || {
+//!         writer.0.set(42);
+//!         writer.1.store(1, order);
+//!     });
+//!     if shared.1.load(Acquire) == 1 {
+//!         assert_eq!(shared.0.get(), 42);
+//!     }
+//!     thread.join();
+//! };
+//! let report = explore(&Options::default(), message_passing(Release));
+//! assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 2));
+//!
+//! // With a relaxed store nothing orders the two plain accesses.
+//! let report = explore(&Options::default(), message_passing(Relaxed));
+//! let failure = report.failure.expect("the race is found");
+//! assert_eq!(failure.kind, FailureKind::DataRace);
+//! println!("{failure}");
+//!
+//! // Its token leads back to exactly this execution.
+//! let again = replay(&Options::default(), &failure.token, message_passing(Relaxed));
+//! assert_eq!(again.failure.map(|again| again.message), Some(failure.message));
+//! ```
+//!
+//! # Writing programs
+//!
+//! * **All shared state is engine state.** Threads run one after the other and take values from the
+//!   execution being explored, so a counter in an ordinary `Mutex` or `static` passes values
+//!   in an order that has nothing to do with it. A thread that behaves differently although it read
+//!   the same values is reported as nondeterminism; a leak that changes nothing but a message is not.
+//! * **Waiting is said, not spun.** [`Atomic::await_eq`] and its kin, [`Mutex`], or
+//!   [`Atomic::wait_for_change`] in a loop that re-reads a word. Retry loops that change
+//!   something in every round need nothing. A loop that never ends is reported.
+//! * **Objects are created inside the closure**, and destructors may run while a stopped thread
+//!   unwinds; all operations do nothing then.
+//! * Histories are stamped with [`mark`], which knows happens-before, and not with a clock.
+//!
+//! # Limits
+//!
+//! * No load buffering: RC11 forbids cycles of program order and reads-from, hardware does not.
+//! * No mixed sizes and no mixture of plain and atomic accesses to one location.
+//! * At most 8 threads, all spawned by the main thread, and 60,000 events each.
+//! * No consume order, and no spurious failure of a weak compare-exchange unless [`choose`] makes it.
+//! * `SeqCst` has the meaning of PLDI'17, which C++20 (P0668) adopted with a small difference.
+//! * The number of executions is exponential: two threads with a few dozen operations each,
+//!   or three or four with a handful, are exhausted in seconds. Beyond, there are
+//!   [`Options::deviations_max`] and [`Options::sample`], and a verdict that says so.
+//!
+//! # How it works
+//!
+//! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event` and
+//! `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
+//! algorithm with the arguments why nothing is lost or repeated, `engine` and `run` for how a
+//! closure is made to follow a graph, `workers` for the search, and `trace`, `token` and `failing`
+//! for what becomes of a failure. `tests/gate.rs` compares all of it with independent enumerators.
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod choices;
+mod consistency;
+mod engine;
+mod event;
+mod failing;
+mod graph;
+mod handle;
+mod mutex;
+mod options;
+mod panics;
+mod plain;
+mod relation;
+mod report;
+mod run;
+mod sample;
+mod threads;
+mod token;
+mod trace;
+mod workers;
+
+pub use atomic::{Atomic, fence};
+pub use consistency::Model;
+pub use mutex::{Mutex, MutexGuard};
+pub use options::{Options, Progress, ProgressCallback, Sample};
+pub use plain::{Plain, PlainValue};
+pub use report::{Failure, FailureKind, Place, Report, Verdict};
+pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id};
+pub use token::{Token, TokenError};
+pub use trace::{BlockedThread, EventRef, Source, Trace, TraceEvent, TraceKind};
+
+/// Runs the program once for every execution that the memory model allows.
+///
+/// With one worker the program runs on the calling thread, where debuggers and captured output find
+/// it; with more it runs on as many threads of its own.
+pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
+    if let Some(refused) = refuse_nesting(options.model) {
+        return refused;
+    }
+    let (mut report, found) = match options.sample {
+        Some(sample) => sample::explore_randomly(options, &program, sample),
+        None => workers::explore_all(options, &program),
+    };
+    report.failure = found.map(|found| failing::describe_failure(options, &program, found));
+    report
+}
+
+/// Replays the failing execution that a token describes, under the token's memory model.
+///
+/// The report is FAILED in any case: with the message and token of the original failure, or with
+/// a sentence that says why the token does not lead there.
+pub fn replay(options: &Options, token: &Token, program: impl Fn() + Send + Sync) -> Report {
+    refuse_nesting(token.model()).unwrap_or_else(|| failing::replay_token(options, token, &program))
+}
+
+fn refuse_nesting(model: Model) -> Option<Report> {
+    engine::is_installed().then(|| {
+        let mut report = Report::new(model);
+        report.verdict = Verdict::Failed;
+        let message = "explore was called inside a program that is being explored: call it outside";
+        report.failure = Some(failing::misuse(message, failing::empty_token(model)));
+        report
+    })
+}

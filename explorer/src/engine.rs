@@ -1,0 +1,519 @@
+//! The engine of one OS thread: the graph being explored, and one run of the program over it.
+//!
+//! The scheduler is fixed: the program's main thread runs until it first joins, then threads 1, 2,
+//! ... each run to completion or until they block, then the main thread goes on. Every value that
+//! a thread needs from another one is taken from the graph, so a thread is a plain function call:
+//! nothing is ever suspended and resumed, and neither coroutines nor OS threads are needed. What
+//! an operation finds in the graph it *replays* (checking that it is the same operation: a thread
+//! must be a function of what it reads); past the end of its thread it adds an event.
+//!
+//! A thread that cannot go on is *stopped*: the operation returns [`Stop`], and the interface
+//! unwinds the thread to where it was started. While a thread unwinds, operations are inert.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+
+use crate::choices::Search;
+use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX};
+use crate::options::Options;
+use crate::report::{FailureKind, Place, RawFailure};
+use crate::token::Guide;
+use crate::trace::describe;
+
+/// Why a thread was stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// It waits for another thread.
+    Blocked,
+    /// This graph need not be explored.
+    Redundant,
+    /// A failure was recorded.
+    Failed,
+}
+
+/// How a run of the program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Complete,
+    Blocked,
+    Redundant,
+    Failed,
+}
+
+type Body = Box<dyn FnOnce()>;
+
+/// The state of one run; the graph outlives it.
+#[derive(Default)]
+struct Run {
+    current: usize,
+    /// Index of each thread's next event.
+    next: [usize; THREADS_MAX],
+    thread_count: usize,
+    bodies: [Option<Body>; THREADS_MAX],
+    blocked: [bool; THREADS_MAX],
+    /// How many locations each thread has created; numbers them the same way in every run.
+    created: [u32; THREADS_MAX],
+}
+
+pub(crate) struct Engine {
+    pub(crate) search: Search,
+    /// Steers a replay; no choices are explored then.
+    pub(crate) guide: Option<Guide>,
+    pub(crate) failure: Option<RawFailure>,
+    run: Run,
+    /// Counts runs, so that an object that outlives the run it belongs to is noticed.
+    run_number: u32,
+    events_max: usize,
+}
+
+/// What to do next with the spawned threads.
+pub(crate) enum NextThread {
+    Run(usize, Body),
+    /// Known to be blocked where it stands: nothing new can happen in it.
+    Skip(Body),
+    Done,
+}
+
+thread_local! {
+    static ENGINE: RefCell<Option<Box<Engine>>> = const { RefCell::new(None) };
+    static DROPPING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether operations do nothing: the thread unwinds, or a closure is dropped without being run.
+pub(crate) fn is_inert() -> bool {
+    std::thread::panicking() || DROPPING.get()
+}
+
+/// Drops a value whose destructor may use the program's objects, without letting it act.
+pub(crate) fn drop_inertly<T>(value: T) {
+    let before = DROPPING.replace(true);
+    drop(value);
+    DROPPING.set(before);
+}
+
+/// Installs an engine for this OS thread, which has none.
+pub(crate) fn install(engine: Engine) {
+    let before = ENGINE.replace(Some(Box::new(engine)));
+    assert!(before.is_none(), "one engine at a time on an OS thread");
+}
+
+pub(crate) fn uninstall() -> Option<Box<Engine>> {
+    ENGINE.take()
+}
+
+pub(crate) fn is_installed() -> bool {
+    ENGINE.with_borrow(Option::is_some)
+}
+
+pub(crate) fn with<R>(action: impl FnOnce(&mut Engine) -> R) -> R {
+    ENGINE.with_borrow_mut(|slot| match slot {
+        Some(engine) => action(engine),
+        None => panic!(
+            "weft-explorer objects work only inside a program: create and use them in the closure \
+             that is given to `explore`"
+        ),
+    })
+}
+
+/// Performs an operation, and unwinds the calling thread if it is stopped.
+pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) -> R {
+    with(action).unwrap_or_else(|stop| std::panic::resume_unwind(Box::new(stop)))
+}
+
+impl Engine {
+    pub(crate) fn new(options: &Options, search: Search) -> Engine {
+        Engine {
+            search,
+            guide: None,
+            failure: None,
+            run: Run::default(),
+            run_number: 0,
+            events_max: options.events_max.min(60_000),
+        }
+    }
+
+    /// Prepares to run the program on the current graph. The bodies that are returned were never
+    /// run, and are to be dropped inertly.
+    pub(crate) fn begin(&mut self) -> impl Sized + use<> {
+        let old = std::mem::take(&mut self.run);
+        self.run.thread_count = 1;
+        self.run_number += 1;
+        old.bodies
+    }
+
+    /// Records a failure; the first one counts.
+    pub(crate) fn fail(&mut self, kind: FailureKind, message: String, at: Option<Place>) -> Stop {
+        let thread = self.run.current;
+        self.failure.get_or_insert(RawFailure { kind, message, at, thread });
+        Stop::Failed
+    }
+
+    pub(crate) fn misuse(&mut self, at: &'static Location<'static>, message: &str) -> Stop {
+        self.fail(FailureKind::Misuse, format!("{message} ({at})"), Some(Place::of(at)))
+    }
+
+    pub(crate) fn current_thread(&self) -> usize {
+        self.run.current
+    }
+
+    pub(crate) fn next_index(&self) -> usize {
+        self.run.next[self.run.current]
+    }
+
+    pub(crate) fn run_number(&self) -> u32 {
+        self.run_number
+    }
+
+    /// Creates a location: the k-th of a thread has the same number in every run.
+    pub(crate) fn create(&mut self, initial: u64, payload: Payload) -> u32 {
+        let thread = self.run.current;
+        let location = self.run.created[thread] * THREADS_MAX as u32 + thread as u32;
+        self.run.created[thread] += 1;
+        self.search.graph.create_place(location, initial, payload);
+        location
+    }
+
+    /// The calling thread's next event, if the graph has it already; otherwise the thread may add
+    /// one. The caller advances once the event is there.
+    fn find(&mut self, request: &Request) -> Result<Option<EventId>, Stop> {
+        let thread = self.run.current;
+        let index = self.run.next[thread];
+        let length = self.search.graph.threads[thread].len();
+        if index < length {
+            let recorded = &self.search.graph.threads[thread][index];
+            let (old, new) = (&recorded.request, request);
+            let same = (old.kind, old.location, old.operand)
+                == (new.kind, new.location, new.operand)
+                && (old.order, old.failure_order, old.update)
+                    == (new.order, new.failure_order, new.update);
+            return if same {
+                Ok(Some(EventId::new(thread, index)))
+            } else {
+                Err(self.diverges(thread, index, &describe(&self.search.graph, request)))
+            };
+        }
+        if index >= self.events_max {
+            let operation = describe(&self.search.graph, request);
+            let message = format!(
+                "unbounded loop: thread {thread} made {index} operations and still repeats {operation}; \
+                 wait with an await operation or `wait_for_change`, or raise `events_max`"
+            );
+            return Err(self.fail(
+                FailureKind::UnboundedLoop,
+                message,
+                Some(Place::of(request.at)),
+            ));
+        }
+        let added = self.search.graph.order.len();
+        if self.guide.as_ref().is_some_and(|guide| guide.holds_back(thread, index, added)) {
+            return Err(Stop::Blocked);
+        }
+        Ok(None)
+    }
+
+    fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
+        let recorded = &self.search.graph.threads[thread][index];
+        let at = Place::of(recorded.request.at);
+        let was = describe(&self.search.graph, &recorded.request);
+        let message = format!(
+            "nondeterminism: event {index} of thread {thread} was {was}, and now is {now}; \
+             keep all state that threads share in Atomic, Plain or Mutex, created inside the program"
+        );
+        self.fail(FailureKind::Nondeterminism, message, Some(at))
+    }
+
+    fn advance(&mut self) {
+        self.run.next[self.run.current] += 1;
+    }
+
+    /// An atomic read, with its write if it is a read-modify-write.
+    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, Payload), Stop> {
+        let read = match self.find(&request)? {
+            Some(read) => read,
+            None => {
+                let read = self.search.add_read(self.run.current, request.clone());
+                self.guide_read(read)?;
+                if !self.search.add_update(read) {
+                    let message = "two read-modify-writes of the token read the same write";
+                    return Err(self.misuse(request.at, message));
+                }
+                if self.guide.is_some() {
+                    self.search.alternatives.clear();
+                }
+                read
+            }
+        };
+        self.advance();
+        let event = self.search.graph.event(read);
+        let (update, value, payload) = (event.request.update, event.value, event.payload.clone());
+        if update.blocks(value) {
+            return Err(Stop::Blocked);
+        }
+        if update.written(value).is_some() {
+            self.advance();
+        }
+        Ok((value, payload))
+    }
+
+    fn guide_read(&mut self, read: EventId) -> Result<(), Stop> {
+        let Some(guide) = &mut self.guide else { return Ok(()) };
+        let graph = &mut self.search.graph;
+        let Some(source) = guide.source_of(read) else { return Ok(()) };
+        let event = graph.event(read);
+        let (location, position) = (event.request.location, event.position);
+        if source != INITIAL {
+            let Some(write) = graph.threads[source.thread()].get(source.index()) else {
+                // What it must read does not exist yet: the thread waits for a later round.
+                guide.note_read(read, source);
+                graph.cut(position as usize);
+                return Err(Stop::Blocked);
+            };
+            if write.request.kind != Kind::Write || write.request.location != location {
+                guide.misfit = true;
+                return Err(Stop::Failed);
+            }
+        }
+        if source != event.reads_from {
+            guide.note_read(read, source);
+        }
+        graph.set_reads_from(read, source);
+        Ok(())
+    }
+
+    /// An atomic store.
+    pub(crate) fn write(&mut self, request: Request, payload: Payload) -> Result<(), Stop> {
+        if self.find(&request)?.is_none() {
+            let location = request.location;
+            let write = self.search.add_store(self.run.current, request, payload);
+            if let Some(guide) = &mut self.guide {
+                self.search.alternatives.clear();
+                let graph = &mut self.search.graph;
+                let coherence = &graph.place(location).coherence;
+                if let Some(index) = guide.place_of(write, coherence) {
+                    graph.take_from_coherence(write, location);
+                    graph.place_in_coherence(write, location, index);
+                }
+            }
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// A fence, spawn, join or choice; returns the value chosen.
+    pub(crate) fn other(&mut self, request: Request) -> Result<u64, Stop> {
+        let id = match self.find(&request)? {
+            Some(id) => id,
+            None => {
+                let is_choice = request.kind == Kind::Choose;
+                let id = self.search.add_other(self.run.current, request);
+                if let Some(guide) = &mut self.guide
+                    && is_choice
+                {
+                    self.search.alternatives.clear();
+                    let event = self.search.graph.event_mut(id);
+                    event.value = guide.pick_of(id);
+                    if event.value >= event.request.operand {
+                        guide.misfit = true;
+                        return Err(Stop::Failed);
+                    }
+                }
+                id
+            }
+        };
+        self.advance();
+        Ok(self.search.graph.event(id).value)
+    }
+
+    /// A plain access: every conflicting access must be ordered with it by happens-before.
+    pub(crate) fn plain(&mut self, request: Request) -> Result<u64, Stop> {
+        if let Some(id) = self.find(&request)? {
+            self.advance();
+            return Ok(self.search.graph.event(id).value);
+        }
+        let thread = self.run.current;
+        let is_read = request.kind == Kind::PlainRead;
+        let graph = &self.search.graph;
+        let mut event = graph.blank(thread, request);
+        let place = graph.place(event.request.location);
+        let mut newest: Option<(u32, u64)> = None;
+        for id in &place.accesses {
+            let other = graph.event(*id);
+            let other_reads = other.request.kind == Kind::PlainRead;
+            if is_read && other_reads {
+                continue;
+            }
+            if !id.within(&event.happens_before) {
+                let message = format!(
+                    "data race: {} by thread {thread} is unordered with {} by thread {}",
+                    describe(graph, &event.request),
+                    describe(graph, &other.request),
+                    id.thread
+                );
+                let at = Place::of(event.request.at);
+                return Err(self.fail(FailureKind::DataRace, message, Some(at)));
+            }
+            if !other_reads && newest.is_none_or(|(position, _)| position < other.position) {
+                newest = Some((other.position, other.value));
+            }
+        }
+        if is_read {
+            event.value = newest.map_or(place.initial, |(_, value)| value);
+        }
+        let value = event.value;
+        self.search.graph.push(thread, event);
+        self.advance();
+        Ok(value)
+    }
+
+    /// The calling thread would only repeat its last read: it is blocked there.
+    pub(crate) fn wait_for_change(
+        &mut self,
+        location: u32,
+        at: &'static Location<'static>,
+    ) -> Stop {
+        let thread = self.run.current;
+        let index = self.run.next[thread];
+        if index < self.search.graph.threads[thread].len() {
+            return self.diverges(thread, index, "a wait for a change");
+        }
+        let graph = &mut self.search.graph;
+        let last = index.checked_sub(1).map(|index| EventId::new(thread, index));
+        let read = last.filter(|id| {
+            let request = &graph.event(*id).request;
+            request.kind == Kind::Read && request.location == location
+        });
+        let Some(read) = read else {
+            return self.misuse(
+                at,
+                "wait_for_change must directly follow a load or a failed compare_exchange of the \
+                 same word by the same thread",
+            );
+        };
+        let event = graph.event_mut(read);
+        event.waits_on = Some(event.value);
+        if self.guide.is_none() && graph.is_stale(read) {
+            self.search.counts.redundant += 1;
+            return Stop::Redundant;
+        }
+        Stop::Blocked
+    }
+
+    /// Registers a thread, or refuses.
+    pub(crate) fn spawn(&mut self, at: &'static Location<'static>) -> Result<usize, Stop> {
+        if self.run.current != 0 {
+            return Err(self.misuse(
+                at,
+                "spawn was called by a spawned thread: spawn all threads from the main thread",
+            ));
+        }
+        if self.run.thread_count == THREADS_MAX {
+            return Err(self.misuse(
+                at,
+                "a program has at most 8 threads, the main thread included: spawn fewer",
+            ));
+        }
+        let child = self.run.thread_count;
+        self.other(Request::new(Kind::Spawn, child as u32, at))?;
+        self.run.thread_count += 1;
+        Ok(child)
+    }
+
+    pub(crate) fn set_body(&mut self, child: usize, body: Body) {
+        self.run.bodies[child] = Some(body);
+    }
+
+    pub(crate) fn join(
+        &mut self,
+        child: usize,
+        at: &'static Location<'static>,
+    ) -> Result<(), Stop> {
+        if self.run.blocked[child] {
+            return Err(Stop::Blocked);
+        }
+        self.other(Request::new(Kind::Join, child as u32, at)).map(|_| ())
+    }
+
+    /// The lowest thread that has not been started in this run.
+    pub(crate) fn next_thread(&mut self) -> NextThread {
+        for thread in 1..self.run.thread_count {
+            let Some(body) = self.run.bodies[thread].take() else { continue };
+            let last = self.search.graph.threads[thread].last();
+            if self.guide.is_none() && last.is_some_and(|event| event.blocks()) {
+                self.run.blocked[thread] = true;
+                return NextThread::Skip(body);
+            }
+            self.run.current = thread;
+            return NextThread::Run(thread, body);
+        }
+        NextThread::Done
+    }
+
+    /// Ends the turn of a thread; control is the main thread's again.
+    pub(crate) fn end_thread(
+        &mut self,
+        thread: usize,
+        ended: Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let result = match ended {
+            Ok(()) if self.run.next[thread] < self.search.graph.threads[thread].len() => {
+                Err(self.diverges(thread, self.run.next[thread], "the end of the thread"))
+            }
+            Err(Stop::Blocked) => {
+                self.run.blocked[thread] = true;
+                Ok(())
+            }
+            other => other,
+        };
+        self.run.current = 0;
+        result
+    }
+
+    /// Classifies the run, given how the main thread and the threads that it left ended.
+    pub(crate) fn conclude(&mut self, main: Result<(), Stop>, others: Result<(), Stop>) -> Outcome {
+        let main = match main {
+            Ok(()) => self.end_thread(0, Ok(())),
+            stopped => stopped,
+        };
+        if self.failure.is_some() {
+            return Outcome::Failed;
+        }
+        match (main, others) {
+            (Err(Stop::Failed), _) | (_, Err(Stop::Failed)) => Outcome::Failed,
+            (Err(Stop::Redundant), _) | (_, Err(Stop::Redundant)) => Outcome::Redundant,
+            (Ok(()), Ok(())) if !self.run.blocked.contains(&true) => Outcome::Complete,
+            _ => self.conclude_blocked(),
+        }
+    }
+
+    /// Threads wait. If each of them has read the newest value, nobody will ever wake them.
+    fn conclude_blocked(&mut self) -> Outcome {
+        let graph = &self.search.graph;
+        let waiting =
+            |thread: &usize| graph.threads[*thread].last().is_some_and(|event| event.blocks());
+        let waiting: Vec<usize> = (0..THREADS_MAX).filter(waiting).collect();
+        let reads_newest = |thread: &usize| {
+            let read = EventId::new(*thread, graph.threads[*thread].len() - 1);
+            let event = graph.event(read);
+            let location = event.request.location;
+            graph.coherence_position(location, event.reads_from)
+                == graph.place(location).coherence.len()
+        };
+        let held_back = self.guide.as_ref().is_some_and(|guide| !guide.is_complete(graph));
+        if waiting.is_empty() || held_back || !waiting.iter().all(reads_newest) {
+            return Outcome::Blocked;
+        }
+        let waits: Vec<String> = waiting
+            .iter()
+            .map(|thread| {
+                let event = &graph.threads[*thread][graph.threads[*thread].len() - 1];
+                let operation = describe(graph, &event.request);
+                format!("thread {thread} waits at {operation} and reads {}", event.value)
+            })
+            .collect();
+        let message = format!("deadlock: {}", waits.join("; "));
+        let last = graph.threads[waiting[0]].last();
+        let at = last.map(|event| Place::of(event.request.at));
+        self.fail(FailureKind::Deadlock, message, at);
+        Outcome::Failed
+    }
+}

@@ -1,0 +1,239 @@
+//! Events, and the views they carry.
+//!
+//! An execution is a graph whose nodes are events: the reads, writes and fences that the threads
+//! of the program performed. Three relations are stored with the events themselves, as *views*.
+//! A [`View`] says, for every thread, how many of its events (from the first one on) are included;
+//! because each relation below contains program order, such a prefix is all that is ever needed.
+//!
+//! * `happens_before`: the events ordered before this one by program order and synchronisation
+//!   (RC11's `hb`; Lahav, Vafeiadis, Kang, Hur, Dreyer, "Repairing sequential consistency in
+//!   C/C++11", PLDI'17).
+//! * `causes`: the events reachable backwards through program order and reads-from (`porf`). RC11
+//!   forbids cycles in it, so a write can be read early only by threads that it does not depend on.
+//! * `pending_acquires`: what relaxed reads have seen so far and an acquire fence would pick up;
+//!   `release_fence`: what the last release fence gave to all later writes of the thread;
+//!   `released`: for a write, what a reader that synchronises with it learns.
+//!
+//! A read-modify-write is two events, a read and the write directly behind it (`exclusive`). The
+//! read's [`Update`] holds the operation with its operands, so that the engine can compute the
+//! write for any source of the read *without running the thread*.
+
+use std::any::Any;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The most threads a program may have, the main thread included.
+pub(crate) const THREADS_MAX: usize = 8;
+
+/// How many events of each thread are included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub(crate) struct View(pub(crate) [u16; THREADS_MAX]);
+
+impl View {
+    /// Includes everything that `other` includes.
+    pub(crate) fn join(&mut self, other: &View) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine = (*mine).max(*theirs);
+        }
+    }
+
+    /// Includes the event itself, and so all events before it in its thread.
+    pub(crate) fn include(&mut self, event: EventId) {
+        self.0[usize::from(event.thread)] = event.index + 1;
+    }
+}
+
+/// Names an event: the `index`-th of its thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub(crate) struct EventId {
+    pub(crate) thread: u8,
+    pub(crate) index: u16,
+}
+
+/// The write that gave a location its first value; it stands for all locations alike.
+pub(crate) const INITIAL: EventId = EventId { thread: u8::MAX, index: 0 };
+
+impl EventId {
+    pub(crate) fn new(thread: usize, index: usize) -> EventId {
+        EventId { thread: thread as u8, index: index as u16 }
+    }
+
+    /// Whether the view includes this event, which must not be [`INITIAL`].
+    pub(crate) fn within(self, view: &View) -> bool {
+        self.index < view.0[usize::from(self.thread)]
+    }
+
+    pub(crate) fn thread(self) -> usize {
+        usize::from(self.thread)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.index)
+    }
+
+    /// The next event of the same thread.
+    pub(crate) fn successor(self) -> EventId {
+        EventId { thread: self.thread, index: self.index + 1 }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+    Fence,
+    PlainRead,
+    PlainWrite,
+    Spawn,
+    Join,
+    Choose,
+}
+
+/// What an atomic read does with the value that it gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) enum Update {
+    None,
+    CompareExchange {
+        expected: u64,
+        new: u64,
+    },
+    Add(u64),
+    Exchange(u64),
+    Or(u64),
+    And(u64),
+    /// Blocks until the value is `expected`, then writes `new`.
+    AwaitExchange {
+        expected: u64,
+        new: u64,
+    },
+    AwaitEqual(u64),
+    AwaitUnequal(u64),
+}
+
+impl Update {
+    /// The value written after reading `value`, if the operation writes at all.
+    pub(crate) fn written(self, value: u64) -> Option<u64> {
+        match self {
+            Update::None | Update::AwaitEqual(_) | Update::AwaitUnequal(_) => None,
+            Update::CompareExchange { expected, new } | Update::AwaitExchange { expected, new } => {
+                (value == expected).then_some(new)
+            }
+            Update::Add(operand) => Some(value.wrapping_add(operand)),
+            Update::Exchange(new) => Some(new),
+            Update::Or(operand) => Some(value | operand),
+            Update::And(operand) => Some(value & operand),
+        }
+    }
+
+    /// Whether the operation waits as long as it reads `value`.
+    pub(crate) fn blocks(self, value: u64) -> bool {
+        match self {
+            Update::AwaitExchange { expected, .. } | Update::AwaitEqual(expected) => {
+                value != expected
+            }
+            Update::AwaitUnequal(refused) => value == refused,
+            _ => false,
+        }
+    }
+
+    /// Whether it is a locked instruction on x86: one that may write.
+    pub(crate) fn may_write(self) -> bool {
+        !matches!(self, Update::None | Update::AwaitEqual(_) | Update::AwaitUnequal(_))
+    }
+}
+
+/// Data that travels with a write: the contents of an engine mutex.
+pub(crate) type Payload = Option<Arc<dyn Any + Send + Sync>>;
+
+/// The location of events that have none.
+pub(crate) const NO_LOCATION: u32 = u32::MAX;
+
+/// What a thread asks for: an event without its place in the graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    /// For plain accesses and the like, `Relaxed`.
+    pub(crate) order: Ordering,
+    /// The order of a compare-exchange that fails.
+    pub(crate) failure_order: Ordering,
+    pub(crate) update: Update,
+    /// The location; for spawn and join the child; [`NO_LOCATION`] for fences and choices.
+    pub(crate) location: u32,
+    /// Written by writes; the number of alternatives of a choice.
+    pub(crate) operand: u64,
+    pub(crate) at: &'static Location<'static>,
+}
+
+impl Request {
+    pub(crate) fn new(kind: Kind, location: u32, at: &'static Location<'static>) -> Request {
+        Request {
+            kind,
+            order: Ordering::Relaxed,
+            failure_order: Ordering::Relaxed,
+            update: Update::None,
+            location,
+            operand: 0,
+            at,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) request: Request,
+    /// The write half of a read-modify-write.
+    pub(crate) exclusive: bool,
+    /// The choice made for this event is not the default one, the newest value or place.
+    pub(crate) deviates: bool,
+    /// The thread was seen to wait for a change after reading this value here.
+    pub(crate) waits_on: Option<u64>,
+    /// The value read, written or chosen.
+    pub(crate) value: u64,
+    /// What an atomic read reads.
+    pub(crate) reads_from: EventId,
+    /// The place of the event in the order of addition.
+    pub(crate) position: u32,
+    pub(crate) happens_before: View,
+    pub(crate) causes: View,
+    pub(crate) pending_acquires: View,
+    pub(crate) release_fence: View,
+    pub(crate) released: View,
+    pub(crate) payload: Payload,
+}
+
+impl Event {
+    /// Whether the thread waits here, given what the read returned.
+    pub(crate) fn blocks(&self) -> bool {
+        self.request.kind == Kind::Read && self.would_block(self.value)
+    }
+
+    /// Whether the thread is known to wait here if the read returns `value`.
+    pub(crate) fn would_block(&self, value: u64) -> bool {
+        self.request.update.blocks(value) || self.waits_on == Some(value)
+    }
+
+    /// The order that applies, which for a failed compare-exchange is the failure order.
+    pub(crate) fn effective_order(&self) -> Ordering {
+        self.order_when_reading(self.value)
+    }
+
+    pub(crate) fn order_when_reading(&self, value: u64) -> Ordering {
+        match self.request.update {
+            Update::CompareExchange { expected, .. }
+                if self.request.kind == Kind::Read && value != expected =>
+            {
+                self.request.failure_order
+            }
+            _ => self.request.order,
+        }
+    }
+}
+
+pub(crate) fn acquires(order: Ordering) -> bool {
+    matches!(order, Ordering::Acquire | Ordering::AcqRel | Ordering::SeqCst)
+}
+
+pub(crate) fn releases(order: Ordering) -> bool {
+    matches!(order, Ordering::Release | Ordering::AcqRel | Ordering::SeqCst)
+}

@@ -1,0 +1,306 @@
+//! The execution graph: events by thread, coherence order by location, and the order of addition.
+//!
+//! Program order is the order inside each thread's vector, reads-from is a field of the read,
+//! coherence (`mo` in C11, `co` here) is one vector per location with the initial write left out:
+//! coherence position 0 is the initial write, position `k` the `k`-th entry. The order of addition
+//! is the algorithm's own: TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, "Truly
+//! stateless, optimal dynamic partial order reduction", POPL'22) undoes choices by cutting the
+//! graph back to a prefix of that order, and by restricting it to the past of a write.
+//!
+//! Every new event is last in its thread and has no successor in any relation, so only its own
+//! views need computing, and *taking the newest value or place is always consistent*. That is what
+//! the lower bounds rest on: an event may read, or be placed behind, any write that is not
+//! superseded by one that it already knows ([`Graph::coherence_bound`]).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::Ordering;
+
+use crate::event::{Event, EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, View, acquires};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) initial: u64,
+    pub(crate) payload: Payload,
+    /// An engine mutex; matters only for how events are described.
+    pub(crate) is_mutex: bool,
+    /// Atomic writes in coherence order, without the initial one.
+    pub(crate) coherence: Vec<EventId>,
+    /// Atomic reads; for plain memory, all accesses.
+    pub(crate) accesses: Vec<EventId>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) threads: [Vec<Event>; THREADS_MAX],
+    /// Events in the order in which they were added.
+    pub(crate) order: Vec<EventId>,
+    pub(crate) places: Vec<Place>,
+    /// What each thread knew when it was spawned: `happens_before` and `causes` of the spawn.
+    pub(crate) start: [(View, View); THREADS_MAX],
+    /// How many events are sequentially consistent, as requested.
+    pub(crate) sequential_count: u32,
+    /// How many events deviate from the default choice.
+    pub(crate) deviations: u32,
+}
+
+impl Graph {
+    pub(crate) fn event(&self, id: EventId) -> &Event {
+        &self.threads[id.thread()][id.index()]
+    }
+
+    pub(crate) fn event_mut(&mut self, id: EventId) -> &mut Event {
+        &mut self.threads[id.thread()][id.index()]
+    }
+
+    pub(crate) fn place(&self, location: u32) -> &Place {
+        &self.places[location as usize]
+    }
+
+    pub(crate) fn place_mut(&mut self, location: u32) -> &mut Place {
+        &mut self.places[location as usize]
+    }
+
+    /// Makes a location known, or resets its initial value when an execution creates it again.
+    pub(crate) fn create_place(&mut self, location: u32, initial: u64, payload: Payload) {
+        let index = location as usize;
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, Place::default);
+        }
+        let place = &mut self.places[index];
+        place.initial = initial;
+        place.is_mutex = payload.is_some();
+        place.payload = payload;
+    }
+
+    /// The coherence position of a write.
+    pub(crate) fn coherence_position(&self, location: u32, write: EventId) -> usize {
+        if write == INITIAL {
+            return 0;
+        }
+        let found = self.place(location).coherence.iter().rposition(|other| *other == write);
+        1 + found.expect("a write that is read must be in the coherence order")
+    }
+
+    pub(crate) fn write_at(&self, location: u32, position: usize) -> EventId {
+        if position == 0 { INITIAL } else { self.place(location).coherence[position - 1] }
+    }
+
+    pub(crate) fn written_value(&self, location: u32, write: EventId) -> u64 {
+        if write == INITIAL { self.place(location).initial } else { self.event(write).value }
+    }
+
+    /// What happens before event `index` of `thread`, apart from what that event itself learns.
+    pub(crate) fn known_before(&self, thread: usize, index: usize) -> View {
+        match index {
+            0 => self.start[thread].0,
+            _ => self.threads[thread][index - 1].happens_before,
+        }
+    }
+
+    /// The coherence position of the newest write that is in `view`, or was read by a read in
+    /// `view`. An event that knows `view` can neither read nor be placed before anything older
+    /// (the four coherence axioms of RC11: `hb;eco` is irreflexive).
+    pub(crate) fn coherence_bound(&self, location: u32, view: &View) -> usize {
+        let place = self.place(location);
+        let mut position = place.coherence.len();
+        while position > 0 {
+            let write = place.coherence[position - 1];
+            let was_read =
+                |read: &EventId| read.within(view) && self.event(*read).reads_from == write;
+            if write.within(view) || place.accesses.iter().any(was_read) {
+                break;
+            }
+            position -= 1;
+        }
+        position
+    }
+
+    /// An event that continues `thread`, with the views that it has before it reads anything.
+    pub(crate) fn blank(&self, thread: usize, request: Request) -> Event {
+        let id = EventId::new(thread, self.threads[thread].len());
+        let (mut happens_before, mut causes) = self.start[thread];
+        let (mut pending_acquires, mut release_fence) = (View::default(), View::default());
+        if let Some(last) = self.threads[thread].last() {
+            (happens_before, causes) = (last.happens_before, last.causes);
+            (pending_acquires, release_fence) = (last.pending_acquires, last.release_fence);
+        }
+        happens_before.include(id);
+        causes.include(id);
+        Event {
+            value: request.operand,
+            request,
+            exclusive: false,
+            deviates: false,
+            waits_on: None,
+            reads_from: INITIAL,
+            position: 0,
+            happens_before,
+            causes,
+            pending_acquires,
+            release_fence,
+            released: View::default(),
+            payload: None,
+        }
+    }
+
+    /// Adds an event at the end of its thread. A write's place in coherence is the caller's job.
+    pub(crate) fn push(&mut self, thread: usize, mut event: Event) -> EventId {
+        let id = EventId::new(thread, self.threads[thread].len());
+        event.position = self.order.len() as u32;
+        self.order.push(id);
+        self.sequential_count += u32::from(event.request.order == Ordering::SeqCst);
+        self.deviations += u32::from(event.deviates);
+        if matches!(event.request.kind, Kind::Read | Kind::PlainRead | Kind::PlainWrite) {
+            self.place_mut(event.request.location).accesses.push(id);
+        }
+        self.threads[thread].push(event);
+        id
+    }
+
+    pub(crate) fn set_deviates(&mut self, id: EventId) {
+        let event = self.event_mut(id);
+        if !event.deviates {
+            event.deviates = true;
+            self.deviations += 1;
+        }
+    }
+
+    pub(crate) fn place_in_coherence(&mut self, write: EventId, location: u32, index: usize) {
+        self.place_mut(location).coherence.insert(index, write);
+    }
+
+    pub(crate) fn take_from_coherence(&mut self, write: EventId, location: u32) {
+        self.place_mut(location).coherence.retain(|other| *other != write);
+    }
+
+    /// Removes the last event of a thread.
+    fn pop(&mut self, id: EventId) {
+        let event = self.threads[id.thread()].pop().expect("an event in the order is in a thread");
+        assert_eq!(self.threads[id.thread()].len(), id.index(), "program order is not closed");
+        self.sequential_count -= u32::from(event.request.order == Ordering::SeqCst);
+        self.deviations -= u32::from(event.deviates);
+        match event.request.kind {
+            Kind::Read | Kind::PlainRead | Kind::PlainWrite => {
+                let accesses = &mut self.place_mut(event.request.location).accesses;
+                let index = accesses.iter().rposition(|other| *other == id);
+                accesses.swap_remove(index.expect("an access is listed with its location"));
+            }
+            Kind::Write => self.take_from_coherence(id, event.request.location),
+            _ => {}
+        }
+    }
+
+    /// Keeps the first `count` events in the order of addition.
+    pub(crate) fn cut(&mut self, count: usize) {
+        while self.order.len() > count {
+            if let Some(id) = self.order.pop() {
+                self.pop(id);
+            }
+        }
+    }
+
+    /// Whether a revisit of a read at `position` by a write that knows `causes` keeps the event.
+    pub(crate) fn survives(&self, id: EventId, position: u32, causes: &View) -> bool {
+        id.within(causes) || self.event(id).position <= position
+    }
+
+    /// Keeps the events up to `position` and those in `causes`.
+    pub(crate) fn restrict(&mut self, position: u32, causes: &View) {
+        let mut order = std::mem::take(&mut self.order);
+        let mut dropped = Vec::new();
+        order.retain(|id| {
+            let keep = self.survives(*id, position, causes);
+            if !keep {
+                dropped.push(*id);
+            }
+            keep
+        });
+        for id in dropped.into_iter().rev() {
+            self.pop(id);
+        }
+        for (position, id) in order.iter().enumerate() {
+            self.event_mut(*id).position = position as u32;
+        }
+        self.order = order;
+    }
+
+    /// Makes a read take its value from `write`, and computes its views anew.
+    pub(crate) fn set_reads_from(&mut self, read: EventId, write: EventId) {
+        let (mut happens_before, mut causes) = self.start[read.thread()];
+        let mut pending_acquires = View::default();
+        if read.index > 0 {
+            let before = &self.threads[read.thread()][read.index() - 1];
+            (happens_before, causes) = (before.happens_before, before.causes);
+            pending_acquires = before.pending_acquires;
+        }
+        let location = self.event(read).request.location;
+        let value = self.written_value(location, write);
+        let mut payload = self.place(location).payload.clone();
+        if write != INITIAL {
+            let source = self.event(write);
+            payload = source.payload.clone();
+            causes.join(&source.causes);
+            if acquires(self.event(read).order_when_reading(value)) {
+                happens_before.join(&source.released);
+            } else {
+                pending_acquires.join(&source.released);
+            }
+        }
+        happens_before.include(read);
+        causes.include(read);
+        let event = self.event_mut(read);
+        event.reads_from = write;
+        event.value = value;
+        event.payload = payload;
+        event.happens_before = happens_before;
+        event.causes = causes;
+        event.pending_acquires = pending_acquires;
+    }
+
+    /// Whether a read missed a write that was there when its source was decided: one that is
+    /// coherence-after its source, and was added before the read or caused the source.
+    ///
+    /// Such a read can never be revisited again, and stays so in every graph that follows: see
+    /// the header of `choices`.
+    pub(crate) fn is_stale(&self, read: EventId) -> bool {
+        let event = self.event(read);
+        let (location, source) = (event.request.location, event.reads_from);
+        let revisited = (source != INITIAL && self.event(source).position > event.position)
+            .then(|| self.event(source).causes);
+        let place = self.place(location);
+        place.coherence[self.coherence_position(location, source)..].iter().any(|other| {
+            self.event(*other).position <= event.position
+                || revisited.is_some_and(|causes| other.within(&causes))
+        })
+    }
+
+    /// Whether a write was made by a read-modify-write that read `source`; it then sits directly
+    /// behind its source, and nothing may come between.
+    pub(crate) fn is_exclusive(&self, write: EventId) -> bool {
+        self.event(write).exclusive
+    }
+}
+
+impl Graph {
+    /// A number that two graphs share only if they are the same execution, whatever the order in
+    /// which it was built.
+    pub(crate) fn canonical(&self) -> u128 {
+        let halves = [1u64, 2].map(|salt| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            for events in &self.threads {
+                events.len().hash(&mut hasher);
+                for event in events {
+                    let request = &event.request;
+                    (request.kind, request.location, event.value, event.reads_from)
+                        .hash(&mut hasher);
+                }
+            }
+            for place in &self.places {
+                place.coherence.hash(&mut hasher);
+            }
+            hasher.finish()
+        });
+        u128::from(halves[0]) << 64 | u128::from(halves[1])
+    }
+}

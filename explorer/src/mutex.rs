@@ -1,0 +1,94 @@
+//! A blocking mutex whose data travels in the graph.
+//!
+//! Threads of a program run one after the other, so data in an ordinary Rust mutex would pass from
+//! thread to thread in the order of running and not in the order of the execution being explored.
+//! Here the data is attached to the store that unlocks, and whoever locks gets what it read.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::{is_inert, perform};
+use crate::event::{Kind, Payload, Request, Update};
+use crate::handle::Handle;
+
+/// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
+#[derive(Debug)]
+pub struct Mutex<T>(Handle, PhantomData<fn(T) -> T>);
+
+/// Access to the data of a locked mutex; unlocks when it is dropped.
+#[derive(Debug)]
+pub struct MutexGuard<'mutex, T: Clone + Send + Sync + 'static> {
+    mutex: &'mutex Mutex<T>,
+    data: Option<T>,
+    at: &'static Location<'static>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Mutex<T> {
+    /// A mutex with its data, unlocked.
+    pub fn new(data: T) -> Mutex<T> {
+        Mutex(Handle::create(0, Some(Arc::new(data))), PhantomData)
+    }
+
+    /// The number of the location, as traces print it; the same in every execution.
+    pub fn id(&self) -> u32 {
+        self.0.location
+    }
+
+    /// Waits until the mutex is unlocked, and locks it.
+    ///
+    /// # Panics
+    /// While the thread unwinds there is no data to give access to: a destructor that needs it must
+    /// ask `std::thread::panicking()` first.
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        assert!(!is_inert(), "an explorer mutex was locked by a destructor during unwinding");
+        let at = Location::caller();
+        let data = perform(|engine| {
+            let location = self.0.enter(engine, at)?;
+            let update = Update::AwaitExchange { expected: 0, new: 1 };
+            let request = Request::new(Kind::Read, location, at);
+            let (_, payload) =
+                engine.read(Request { order: Ordering::Acquire, update, ..request })?;
+            let data = payload.and_then(|payload| payload.downcast_ref::<T>().cloned());
+            data.ok_or_else(|| engine.misuse(at, "a mutex lost its data: do not share it by cast"))
+        });
+        MutexGuard { mutex: self, data: Some(data), at }
+    }
+
+    /// Calls `action` on the data, with the mutex locked.
+    #[track_caller]
+    pub fn with<R>(&self, action: impl FnOnce(&mut T) -> R) -> R {
+        action(&mut self.lock())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.data.as_ref().expect("the data is there until the guard is dropped")
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.data.as_mut().expect("the data is there until the guard is dropped")
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if is_inert() {
+            return;
+        }
+        let payload: Payload = self.data.take().map(|data| Arc::new(data) as _);
+        perform(|engine| {
+            let location = self.mutex.0.enter(engine, self.at)?;
+            let request = Request::new(Kind::Write, location, self.at);
+            engine.write(Request { order: Ordering::Release, ..request }, payload)
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! Panics inside a program: caught, with message and place, and not printed.
+//!
+//! An assertion that fails in one of a million executions belongs in the report and not on the
+//! standard error stream. The hook is installed once per process; for threads that are not inside a
+//! program it calls the hook that was there before.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use crate::engine::{Stop, with};
+use crate::report::{FailureKind, Place};
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<Place>> = const { RefCell::new(None) };
+}
+
+static HOOK: Once = Once::new();
+
+/// Silences panics of this OS thread as long as the value lives.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    before: bool,
+}
+
+impl Silence {
+    pub(crate) fn begin() -> Silence {
+        // A panicking thread may not set a hook; then the program's panics are printed.
+        if !std::thread::panicking() {
+            HOOK.call_once(|| {
+                let previous = std::panic::take_hook();
+                std::panic::set_hook(Box::new(move |info| {
+                    if INSIDE.get() {
+                        LAST.set(info.location().map(Place::of));
+                    } else {
+                        previous(info);
+                    }
+                }));
+            });
+        }
+        Silence { before: INSIDE.replace(true) }
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
+    }
+}
+
+/// Runs a part of the program. A panic of its own becomes a failure of the engine.
+pub(crate) fn catch(part: impl FnOnce()) -> Result<(), Stop> {
+    catch_unwind(AssertUnwindSafe(part)).map_err(|payload| match payload.downcast_ref::<Stop>() {
+        Some(stop) => *stop,
+        None => {
+            let message = message_of(&*payload);
+            with(|engine| engine.fail(FailureKind::Violation, message, LAST.take()))
+        }
+    })
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "the program panicked with a payload that is not text".to_owned())
+}

@@ -1,0 +1,107 @@
+//! Plain memory, checked for data races.
+
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use crate::engine::{is_inert, perform};
+use crate::event::{Kind, Request};
+use crate::handle::Handle;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A value that fits into a plain location: `bool`, `char`, `()` and the integers up to 64 bits.
+pub trait PlainValue: Copy + sealed::Sealed {
+    /// The value as bits.
+    fn to_bits(self) -> u64;
+    /// The value that [`PlainValue::to_bits`] gave these bits.
+    fn from_bits(bits: u64) -> Self;
+}
+
+macro_rules! plain_integers {
+    ($($integer:ty),*) => { $(
+        impl sealed::Sealed for $integer {}
+        impl PlainValue for $integer {
+            fn to_bits(self) -> u64 {
+                self as u64
+            }
+            fn from_bits(bits: u64) -> $integer {
+                bits as $integer
+            }
+        }
+    )* };
+}
+
+plain_integers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+impl sealed::Sealed for bool {}
+impl PlainValue for bool {
+    fn to_bits(self) -> u64 {
+        u64::from(self)
+    }
+    fn from_bits(bits: u64) -> bool {
+        bits != 0
+    }
+}
+
+impl sealed::Sealed for char {}
+impl PlainValue for char {
+    fn to_bits(self) -> u64 {
+        u64::from(u32::from(self))
+    }
+    fn from_bits(bits: u64) -> char {
+        u32::try_from(bits).ok().and_then(char::from_u32).unwrap_or_default()
+    }
+}
+
+impl sealed::Sealed for () {}
+impl PlainValue for () {
+    fn to_bits(self) -> u64 {
+        0
+    }
+    fn from_bits(_bits: u64) {}
+}
+
+/// Plain memory: every pair of accesses that are not both reads must be ordered by happens-before,
+/// or the program fails with a data race.
+///
+/// Inert while the thread unwinds: `get` gives the value whose bits are zero.
+#[derive(Debug)]
+pub struct Plain<T>(Handle, PhantomData<fn(T) -> T>);
+
+impl<T: PlainValue> Plain<T> {
+    /// Memory with an initial value, which every thread that gets hold of it may read.
+    pub fn new(initial: T) -> Plain<T> {
+        Plain(Handle::create(initial.to_bits(), None), PhantomData)
+    }
+
+    /// The number of the location, as traces print it; the same in every execution.
+    pub fn id(&self) -> u32 {
+        self.0.location
+    }
+
+    fn access(&self, kind: Kind, operand: u64, at: &'static Location<'static>) -> u64 {
+        perform(|engine| {
+            let location = self.0.enter(engine, at)?;
+            engine.plain(Request { operand, ..Request::new(kind, location, at) })
+        })
+    }
+
+    /// Reads.
+    #[track_caller]
+    pub fn get(&self) -> T {
+        if is_inert() {
+            return T::from_bits(0);
+        }
+        T::from_bits(self.access(Kind::PlainRead, 0, Location::caller()))
+    }
+
+    /// Writes.
+    #[track_caller]
+    pub fn set(&self, value: T) {
+        if !is_inert() {
+            self.access(Kind::PlainWrite, value.to_bits(), Location::caller());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Threads, choices, and places in the happens-before order.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::engine::{is_inert, perform, with};
+use crate::event::{Kind, NO_LOCATION, Request, View};
+use crate::run::run_threads;
+
+/// A spawned thread.
+pub struct JoinHandle<T> {
+    thread: usize,
+    result: Rc<Cell<Option<T>>>,
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("JoinHandle").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+/// Spawns a thread. Only the main thread spawns, and at most 7 times; it is itself thread 0, and
+/// usually plays one of the participants.
+///
+/// The thread runs when the main thread first joins, or ends. Its closure is `Send` so that it
+/// cannot share state that the engine does not see.
+#[track_caller]
+pub fn spawn<T, F>(body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let result = Rc::new(Cell::new(None));
+    if is_inert() {
+        return JoinHandle { thread: 0, result };
+    }
+    let at = Location::caller();
+    let thread = perform(|engine| engine.spawn(at));
+    let slot = Rc::clone(&result);
+    let body = Box::new(move || slot.set(Some(body())));
+    with(|engine| engine.set_body(thread, body));
+    JoinHandle { thread, result }
+}
+
+impl<T> JoinHandle<T> {
+    /// The number of the thread, as [`thread_id`] gives it to the thread itself.
+    pub fn thread_id(&self) -> usize {
+        self.thread
+    }
+
+    /// Waits for the thread to end, and returns its result.
+    ///
+    /// # Panics
+    /// While the thread unwinds there is no result to return.
+    #[track_caller]
+    pub fn join(self) -> T {
+        assert!(!is_inert(), "a thread was joined by a destructor during unwinding");
+        let at = Location::caller();
+        run_threads();
+        perform(|engine| engine.join(self.thread, at));
+        self.result.take().expect("a thread that is not blocked has left its result")
+    }
+}
+
+/// A choice between `0..n` that is explored like all others.
+#[track_caller]
+pub fn choose(n: u64) -> u64 {
+    if is_inert() {
+        return 0;
+    }
+    let at = Location::caller();
+    perform(|engine| {
+        if n == 0 {
+            return Err(engine.misuse(at, "choose(0) has nothing to choose from: give at least 1"));
+        }
+        engine.other(Request { operand: n, ..Request::new(Kind::Choose, NO_LOCATION, at) })
+    })
+}
+
+/// The number of the calling thread; 0 is the main thread.
+pub fn thread_id() -> usize {
+    if is_inert() { 0 } else { with(|engine| engine.current_thread()) }
+}
+
+/// The index that the calling thread's next event will have: ties a log entry to the trace.
+pub fn event_index() -> usize {
+    if is_inert() { 0 } else { with(|engine| engine.next_index()) }
+}
+
+/// A point in a thread, after what it has done and before what it does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Mark {
+    thread: usize,
+    index: usize,
+    known: View,
+}
+
+/// Marks the point at which the calling thread is.
+pub fn mark() -> Mark {
+    if is_inert() {
+        return Mark { thread: 0, index: 0, known: View::default() };
+    }
+    with(|engine| {
+        let (thread, index) = (engine.current_thread(), engine.next_index());
+        Mark { thread, index, known: engine.search.graph.known_before(thread, index) }
+    })
+}
+
+impl Mark {
+    /// Whether everything that this mark's thread did before it happens before everything that the
+    /// other's thread did after the other mark. Unlike the order in which threads happen to run,
+    /// this is a property of the execution: the operation that ended here is over for the
+    /// operation that begins there.
+    pub fn before(&self, other: &Mark) -> bool {
+        if self.thread == other.thread {
+            self.index <= other.index
+        } else {
+            usize::from(other.known.0[self.thread]) >= self.index.max(1)
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! A failing execution, as data and as a picture.
+//!
+//! The graph that failed *is* the trace; it only needs an order to be told in. Program order,
+//! reads-from, spawn and join are kept strictly. Among the events that these allow next, the one is
+//! told that fits best with what was told before: writes in coherence order, and a read before the
+//! writes that it did not see. So an execution that is sequentially consistent is told without any
+//! surprise, and in a weak one a read is marked *stale* exactly where a newer write has been told
+//! already. Coherence cannot always be kept: RC11 allows `porf | co` to be cyclic (2+2W).
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::Ordering;
+
+use crate::event::{Event, EventId, INITIAL, Kind, NO_LOCATION, Request, THREADS_MAX, Update};
+use crate::graph::Graph;
+
+/// Longer traces print only their end.
+const PRINTED_MAX: usize = 400;
+/// Beyond this many events, reads are not told before the writes that they missed.
+const SORTED_MAX: usize = 4_000;
+
+/// Names an event: the `index`-th of its thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct EventRef {
+    /// The thread, 0 being the main thread.
+    pub thread: usize,
+    /// The index in the thread, from 0.
+    pub index: usize,
+}
+
+impl fmt::Display for EventRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "T{}.{}", self.thread, self.index)
+    }
+}
+
+/// Where a read got its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Source {
+    /// From the location's initial value.
+    Initial,
+    /// From this write.
+    Event(EventRef),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Initial => write!(formatter, "initial"),
+            Source::Event(event) => event.fmt(formatter),
+        }
+    }
+}
+
+/// What an event of a trace does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum TraceKind {
+    /// An atomic load, or an await that only reads.
+    Load,
+    /// An atomic store.
+    Store,
+    /// The read half of a read-modify-write.
+    RmwRead,
+    /// The write half of a read-modify-write.
+    RmwWrite,
+    /// A compare-exchange that failed, or an awaiting one that still waits.
+    CasFailed,
+    /// A fence.
+    Fence,
+    /// A read of plain memory.
+    PlainRead,
+    /// A write of plain memory.
+    PlainWrite,
+    /// The read half of locking an engine mutex.
+    Lock,
+    /// The store that unlocks an engine mutex.
+    Unlock,
+    /// The main thread spawns the thread in `value`.
+    Spawn,
+    /// The main thread joins the thread in `value`.
+    Join,
+    /// A choice.
+    Choose,
+}
+
+impl TraceKind {
+    fn name(self) -> &'static str {
+        match self {
+            TraceKind::Load => "load",
+            TraceKind::Store => "store",
+            TraceKind::RmwRead => "rmw reads",
+            TraceKind::RmwWrite => "rmw writes",
+            TraceKind::CasFailed => "cas fails",
+            TraceKind::Fence => "fence",
+            TraceKind::PlainRead => "plain read",
+            TraceKind::PlainWrite => "plain write",
+            TraceKind::Lock => "lock",
+            TraceKind::Unlock => "unlock",
+            TraceKind::Spawn => "spawn",
+            TraceKind::Join => "join",
+            TraceKind::Choose => "choose",
+        }
+    }
+}
+
+/// One event of a trace.
+#[derive(Clone, Debug)]
+pub struct TraceEvent {
+    /// The event.
+    pub event: EventRef,
+    /// What it does.
+    pub kind: TraceKind,
+    /// The location, as `Atomic::id` gives it.
+    pub location: Option<u32>,
+    /// The memory order of atomic accesses and fences; the failure order where that applied.
+    pub order: Option<Ordering>,
+    /// The value read, written or chosen; the other thread of a spawn or join.
+    pub value: u64,
+    /// For atomic reads: where the value came from.
+    pub reads_from: Option<Source>,
+    /// The newest write that came earlier in the trace although the read did not see it.
+    pub stale: Option<EventRef>,
+    /// The source text.
+    pub at: &'static Location<'static>,
+}
+
+impl fmt::Display for TraceEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.kind.name())?;
+        match (self.kind, self.location) {
+            (TraceKind::Spawn | TraceKind::Join, _) => write!(formatter, " T{}", self.value)?,
+            (TraceKind::Lock | TraceKind::Unlock, Some(location)) => {
+                write!(formatter, " m{location}")?;
+            }
+            (_, Some(location)) => write!(formatter, " x{location} = {:#x}", self.value)?,
+            (TraceKind::Choose, None) => write!(formatter, " {}", self.value)?,
+            (_, None) => {}
+        }
+        if let Some(order) = self.order {
+            write!(formatter, " {order:?}")?;
+        }
+        if let Some(source) = self.reads_from {
+            write!(formatter, " from {source}")?;
+        }
+        if let Some(missed) = self.stale {
+            write!(formatter, " (!) missed {missed}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A thread that waits at the end of a trace.
+#[derive(Clone, Debug)]
+pub struct BlockedThread {
+    /// The thread.
+    pub thread: usize,
+    /// The location that it waits on.
+    pub location: u32,
+    /// What it waits for, in words.
+    pub waits_for: String,
+    /// What it read.
+    pub value: u64,
+    /// Where that came from.
+    pub reads_from: Source,
+    /// The source text.
+    pub at: &'static Location<'static>,
+}
+
+/// An execution, in an order in which it can be told.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// All events.
+    pub events: Vec<TraceEvent>,
+    /// The threads that wait.
+    pub blocked: Vec<BlockedThread>,
+}
+
+fn reference(id: EventId) -> EventRef {
+    EventRef { thread: id.thread(), index: id.index() }
+}
+
+fn source(id: EventId) -> Source {
+    if id == INITIAL { Source::Initial } else { Source::Event(reference(id)) }
+}
+
+impl Trace {
+    pub(crate) fn of(graph: &Graph) -> Trace {
+        let mut teller = Teller { graph, told: [0; THREADS_MAX], previous: 0 };
+        let mut events = Vec::with_capacity(graph.order.len());
+        while let Some(id) = teller.next() {
+            events.push(teller.tell(id));
+        }
+        let blocked = (0..THREADS_MAX)
+            .filter_map(|thread| {
+                let event = graph.threads[thread].last().filter(|event| event.blocks())?;
+                Some(BlockedThread {
+                    thread,
+                    location: event.request.location,
+                    waits_for: awaited(event),
+                    value: event.value,
+                    reads_from: source(event.reads_from),
+                    at: event.request.at,
+                })
+            })
+            .collect();
+        Trace { events, blocked }
+    }
+}
+
+fn awaited(event: &Event) -> String {
+    match event.request.update {
+        Update::AwaitEqual(value) | Update::AwaitExchange { expected: value, .. } => {
+            format!("{value:#x}")
+        }
+        Update::AwaitUnequal(value) => format!("anything but {value:#x}"),
+        _ => format!("a change from {:#x}", event.value),
+    }
+}
+
+/// Chooses the order of a trace.
+struct Teller<'graph> {
+    graph: &'graph Graph,
+    /// How many events of each thread have been told.
+    told: [usize; THREADS_MAX],
+    previous: usize,
+}
+
+impl Teller<'_> {
+    fn is_told(&self, id: EventId) -> bool {
+        id == INITIAL || id.index() < self.told[id.thread()]
+    }
+
+    /// The next event: of those whose causes have been told, the least surprising one.
+    fn next(&self) -> Option<EventId> {
+        (0..THREADS_MAX)
+            .filter_map(|thread| {
+                let id = EventId::new(thread, self.told[thread]);
+                let event = self.graph.threads[thread].get(id.index())?;
+                let causes = &event.causes;
+                let ready = (0..THREADS_MAX).all(|other| {
+                    other == thread || usize::from(causes.0[other]) <= self.told[other]
+                });
+                let key = |surprises| (surprises, usize::from(thread != self.previous), thread);
+                ready.then(|| (key(self.surprises(id)), id))
+            })
+            .min_by_key(|(key, _)| *key)
+            .map(|(_, id)| id)
+    }
+
+    /// How many events that should have been told before this write have not been.
+    fn surprises(&self, id: EventId) -> usize {
+        let event = self.graph.event(id);
+        if event.request.kind != Kind::Write {
+            return 0;
+        }
+        let location = event.request.location;
+        let place = self.graph.place(location);
+        let Some(index) = place.coherence.iter().position(|write| *write == id) else { return 0 };
+        let older = place.coherence[..index].iter().filter(|write| !self.is_told(**write)).count();
+        if self.graph.order.len() > SORTED_MAX {
+            return older;
+        }
+        let missing = |read: &&EventId| {
+            let seen = self.graph.event(**read).reads_from;
+            !self.is_told(**read) && self.graph.coherence_position(location, seen) <= index
+        };
+        older + place.accesses.iter().filter(missing).count()
+    }
+
+    fn tell(&mut self, id: EventId) -> TraceEvent {
+        self.told[id.thread()] += 1;
+        self.previous = id.thread();
+        let graph = self.graph;
+        let event = graph.event(id);
+        let request = &event.request;
+        let is_read = request.kind == Kind::Read;
+        let kind = trace_kind(graph, event);
+        let stale = is_read.then(|| {
+            let place = graph.place(request.location);
+            let newer = graph.coherence_position(request.location, event.reads_from);
+            let told = |write: &&EventId| self.is_told(**write) && write.thread != id.thread;
+            place.coherence[newer..].iter().rev().find(told).copied().map(reference)
+        });
+        let has_order = matches!(request.kind, Kind::Read | Kind::Write | Kind::Fence);
+        let is_thread = matches!(request.kind, Kind::Spawn | Kind::Join);
+        TraceEvent {
+            event: reference(id),
+            kind,
+            location: (request.location != NO_LOCATION && !is_thread).then_some(request.location),
+            order: has_order.then(|| event.effective_order()),
+            value: if is_thread { u64::from(request.location) } else { event.value },
+            reads_from: is_read.then(|| source(event.reads_from)),
+            stale: stale.flatten(),
+            at: request.at,
+        }
+    }
+}
+
+fn trace_kind(graph: &Graph, event: &Event) -> TraceKind {
+    let request = &event.request;
+    let is_mutex = || graph.place(request.location).is_mutex;
+    match request.kind {
+        Kind::Read if is_mutex() => TraceKind::Lock,
+        Kind::Read if !request.update.may_write() => TraceKind::Load,
+        Kind::Read if request.update.written(event.value).is_none() => TraceKind::CasFailed,
+        Kind::Read => TraceKind::RmwRead,
+        Kind::Write if event.exclusive => TraceKind::RmwWrite,
+        Kind::Write if is_mutex() => TraceKind::Unlock,
+        Kind::Write => TraceKind::Store,
+        Kind::Fence => TraceKind::Fence,
+        Kind::PlainRead => TraceKind::PlainRead,
+        Kind::PlainWrite => TraceKind::PlainWrite,
+        Kind::Spawn => TraceKind::Spawn,
+        Kind::Join => TraceKind::Join,
+        Kind::Choose => TraceKind::Choose,
+    }
+}
+
+/// A request in words, with its place: for messages.
+pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
+    let (location, order, operand) = (request.location, request.order, request.operand);
+    let is_mutex = graph.places.get(location as usize).is_some_and(|place| place.is_mutex);
+    let what = match (request.kind, request.update) {
+        (Kind::Read, _) if is_mutex => format!("a lock of m{location}"),
+        (Kind::Write, _) if is_mutex => format!("an unlock of m{location}"),
+        (Kind::Read, Update::None) => format!("a load of x{location} ({order:?})"),
+        (Kind::Read, update) => format!("{update:?} of x{location} ({order:?})"),
+        (Kind::Write, _) => format!("a store of {operand} to x{location} ({order:?})"),
+        (Kind::Fence, _) => format!("a fence ({order:?})"),
+        (Kind::PlainRead, _) => format!("a plain read of x{location}"),
+        (Kind::PlainWrite, _) => format!("a plain write to x{location}"),
+        (Kind::Spawn, _) => format!("the spawn of thread {location}"),
+        (Kind::Join, _) => format!("the join of thread {location}"),
+        (Kind::Choose, _) => format!("a choice of {operand}"),
+    };
+    format!("{what} at {}:{}", request.at.file(), request.at.line())
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.events.len().saturating_sub(PRINTED_MAX);
+        let shown = &self.events[skipped..];
+        let cells: Vec<(usize, String)> = shown
+            .iter()
+            .map(|event| (event.event.thread, format!("{} {event}", event.event)))
+            .collect();
+        let threads = cells.iter().map(|(thread, _)| thread + 1).max().unwrap_or(0);
+        let mut widths = vec![8; threads];
+        for (thread, cell) in &cells {
+            widths[*thread] = widths[*thread].max(cell.len());
+        }
+        let titles: Vec<String> = widths
+            .iter()
+            .enumerate()
+            .map(|(thread, width)| format!("{:<width$}", format!("thread {thread}")))
+            .collect();
+        writeln!(formatter, "{}", titles.join(" | ").trim_end())?;
+        if skipped > 0 {
+            writeln!(formatter, "({skipped} earlier events)")?;
+        }
+        for (event, (own, cell)) in shown.iter().zip(&cells) {
+            for (thread, width) in widths.iter().enumerate() {
+                let text = if thread == *own { cell.as_str() } else { "" };
+                let separator = if thread == 0 { "" } else { " | " };
+                write!(formatter, "{separator}{text:<width$}")?;
+            }
+            writeln!(formatter, "   {}:{}", event.at.file(), event.at.line())?;
+        }
+        for blocked in &self.blocked {
+            writeln!(
+                formatter,
+                "thread {} waits for {} in x{}, and reads {:#x} from {} ({}:{})",
+                blocked.thread,
+                blocked.waits_for,
+                blocked.location,
+                blocked.value,
+                blocked.reads_from,
+                blocked.at.file(),
+                blocked.at.line()
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Runs programs under the engine, and compares with the enumerators.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weft_explorer::{
+    Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, explore, fence, spawn,
+};
+
+use super::program::{Operation, Outcome, Outcomes, Program};
+use super::random::Flavour;
+use super::{axiomatic, operational};
+
+/// How a program is put to the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Harness {
+    pub(crate) model: Model,
+    pub(crate) flavour: Flavour,
+    /// The main thread plays the last thread of the program.
+    pub(crate) is_lean: bool,
+    /// Awaiting compare-exchanges are written as loops with `wait_for_change`.
+    pub(crate) spins: bool,
+    pub(crate) workers: usize,
+}
+
+impl Harness {
+    pub(crate) const fn new(model: Model, flavour: Flavour) -> Harness {
+        Harness { model, flavour, is_lean: false, spins: false, workers: 1 }
+    }
+}
+
+struct Memory {
+    words: Vec<Atomic>,
+    plain: Plain<u64>,
+}
+
+fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u64> {
+    let is_plain = harness.flavour == Flavour::Plain && operation.word() == Some(1);
+    let word = operation.word().map(|word| &memory.words[word])?;
+    match operation {
+        Operation::Store { value, .. } if is_plain => {
+            memory.plain.set(value);
+            None
+        }
+        Operation::Load { .. } if is_plain => Some(memory.plain.get()),
+        Operation::Store { value, order, .. } => {
+            word.store(value, order);
+            None
+        }
+        Operation::Load { order, .. } => Some(word.load(order)),
+        Operation::Swap { value, order, .. } => Some(word.swap(value, order)),
+        Operation::Add { value, order, .. } => Some(word.fetch_add(value, order)),
+        Operation::Cas { expected, value, order, failure, .. } => {
+            if harness.flavour != Flavour::Awaiting {
+                let (Ok(found) | Err(found)) =
+                    word.compare_exchange(expected, value, order, failure);
+                return Some(found);
+            }
+            if harness.spins {
+                while word.compare_exchange(expected, value, order, failure).is_err() {
+                    word.wait_for_change();
+                }
+            } else {
+                word.await_cas(expected, value, order);
+            }
+            Some(expected)
+        }
+        Operation::Fence { .. } => None,
+    }
+}
+
+fn perform_all(memory: &Memory, operations: &[Operation], harness: Harness) -> Vec<u64> {
+    let mut registers = Vec::new();
+    for operation in operations {
+        if let Operation::Fence { order } = *operation {
+            fence(order);
+        }
+        registers.extend(perform(memory, *operation, harness));
+    }
+    registers
+}
+
+/// The body of the program as the engine runs it; calls `done` at the end of each execution.
+pub(crate) fn body(program: &Program, harness: Harness, done: &(dyn Fn(Outcome) + Sync)) {
+    let memory = Arc::new(Memory {
+        words: (0..program.word_count()).map(|_| Atomic::new(0)).collect(),
+        plain: Plain::new(0),
+    });
+    let spawned = program.threads.len() - usize::from(harness.is_lean);
+    let handles: Vec<JoinHandle<Vec<u64>>> = program.threads[..spawned]
+        .iter()
+        .map(|operations| {
+            let (memory, operations) = (Arc::clone(&memory), operations.clone());
+            spawn(move || perform_all(&memory, &operations, harness))
+        })
+        .collect();
+    let own = program.threads[spawned..]
+        .iter()
+        .flat_map(|operations| perform_all(&memory, operations, harness));
+    let own: Vec<u64> = own.collect();
+    let mut registers: Vec<u64> = handles.into_iter().flat_map(JoinHandle::join).collect();
+    registers.extend(own);
+    let mut finally: Vec<u64> = memory.words.iter().map(|word| word.load(Relaxed)).collect();
+    if harness.flavour == Flavour::Plain && finally.len() > 1 {
+        finally[1] = memory.plain.get();
+    }
+    done(Outcome { registers, memory: finally });
+}
+
+/// Explores a program to the end, deadlocks or not.
+pub(crate) fn run(program: &Program, harness: Harness) -> (Outcomes, Report) {
+    let outcomes = Mutex::new(Outcomes::new());
+    let options = Options {
+        model: harness.model,
+        workers: harness.workers,
+        find_duplicates: true,
+        // A deadlocking program has executions too; a racing one is wrong as a whole.
+        keep_going: harness.flavour == Flavour::Awaiting,
+        ..Options::default()
+    };
+    let report = explore(&options, || {
+        body(program, harness, &|outcome| {
+            outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(outcome);
+        });
+    });
+    (outcomes.into_inner().unwrap_or_else(PoisonError::into_inner), report)
+}
+
+/// What all programs of a comparison had in common, for the summary.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) programs: u64,
+    pub(crate) executions: u64,
+    pub(crate) blocked: u64,
+    pub(crate) races: u64,
+    pub(crate) deadlocks: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.programs += other.programs;
+        self.executions += other.executions;
+        self.blocked += other.blocked;
+        self.races += other.races;
+        self.deadlocks += other.deadlocks;
+    }
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    engine: &T,
+    oracle: &T,
+) -> Result<(), String> {
+    if engine == oracle {
+        return Ok(());
+    }
+    Err(format!("{what} differ: the engine says {engine:?}, the enumerator {oracle:?}"))
+}
+
+fn failure_kind(report: &Report) -> Option<FailureKind> {
+    report.failure.as_ref().map(|failure| failure.kind)
+}
+
+/// Compares the engine under RC11, SC and TSO with the enumerators.
+pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Result<Tally, String> {
+    let awaits = flavour == Flavour::Awaiting;
+    let harness = Harness { is_lean, ..Harness::new(Model::Rc11, flavour) };
+    let (outcomes, report) = run(program, harness);
+    let oracle = axiomatic::enumerate(program, awaits);
+    let mut tally = Tally {
+        programs: 1,
+        executions: report.executions,
+        blocked: report.blocked,
+        ..Tally::default()
+    };
+    expect("duplicates", &report.duplicates, &0)?;
+    if flavour == Flavour::Plain {
+        let races = failure_kind(&report) == Some(FailureKind::DataRace);
+        expect("race verdicts", &races, &oracle.races)?;
+        if races {
+            tally.races = 1;
+            return Ok(tally);
+        }
+    }
+    expect("RC11 outcome sets", &outcomes, &oracle.outcomes)?;
+    expect("RC11 execution counts", &report.executions, &oracle.executions)?;
+    if !awaits {
+        expect("failures", &failure_kind(&report), &None)?;
+    }
+    if flavour != Flavour::Plain {
+        compare_strong_models(program, harness)?;
+    }
+    if awaits {
+        let sc_deadlocks = operational::enumerate(program, false, true).deadlocks;
+        tally.deadlocks = u64::from(sc_deadlocks);
+        compare_waiting(program, harness, sc_deadlocks)?;
+    }
+    Ok(tally)
+}
+
+fn compare_strong_models(program: &Program, harness: Harness) -> Result<(), String> {
+    let awaits = harness.flavour == Flavour::Awaiting;
+    for (model, tso) in [(Model::Sc, false), (Model::Tso, true)] {
+        let (outcomes, report) = run(program, Harness { model, ..harness });
+        let mut oracle = operational::enumerate(program, tso, awaits).outcomes;
+        if tso {
+            // The model is TSO and RC11: what RC11 forbids of TSO's outcomes is not expected.
+            let rc11 = axiomatic::enumerate(program, awaits).outcomes;
+            oracle.retain(|outcome| rc11.contains(outcome));
+        }
+        expect(&format!("{model:?} outcome sets"), &outcomes, &oracle)?;
+        expect("duplicates", &report.duplicates, &0)?;
+    }
+    Ok(())
+}
+
+/// Deadlock verdicts, and waiting by `wait_for_change` against waiting by await.
+fn compare_waiting(program: &Program, harness: Harness, sc_deadlocks: bool) -> Result<(), String> {
+    let deadlocks = |report: &Report| failure_kind(report) == Some(FailureKind::Deadlock);
+    for model in [Model::Rc11, Model::Sc] {
+        let harness = Harness { model, ..harness };
+        let (outcomes, report) = run(program, harness);
+        let (spun_outcomes, spun) = run(program, Harness { spins: true, ..harness });
+        if model == Model::Sc {
+            expect("deadlock verdicts", &deadlocks(&report), &sc_deadlocks)?;
+        } else if sc_deadlocks && !deadlocks(&report) {
+            return Err("RC11 misses a deadlock of sequential consistency".to_owned());
+        }
+        expect("deadlock verdicts of spinning", &deadlocks(&spun), &deadlocks(&report))?;
+        expect("outcome sets of spinning", &spun_outcomes, &outcomes)?;
+        expect("execution counts of spinning", &spun.executions, &report.executions)?;
+        expect("duplicates of spinning", &spun.duplicates, &0)?;
+    }
+    Ok(())
+}
