@@ -11,11 +11,12 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
 
 use crate::engine::{Body, Failure, FailureKind};
 
-/// Tells from message and source file what sort of failure a panic is.
-pub(crate) type Classify = fn(message: &str, file: &str) -> FailureKind;
+/// Tells from its message what sort of failure a panic is.
+pub(crate) type Classify = fn(message: &str) -> FailureKind;
 
 thread_local! {
     static CLASSIFY: Cell<Option<Classify>> = const { Cell::new(None) };
@@ -42,9 +43,13 @@ impl Drop for Capture {
     }
 }
 
-/// Puts our hook on top of the one that is installed. Called once per engine, after the checker
-/// has installed its own.
-pub(crate) fn install_hook() {
+/// Puts our hook on top of the one that is installed, once the checker has been made to install
+/// its own. Called once per engine. Taking a hook and setting one are two steps, so installations
+/// exclude each other.
+pub(crate) fn install_hook_after(checker_installs_its_own: fn()) {
+    static INSTALLATION: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLATION.lock().unwrap_or_else(PoisonError::into_inner);
+    checker_installs_its_own();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match CLASSIFY.get() {
         Some(classify) => keep(info, classify),
@@ -54,12 +59,11 @@ pub(crate) fn install_hook() {
 
 fn keep(info: &PanicHookInfo<'_>, classify: Classify) {
     let Some(message) = info.payload_as_str() else { return };
-    let file = info.location().map_or("", Location::file);
     record(Failure {
         message: message.to_owned(),
         location: info.location().map(ToString::to_string),
         cpu: None,
-        kind: classify(message, file),
+        kind: classify(message),
         token: None,
         arrangement: None,
     });
@@ -100,9 +104,16 @@ pub(crate) fn fail(
     resume_unwind(Box::new(Stop));
 }
 
-/// Runs what a CPU does; if it panics, the failure learns which CPU that was.
+/// Runs what a CPU does; if it panics, the failure learns which CPU that was. Should another hook
+/// have taken the place of ours, the payload still tells the message.
 pub(crate) fn run_as(cpu: usize, body: Body) -> Result<(), Box<dyn Any + Send>> {
-    catch_unwind(AssertUnwindSafe(body)).inspect_err(|_| {
+    catch_unwind(AssertUnwindSafe(body)).inspect_err(|payload| {
+        let static_text = payload.downcast_ref::<&str>().copied();
+        let text = static_text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        if let (Some(message), Some(classify)) = (text, CLASSIFY.get()) {
+            let kind = classify(message);
+            record(Failure { kind, ..internal(message) });
+        }
         amend(|failure| {
             failure.cpu.get_or_insert(cpu);
         });

@@ -23,10 +23,14 @@
 //! **Honest ends.** A search that is out of budget unwinds out of loom's `check`, so a normal
 //! return of `check` means the end of the search and nothing else.
 //!
+//! **Small stacks.** loom gives every model thread, the main one included, 32 KiB and no way to ask
+//! for more; an overflow is caught and becomes a failure of kind limit.
+//!
 //! What loom does not show: load buffering, values older than the last seven of a word, old
 //! values read by a failing compare-exchange, and a plain store between the read and the write of
 //! a read-modify-write is possible where C11 forbids it.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -39,10 +43,14 @@ use loom::sync::atomic::AtomicU64;
 use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
-    Access, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    INERT_COUNT, Program, Search, Verdict, refuse_load, refuse_sequentially_consistent,
+    Access, Body, Engine, EngineWord, Execution, Exploration, Failure, FailureKind, INERT_COUNT,
+    Program, Search, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::{exclusive, waiting};
+
+mod plain;
+
+pub use plain::LoomPlain;
 
 /// loom's threads, the main one included, are at most five; one is left as a margin.
 const CPUS_MAX: usize = 4;
@@ -170,7 +178,9 @@ impl Plan {
 
 fn run(search: &Search, plan: &Plan, program: Program, budget: &Arc<Mutex<Budget>>) -> Exploration {
     static HOOK: Once = Once::new();
-    HOOK.call_once(capture::install_hook);
+    HOOK.call_once(|| {
+        capture::install_hook_after(|| loom::model::Builder::new().check(|| {}));
+    });
     let capturing = Capture::start(classify);
     CPUS.set(search.cpus);
     DEPTH.set(0);
@@ -192,9 +202,9 @@ fn run(search: &Search, plan: &Plan, program: Program, budget: &Arc<Mutex<Budget
 
     let ended = outcome.is_ok();
     CONCURRENT.set(false);
-    let failure = capture::take().or_else(|| {
-        (!ended && !OUT_OF_BUDGET.get())
-            .then(|| capture::internal("a model thread panicked with a payload that is not text"))
+    let failure = capture::take().or_else(|| match outcome {
+        Err(payload) if !OUT_OF_BUDGET.get() => Some(untold(payload.as_ref())),
+        Ok(()) | Err(_) => None,
     });
     drop(capturing);
     let executions = lock(budget).executions;
@@ -216,6 +226,17 @@ fn run(search: &Search, plan: &Plan, program: Program, budget: &Arc<Mutex<Budget
     }
 }
 
+/// The failure of an execution that ended with a panic without text.
+fn untold(payload: &(dyn Any + Send)) -> Failure {
+    match payload.downcast_ref::<generator::Error>() {
+        Some(generator::Error::StackErr) => Failure {
+            kind: FailureKind::Limit,
+            ..capture::internal("a CPU needs more than the 32 KiB of stack that loom gives it")
+        },
+        _ => capture::internal("a CPU panicked with a payload that is not text"),
+    }
+}
+
 fn caveats() -> Vec<String> {
     let values = VALUES.get();
     if values <= VALUES_REMEMBERED {
@@ -228,7 +249,7 @@ fn caveats() -> Vec<String> {
 }
 
 /// What loom's own panics mean.
-fn classify(message: &str, _file: &str) -> FailureKind {
+fn classify(message: &str) -> FailureKind {
     let internal = ["Reached unexpected exploration state", "[loom internal bug]"];
     if message.starts_with("deadlock; threads = ") {
         FailureKind::Deadlock
@@ -284,7 +305,7 @@ fn run_execution(program: &Program) {
     DEPTH.set(DEPTH.get().max(STEPS.get()));
 }
 
-fn run_or_unwind(cpu: usize, body: crate::engine::Body) {
+fn run_or_unwind(cpu: usize, body: Body) {
     if let Err(payload) = capture::run_as(cpu, body) {
         resume_unwind(payload);
     }
@@ -514,98 +535,5 @@ impl EngineWord for LoomWord {
             capture::fail(FailureKind::Deadlock, cpu, here, deadlock);
         }
         loom::thread::park();
-    }
-}
-
-/// A plain cell: loom checks that conflicting accesses are ordered.
-pub struct LoomPlain {
-    state: Mutex<PlainState>,
-}
-
-struct PlainState {
-    /// Behind the mutex only because loom's cell is not `Sync`: all model threads share one
-    /// thread of the host, so the mutex is never contended and orders nothing for loom.
-    cell: loom::cell::Cell<u64>,
-    reads: [Option<&'static Location<'static>>; CPUS_MAX],
-    writes: [Option<&'static Location<'static>>; CPUS_MAX],
-}
-
-impl fmt::Debug for LoomPlain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoomPlain").finish_non_exhaustive()
-    }
-}
-
-impl EnginePlain for LoomPlain {
-    fn new(value: u64) -> Self {
-        Self {
-            state: Mutex::new(PlainState {
-                cell: loom::cell::Cell::new(value),
-                reads: [None; CPUS_MAX],
-                writes: [None; CPUS_MAX],
-            }),
-        }
-    }
-
-    fn get(&self) -> u64 {
-        if panicking() {
-            return 0;
-        }
-        let blame = Blame { plain: self, cpu: current(), here: Location::caller(), writes: false };
-        let mut state = lock(&self.state);
-        let value = state.cell.get();
-        state.reads[blame.cpu] = Some(blame.here);
-        value
-    }
-
-    fn set(&self, value: u64) {
-        if panicking() {
-            return;
-        }
-        let blame = Blame { plain: self, cpu: current(), here: Location::caller(), writes: true };
-        let mut state = lock(&self.state);
-        state.cell.set(value);
-        state.writes[blame.cpu] = Some(blame.here);
-    }
-}
-
-/// Turns loom's report of a race, which names no place, into one that names both accesses.
-/// Nothing happens unless the access between making and dropping it panics.
-struct Blame<'a> {
-    plain: &'a LoomPlain,
-    cpu: usize,
-    here: &'static Location<'static>,
-    writes: bool,
-}
-
-impl Drop for Blame<'_> {
-    fn drop(&mut self) {
-        if !panicking() {
-            return;
-        }
-        let state = lock(&self.plain.state);
-        let places = |what: &str, places: &[Option<&'static Location<'static>>; CPUS_MAX]| {
-            let others = places.iter().enumerate().filter(|(cpu, _)| *cpu != self.cpu);
-            others
-                .filter_map(|(cpu, place)| place.map(|at| format!("CPU {cpu} {what} at {at}")))
-                .collect::<Vec<_>>()
-        };
-        let mut others = places("wrote", &state.writes);
-        if self.writes {
-            others.extend(places("read", &state.reads));
-        }
-        let verb = if self.writes { "writes" } else { "reads" };
-        let message = format!(
-            "data race: CPU {} {verb} a plain cell at {} unordered with another CPU's access: {}",
-            self.cpu,
-            self.here,
-            others.join("; ")
-        );
-        capture::amend(|failure| {
-            if failure.message.starts_with("Causality violation") {
-                failure.message = message;
-                failure.location = Some(self.here.to_string());
-            }
-        });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! shuttle only runs tasks and switches between them. Words and cells are ours: each operation
 //! offers a switch, then acts on plain data, since all tasks share one thread of the host. Values
-//! are sequentially consistent; [`crate::clocks`] computes what the orderings allow a CPU to rely
+//! are sequentially consistent; the clocks compute what the orderings allow a CPU to rely
 //! on, so a weak ordering shows as a data race on a plain cell, mostly within a few executions.
 //! What this engine cannot see is a stale value that touches no plain cell.
 //!
@@ -108,8 +108,9 @@ fn config() -> Config {
 fn install_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        Runner::new(RoundRobinScheduler::new(1), config()).run(|| {});
-        capture::install_hook();
+        capture::install_hook_after(|| {
+            Runner::new(RoundRobinScheduler::new(1), config()).run(|| {});
+        });
     });
 }
 
@@ -132,7 +133,7 @@ fn run(
     }));
     waiting::reset(search.cpus);
     let count = strategies.len() as u32;
-    let capturing = Capture::start(|_, _| FailureKind::Violation);
+    let capturing = Capture::start(|_| FailureKind::Violation);
     for (begun, strategy) in strategies.into_iter().enumerate().map(|(i, s)| (i as u32, s)) {
         share_out(search, count - begun);
         run_strategy(strategy, program);

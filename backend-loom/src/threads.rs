@@ -129,7 +129,7 @@ fn run(
     depth: &mut u64,
 ) -> Option<Failure> {
     static HOOK: Once = Once::new();
-    HOOK.call_once(capture::install_hook);
+    HOOK.call_once(|| capture::install_hook_after(|| {}));
     thread::scope(|scope| {
         let (outcomes, results) = channel::<Outcome>();
         let workers: Vec<Sender<Task>> = (0..search.cpus - 1)
@@ -155,7 +155,7 @@ fn run(
     })
 }
 
-fn classify(_message: &str, _file: &str) -> FailureKind {
+fn classify(_message: &str) -> FailureKind {
     FailureKind::Violation
 }
 

@@ -210,6 +210,20 @@ fn an_endless_loop_passes_the_limit() {
 }
 
 #[test]
+fn a_deep_recursion_passes_the_limit() {
+    fn descend(levels: u64) -> u64 {
+        let frame = std::hint::black_box([levels; 64]);
+        if levels == 0 { frame[0] } else { descend(levels - 1) + std::hint::black_box(frame)[1] }
+    }
+    let deep: Program = Arc::new(|| {
+        let only = Box::new(|| drop(std::hint::black_box(descend(1_000).to_string())));
+        Execution { cpus: vec![only], finish: Box::new(|| {}) }
+    });
+    let exploration = Loom::explore(&search(1), deep);
+    failed(&exploration, FailureKind::Limit, "32 KiB of stack");
+}
+
+#[test]
 fn misuses_are_refused() {
     failed(&litmus::misuse::<Loom>(&search(1), Relaxed).0, FailureKind::Violation, "UpdatedOnly");
     failed(&litmus::misuse::<Loom>(&search(1), SeqCst).0, FailureKind::Violation, "SeqCst access");
@@ -259,7 +273,11 @@ fn progress_is_reported_and_counts_agree() {
         let word = Arc::new(<Loom as Engine>::Word::new(0, Access::Loaded));
         let cpus = [0, 1].map(|_| {
             let word = Arc::clone(&word);
-            Box::new(move || (0..20).for_each(|_| drop(word.fetch_add(1, Relaxed)))) as Body
+            Box::new(move || {
+                for _ in 0..20 {
+                    word.fetch_add(1, Relaxed);
+                }
+            }) as Body
         });
         Execution { cpus: cpus.into(), finish: Box::new(|| {}) }
     });

@@ -2,9 +2,8 @@
 
 mod litmus;
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use litmus::{failed, good, set};
