@@ -73,6 +73,8 @@ pub struct Request {
     pub preemptions: Option<usize>,
     /// The seed of everything random.
     pub seed: u64,
+    /// The memory model, for engines that know more than one; `None` is the engine's own choice.
+    pub model: Option<String>,
     /// The execution to run again.
     pub replay: Option<String>,
 }
@@ -178,6 +180,8 @@ pub struct Report {
     pub verdict: VerdictWord,
     /// The verdict with its numbers: `BOUNDED 3`, `SAMPLED 10000`.
     pub verdict_text: String,
+    /// Whether time or count ended the search before it had ended by itself.
+    pub cut_short: bool,
     /// Executions.
     pub executions: u64,
     /// Executions that ended with a waiting CPU and are none of the program.
