@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{FailureKind, Verdict};
+use crate::engine::{FailureKind, MemoryModel, Verdict};
 
 /// How the world is broken, if it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -71,6 +71,12 @@ pub struct Request {
     pub executions: Option<u64>,
     /// The bound on preemptions, for engines that know one.
     pub preemptions: Option<usize>,
+    /// The memory model, for engines that know more than one.
+    pub memory_model: MemoryModel,
+    /// Draw executions at random, for engines that do not always.
+    pub sample: bool,
+    /// Operating system threads that search, for engines that can share the work; 0 means one.
+    pub workers: usize,
     /// The seed of everything random.
     pub seed: u64,
     /// The execution to run again.

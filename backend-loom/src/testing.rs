@@ -24,6 +24,7 @@ const TIME: Duration = Duration::from_secs(20);
 macro_rules! tests {
     () => {
         mod under {
+            $crate::tests!(explorer $crate::explorer::Explorer, exhausts);
             $crate::tests!(loom $crate::exhaustive::Loom, exhausts);
             $crate::tests!(shuttle $crate::randomized::Shuttle, samples);
             $crate::tests!(threads $crate::threads::Threads, samples);
@@ -112,6 +113,11 @@ fn complaint(report: &Report) -> String {
         format!("{scenario} under {engine}: {verdict_text} after {executions} executions");
     if let Some(failure) = &report.failure {
         text += &format!(", {}", failure.message);
+        for line in &failure.lines {
+            let indent = " ".repeat(46 * line.cpu);
+            text += &format!("\n{indent}{} [{}]  {}", line.text, line.state, line.at);
+        }
+        text += &format!("\n{:?} {:?}", failure.detail, failure.location);
     }
     if !report.never_reached.is_empty() {
         text += &format!(", never reached: {}", report.never_reached.join("; "));
