@@ -6,8 +6,8 @@
 //!
 //! An execution: ghost state and memory are made; the boot CPU is put online; the scenario sets
 //! itself up; the CPUs of the race are put online and the boot CPU goes offline. Each CPU plays its
-//! role and goes offline. At the end the scenario checks and names the outcome, everything it holds
-//! is given up, the kernel's table is dismantled, and no frame may be in use.
+//! role. At the end all of them go offline, the scenario checks and names the outcome, everything
+//! it holds is given up, the kernel's table is dismantled, and no frame may be in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -176,9 +176,8 @@ where
                 let cpu = lock(&stage.cpus[index]).take().expect("a role is played once");
                 let mut cpu = scenario::Cpu::new(cpu);
                 let race = stage.race.as_ref().expect("the race is given up at the end");
-                let result = role(race, &mut cpu);
-                drop(cpu);
-                *lock(&saw[index]) = Some(result);
+                *lock(&saw[index]) = Some(role(race, &mut cpu));
+                *lock(&stage.cpus[index]) = Some(cpu.into_core());
             })
         });
         let cpus = bodies.collect();
@@ -211,6 +210,7 @@ where
 {
     let mut stage = Arc::into_inner(stage).expect("every CPU has given up the race");
     let race = stage.race.take().expect("the race is given up once");
+    drop(std::mem::take(&mut stage.cpus));
     let cpu = Cpu::online(model, CpuId::new(saw.len() as u32));
     let mut cpu = scenario::Cpu::new(cpu);
     let outcome = race.check(&mut cpu, saw);

@@ -38,6 +38,15 @@ pub enum SabotageName {
     },
 }
 
+impl SabotageName {
+    /// Whether an engine shows this world as it is. loom lets a plain store fall between the read
+    /// and the write of a read-modify-write, so torn updates break things there that they do not
+    /// break.
+    pub fn is_modelled_by(&self, engine: &str) -> bool {
+        *self != Self::TornUpdates || engine != "loom"
+    }
+}
+
 impl fmt::Display for SabotageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

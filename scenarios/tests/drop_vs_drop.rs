@@ -46,8 +46,8 @@ impl<B: World> Scenario<B> for Race<B> {
         matches!(event, Event::LastReference(_))
     })];
     const TWINS: Twins = twins([
-        weakened(&sites::REFERENCE_DECREMENT, "data race on N"),
-        weakened_fence(&sites::REFERENCE_LAST, "data race on N"),
+        weakened(&sites::REFERENCE_DECREMENT, "use after free: N"),
+        weakened_fence(&sites::REFERENCE_LAST, "use after free: N"),
     ]);
     const SET_UP_FRAMES: usize = 10;
 

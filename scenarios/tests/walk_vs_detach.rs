@@ -27,6 +27,8 @@ impl<B: World> Scenario<B> for Race<B> {
             if matches!(walk_to_leaf(root, vaddr), ChildRef::Absent) {
                 cpu.reached(FOUND);
             }
+            drop(section);
+            cpu.quiescent();
             Some(contents)
         }),
         ("detacher", |race, cpu| {
