@@ -117,7 +117,7 @@ impl Teller {
         let race = race.unwrap_or(records.len());
         let mut lines: Vec<Line> = Vec::new();
         for record in &records[race..] {
-            self.tell(record, failure.arrangement.as_ref(), &mut lines);
+            self.tell(record, failure.arrangement.as_deref(), &mut lines);
         }
         if let Some(record) = self.failing(failure.cpu).filter(|record| record.step != Step::Wait) {
             let text = format!("{}  <- fails here", self.operation(&record));

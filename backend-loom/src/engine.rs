@@ -28,6 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The value that every `fetch_*` operation returns while the calling thread unwinds.
 pub const INERT_COUNT: u64 = 9;
 
@@ -61,6 +63,11 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
     /// run CPUs in the order of the execution need none.
     fn position() -> u64 {
         0
+    }
+
+    /// The memory model under which this search's verdict holds.
+    fn memory_model(_search: &Search) -> String {
+        Self::MEMORY_MODEL.to_owned()
     }
 
     /// Runs executions of `program` until the search ends, the budget is used up, or one fails.
@@ -158,6 +165,29 @@ impl fmt::Debug for Execution {
 /// Called now and then with the number of executions so far.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
+/// A memory model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryModel {
+    /// Repaired C11 (Lahav et al., PLDI'17).
+    #[default]
+    Rc11,
+    /// Total store order, as x86-64 has it, within RC11.
+    Tso,
+    /// Sequential consistency.
+    Sc,
+}
+
+impl fmt::Display for MemoryModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rc11 => "RC11",
+            Self::Tso => "TSO",
+            Self::Sc => "SC",
+        })
+    }
+}
+
 /// What to search, and how long.
 #[derive(Clone)]
 pub struct Search {
@@ -169,6 +199,12 @@ pub struct Search {
     pub executions: Option<u64>,
     /// Bound on preemptions per execution, for engines that know one; `None` is no bound.
     pub preemptions: Option<usize>,
+    /// The memory model, for engines that know more than one.
+    pub memory_model: MemoryModel,
+    /// Draw executions at random, for engines that do not always.
+    pub sample: bool,
+    /// Operating system threads that search, for engines that can share the work.
+    pub workers: usize,
     /// Seed of everything random.
     pub seed: u64,
     /// Bound on scheduling points per execution; passing it is a failure of kind
@@ -191,6 +227,9 @@ impl Search {
             time: Duration::from_secs(10),
             executions: None,
             preemptions: None,
+            memory_model: MemoryModel::default(),
+            sample: false,
+            workers: 1,
             seed: 0,
             steps_max: 20_000,
             wait_max: Duration::from_secs(5),
@@ -207,6 +246,9 @@ impl fmt::Debug for Search {
             .field("time", &self.time)
             .field("executions", &self.executions)
             .field("preemptions", &self.preemptions)
+            .field("memory_model", &self.memory_model)
+            .field("sample", &self.sample)
+            .field("workers", &self.workers)
             .field("seed", &self.seed)
             .field("steps_max", &self.steps_max)
             .field("wait_max", &self.wait_max)
@@ -289,7 +331,7 @@ pub struct Failure {
     pub token: Option<String>,
     /// How to tell the execution, from engines that do not run CPUs in the order of the
     /// execution.
-    pub arrangement: Option<Arrangement>,
+    pub arrangement: Option<Box<Arrangement>>,
 }
 
 /// An execution as an engine sees it, in terms of [`Engine::position`].

@@ -9,7 +9,7 @@
 //! The state is found through a thread-local, set by the harness wherever a part of the execution
 //! begins: model CPUs may or may not have operating system threads of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::Location;
@@ -119,8 +119,22 @@ impl fmt::Debug for Ghost {
 }
 
 thread_local! {
+    static INERT: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<Arc<Ghost>>> = const { RefCell::new(None) };
     static NAMING: RefCell<Option<u64>> = const { RefCell::new(None) };
+}
+
+/// Whether operations of the model do nothing: the thread unwinds, or cleans up after an execution
+/// that was given up.
+pub(crate) fn is_inert() -> bool {
+    std::thread::panicking() || INERT.get()
+}
+
+/// Drops what an execution left behind that was given up, without any operation of the model.
+pub(crate) fn drop_inertly<T>(left: T) {
+    let before = INERT.replace(true);
+    drop(left);
+    INERT.set(before);
 }
 
 /// Locks ghost state. A CPU that fails may leave the lock poisoned; the state is still good.

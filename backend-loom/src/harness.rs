@@ -6,8 +6,8 @@
 //!
 //! An execution: ghost state and memory are made; the boot CPU is put online; the scenario sets
 //! itself up; the CPUs of the race are put online and the boot CPU goes offline. Each CPU plays its
-//! role and goes offline. At the end the scenario checks and names the outcome, everything it holds
-//! is given up, the kernel's table is dismantled, and no frame may be in use.
+//! role. At the end all of them go offline, the scenario checks and names the outcome, everything
+//! it holds is given up, the kernel's table is dismantled, and no frame may be in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -16,12 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::{Geometry, TinyThree};
+use weft_core::node::Permanent;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
+use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
 use crate::counterexample;
 use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
-use crate::ghost::{Ghost, Phase};
+use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
 use crate::report::{Report, Request, SabotageName};
@@ -127,6 +129,25 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+type ModelCpu<E, G> = Cpu<Model<E, G>>;
+
+/// What an execution owns. Its parts are given up one by one when the execution ends; if it is
+/// given up instead, they go without a single operation of the model, whoever drops them last.
+struct Stage<S, E: Engine, G: Geometry> {
+    race: Option<S>,
+    cpus: Vec<Mutex<Option<ModelCpu<E, G>>>>,
+    kernel: Option<Permanent<KernelTable<Model<E, G>>>>,
+}
+
+impl<S, E: Engine, G: Geometry> Drop for Stage<S, E, G> {
+    fn drop(&mut self) {
+        // SAFETY: the roots that share the kernel's half go with the race, in the same statement,
+        // and no frame is touched any more.
+        let kernel = self.kernel.take().map(|kernel| unsafe { kernel.dismantle() });
+        ghost::drop_inertly((self.race.take(), std::mem::take(&mut self.cpus), kernel));
+    }
+}
+
 /// The set-up of one execution of `S`.
 fn program<S, E, G>(plan: Plan, tally: Tally) -> Program
 where
@@ -141,22 +162,25 @@ where
         ghost.enter();
         let pools = Pools { cpus: count, set_up: S::SET_UP_FRAMES, per_cpu: S::CPU_FRAMES };
         let model = Model::<E, G>::new(pools);
-        let mut machine = Machine::new(&model, Cpu::online(&model, CpuId::new(count as u32)));
-        let race = Arc::new(S::set_up(&mut machine));
+        let online = |index: usize| Cpu::online(&model, CpuId::new(index as u32));
+        let mut machine = Machine::new(&model, online(count));
+        let race = Some(S::set_up(&mut machine));
+        let cpus = (0..count).map(|index| Mutex::new(Some(online(index)))).collect();
+        let kernel = machine.finish_set_up();
+        let stage = Arc::new(Stage { race, cpus, kernel });
         let saw: Arc<[Mutex<Option<S::Saw>>]> = (0..count).map(|_| Mutex::new(None)).collect();
-        let cpus = S::CPUS.iter().enumerate().map(|(index, (_, role))| -> Body {
-            let cpu = Cpu::online(&model, CpuId::new(index as u32));
-            let (race, saw, ghost) = (Arc::clone(&race), Arc::clone(&saw), Arc::clone(&ghost));
+        let bodies = S::CPUS.iter().enumerate().map(|(index, (_, role))| -> Body {
+            let (stage, saw, ghost) = (Arc::clone(&stage), Arc::clone(&saw), Arc::clone(&ghost));
             Box::new(move || {
                 ghost.enter();
+                let cpu = lock(&stage.cpus[index]).take().expect("a role is played once");
                 let mut cpu = scenario::Cpu::new(cpu);
-                let result = role(&race, &mut cpu);
-                drop(cpu);
-                *lock(&saw[index]) = Some(result);
+                let race = stage.race.as_ref().expect("the race is given up at the end");
+                *lock(&saw[index]) = Some(role(race, &mut cpu));
+                *lock(&stage.cpus[index]) = Some(cpu.into_core());
             })
         });
-        let cpus = cpus.collect();
-        let kernel = machine.finish_set_up();
+        let cpus = bodies.collect();
         ghost.set_phase(Phase::Race);
         let (plan, tally) = (plan.clone(), tally.clone());
         let finish = Box::new(move || {
@@ -164,22 +188,41 @@ where
             ghost.set_phase(Phase::Finish);
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
-            let cpu = Cpu::online(&model, CpuId::new(count as u32));
-            let mut cpu = scenario::Cpu::new(cpu);
-            let outcome = race.check(&mut cpu, &saw);
-            drop(cpu);
-            plan.judge(outcome);
-            drop(Arc::into_inner(race).expect("every CPU has given up the race"));
-            if let Some(kernel) = kernel {
-                // SAFETY: the race is gone, and with it every root that shared the kernel's half.
-                drop(unsafe { kernel.dismantle() });
-            }
-            model.check_accounts();
+            let outcome = close(stage, &model, &saw, &plan);
             *lock(&tally.outcomes).entry(outcome).or_default() += 1;
             lock(&tally.observations).insert(format!("{outcome}: {saw:?}"));
         });
         Execution { cpus, finish }
     })
+}
+
+/// Checks a race that has been run, gives everything up, and checks the accounts.
+fn close<S, E, G>(
+    stage: Arc<Stage<S, E, G>>,
+    model: &Model<E, G>,
+    saw: &[S::Saw],
+    plan: &Plan,
+) -> &'static str
+where
+    S: Scenario<Model<E, G>>,
+    E: Engine,
+    G: Geometry,
+{
+    let mut stage = Arc::into_inner(stage).expect("every CPU has given up the race");
+    let race = stage.race.take().expect("the race is given up once");
+    drop(std::mem::take(&mut stage.cpus));
+    let cpu = Cpu::online(model, CpuId::new(saw.len() as u32));
+    let mut cpu = scenario::Cpu::new(cpu);
+    let outcome = race.check(&mut cpu, saw);
+    plan.judge(outcome);
+    drop(cpu);
+    drop(race);
+    if let Some(kernel) = stage.kernel.take() {
+        // SAFETY: the race is gone, and with it every root that shared the kernel's half.
+        drop(unsafe { kernel.dismantle() });
+    }
+    model.check_accounts();
+    outcome
 }
 
 /// Runs the engine and writes the report.
@@ -195,6 +238,9 @@ fn conduct<E: Engine>(
         time: request.time,
         executions: request.executions,
         preemptions: request.preemptions,
+        memory_model: request.memory_model,
+        sample: request.sample,
+        workers: request.workers.max(1),
         seed: request.seed,
         replay: request.replay.clone(),
         progress,
@@ -214,7 +260,7 @@ fn conduct<E: Engine>(
     Report {
         scenario: plan.name.to_owned(),
         engine: E::NAME.to_owned(),
-        model: E::MEMORY_MODEL.to_owned(),
+        model: E::memory_model(&search),
         sabotage: request.sabotage,
         cpus: plan.roles.len(),
         verdict: exploration.verdict.into(),

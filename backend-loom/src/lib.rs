@@ -14,6 +14,7 @@ mod counterexample;
 pub mod engine;
 mod exclusive;
 pub mod exhaustive;
+pub mod explorer;
 mod ghost;
 #[expect(unsafe_code, reason = "dismantles the kernel's table once nobody shares it")]
 pub mod harness;

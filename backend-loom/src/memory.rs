@@ -21,7 +21,7 @@ use weft_core::node::Metadata;
 use weft_core::sync::{FrameUse, PlainCell};
 
 use crate::engine::Engine;
-use crate::ghost::{Ghost, Label, Step};
+use crate::ghost::{Ghost, Label, Step, is_inert};
 use crate::model::Model;
 use crate::words::{ModelCell, ModelWord, Recording};
 
@@ -116,6 +116,9 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     #[track_caller]
     fn frame(&self, paddr: Paddr) -> &Frame<E, G> {
         let number = paddr.frame_number() as usize;
+        if is_inert() {
+            return &self.frames[number.saturating_sub(1).min(self.frames.len() - 1)];
+        }
         assert!(
             (1..=self.frames.len()).contains(&number),
             "{paddr:?} is used as a frame, and is none"
@@ -127,7 +130,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     #[track_caller]
     fn touch(&self, paddr: Paddr) -> &Frame<E, G> {
         let frame = self.frame(paddr);
-        if std::thread::panicking() {
+        if is_inert() {
             return frame;
         }
         let number = paddr.frame_number();
@@ -138,7 +141,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
 
     #[track_caller]
     pub(crate) fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
-        if std::thread::panicking() {
+        if is_inert() {
             return None;
         }
         let pool = Ghost::current().column(E::cpu());
@@ -156,7 +159,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
 
     #[track_caller]
     pub(crate) fn free(&self, paddr: Paddr) {
-        if std::thread::panicking() {
+        if is_inert() {
             return;
         }
         let frame = self.touch(paddr);

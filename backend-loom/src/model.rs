@@ -22,7 +22,7 @@ use weft_scenarios::tables::{UserTable, drop_erased};
 use weft_scenarios::world::World;
 
 use crate::engine::Engine;
-use crate::ghost::{Ghost, Label, Record, Step};
+use crate::ghost::{Ghost, Label, Record, Step, is_inert};
 use crate::memory::{Memory, Pools};
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
@@ -128,11 +128,16 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
 
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>) {
-        self.machine.memory.load_root(E::cpu(), root);
+        if !is_inert() {
+            self.machine.memory.load_root(E::cpu(), root);
+        }
     }
 
     #[track_caller]
     fn fence(&self, site: &'static FenceSite) {
+        if is_inert() {
+            return;
+        }
         let Some(order) = sabotage::fence_order(site).atomic() else { return };
         let label = Label { frame: None, name: "fence", index: None };
         let recording = Recording::begin::<E>(label, Step::Fence, Some(site.row.name));
@@ -213,7 +218,7 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
 
     #[track_caller]
     fn offline(&self, backend: &Model<E, G>, cpu: CpuId) {
-        if !std::thread::panicking() {
+        if !is_inert() {
             self.monitor.offline(backend, cpu);
         }
     }
@@ -225,6 +230,9 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
 
     #[track_caller]
     fn retire(&self, backend: &Model<E, G>, batch: Batch<Model<E, G>>) {
+        if is_inert() {
+            return;
+        }
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{FailureKind, Verdict};
+use crate::engine::{FailureKind, MemoryModel, Verdict};
 
 /// How the world is broken, if it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +36,15 @@ pub enum SabotageName {
         /// The CPU.
         cpu: u32,
     },
+}
+
+impl SabotageName {
+    /// Whether an engine shows this world as it is. loom lets a plain store fall between the read
+    /// and the write of a read-modify-write, so torn updates break things there that they do not
+    /// break.
+    pub fn is_modelled_by(&self, engine: &str) -> bool {
+        *self != Self::TornUpdates || engine != "loom"
+    }
 }
 
 impl fmt::Display for SabotageName {
@@ -71,10 +80,14 @@ pub struct Request {
     pub executions: Option<u64>,
     /// The bound on preemptions, for engines that know one.
     pub preemptions: Option<usize>,
+    /// The memory model, for engines that know more than one.
+    pub memory_model: MemoryModel,
+    /// Draw executions at random, for engines that do not always.
+    pub sample: bool,
+    /// Operating system threads that search, for engines that can share the work; 0 means one.
+    pub workers: usize,
     /// The seed of everything random.
     pub seed: u64,
-    /// The memory model, for engines that know more than one; `None` is the engine's own choice.
-    pub model: Option<String>,
     /// The execution to run again.
     pub replay: Option<String>,
 }

@@ -24,7 +24,8 @@ const TIME: Duration = Duration::from_secs(20);
 macro_rules! tests {
     () => {
         mod under {
-            $crate::tests!(loom $crate::exhaustive::Loom, exhausts);
+            $crate::tests!(explorer $crate::explorer::Explorer, exhausts);
+            $crate::tests!(loom $crate::exhaustive::Loom, bounded);
             $crate::tests!(shuttle $crate::randomized::Shuttle, samples);
             $crate::tests!(threads $crate::threads::Threads, samples);
         }
@@ -47,21 +48,28 @@ macro_rules! tests {
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     executions: Option<u64>,
+    preemptions: Option<usize>,
 }
 
 impl Budget {
     /// Until the search ends.
     pub fn exhausts() -> Self {
-        Self { executions: None }
+        Self { executions: None, preemptions: None }
+    }
+
+    /// Until the search under a small bound on preemptions ends.
+    pub fn bounded() -> Self {
+        Self { executions: None, preemptions: Some(2) }
     }
 
     /// A few executions.
     pub fn samples() -> Self {
-        Self { executions: Some(SAMPLES) }
+        Self { executions: Some(SAMPLES), preemptions: None }
     }
 
     fn request(self, sabotage: SabotageName) -> Request {
-        Request { sabotage, time: TIME, executions: self.executions, ..Request::default() }
+        let Self { executions, preemptions } = self;
+        Request { sabotage, time: TIME, executions, preemptions, ..Request::default() }
     }
 }
 
@@ -94,6 +102,9 @@ pub fn run_test<E: crate::engine::Engine>(
         return;
     }
     for (number, (sabotage, message)) in describe().twins.into_iter().enumerate() {
+        if !sabotage.is_modelled_by(E::NAME) {
+            continue;
+        }
         let report = ask(sabotage);
         assert!(
             report.is_caught_with(message),

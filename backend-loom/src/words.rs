@@ -2,7 +2,8 @@
 //!
 //! Each operation resolves the ordering of its site in this world (see [`crate::sabotage`]), does
 //! the engine's operation at the caller's source location, and records what it saw. All of it is
-//! inert while the thread unwinds, as the facade demands.
+//! inert while the thread unwinds, as the facade demands, and while an execution that was given up
+//! is cleaned away.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,7 +14,7 @@ use weft_core::sites::{LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
-use crate::ghost::{Ghost, Label, Record, Step};
+use crate::ghost::{Ghost, Label, Record, Step, is_inert};
 use crate::sabotage;
 
 /// The recording of one operation: begun before it, done after it.
@@ -87,10 +88,6 @@ impl<E: Engine> Labelled<E> {
     }
 }
 
-fn unwinding() -> bool {
-    std::thread::panicking()
-}
-
 /// An entry.
 pub struct ModelWord<E: Engine> {
     labelled: Labelled<E>,
@@ -148,7 +145,7 @@ impl<E: Engine> Word for ModelWord<E> {
 
     #[track_caller]
     fn load(&self, site: &'static Site) -> u64 {
-        if unwinding() {
+        if is_inert() {
             return 0;
         }
         let recording = self.labelled.begin(Step::Load(0), site);
@@ -159,14 +156,14 @@ impl<E: Engine> Word for ModelWord<E> {
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if !unwinding() {
+        if !is_inert() {
             self.labelled.store(value, site);
         }
     }
 
     #[track_caller]
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
-        if unwinding() {
+        if is_inert() {
             return 0;
         }
         let recording = self.labelled.begin(Step::Update(0, value), site);
@@ -183,7 +180,7 @@ impl<E: Engine> Word for ModelWord<E> {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        if unwinding() {
+        if is_inert() {
             return Ok(current);
         }
         if sabotage::tears_updates() {
@@ -199,7 +196,7 @@ impl<E: Engine> Word for ModelWord<E> {
 
     #[track_caller]
     fn fetch_or(&self, mask: u64, site: &'static Site) -> u64 {
-        if unwinding() {
+        if is_inert() {
             return 0;
         }
         let recording = self.labelled.begin(Step::Update(0, mask), site);
@@ -234,7 +231,7 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        if unwinding() {
+        if is_inert() {
             return Ok(current);
         }
         let result = self.labelled.compare_exchange(current, new, success, failure);
@@ -251,7 +248,7 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if unwinding() {
+        if is_inert() {
             return;
         }
         let ghost = Ghost::current();
@@ -270,7 +267,7 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
 
     #[track_caller]
     fn relax(&self) {
-        if unwinding() {
+        if is_inert() {
             return;
         }
         let recording = Recording::begin::<E>(self.labelled.label, Step::Wait, None);
@@ -298,14 +295,14 @@ impl<E: Engine> Count for ModelCount<E> {
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if !unwinding() {
+        if !is_inert() {
             self.labelled.store(value, site);
         }
     }
 
     #[track_caller]
     fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
-        if unwinding() {
+        if is_inert() {
             return INERT_COUNT;
         }
         let recording = self.labelled.begin(Step::Update(0, value), site);
@@ -321,7 +318,7 @@ impl<E: Engine> Count for ModelCount<E> {
 
     #[track_caller]
     fn fetch_sub(&self, value: u64, site: &'static Site) -> u64 {
-        if unwinding() {
+        if is_inert() {
             return INERT_COUNT;
         }
         let recording = self.labelled.begin(Step::Update(0, value), site);
@@ -354,7 +351,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
 
     #[track_caller]
     fn get(&self) -> T {
-        if unwinding() {
+        if is_inert() {
             return T::from_bits(0);
         }
         let recording = Recording::begin::<E>(self.label, Step::Get(0), None);
@@ -365,7 +362,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
 
     #[track_caller]
     fn set(&self, value: T) {
-        if unwinding() {
+        if is_inert() {
             return;
         }
         let recording = Recording::begin::<E>(self.label, Step::Set(value.to_bits()), None);
@@ -377,7 +374,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
 /// Records an event of the core.
 #[track_caller]
 pub(crate) fn observe<E: Engine>(label: Label, event: Event) {
-    if unwinding() {
+    if is_inert() {
         return;
     }
     let ghost = Ghost::current();

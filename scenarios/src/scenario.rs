@@ -70,6 +70,11 @@ impl<B: World> Cpu<B> {
         Self { cpu }
     }
 
+    /// For harnesses: the role has been played.
+    pub fn into_core(self) -> weft_core::cpu::Cpu<B> {
+        self.cpu
+    }
+
     /// Notes that a situation was met.
     pub fn reached(&self, situation: Situation) {
         self.cpu.backend().reached(situation.name);

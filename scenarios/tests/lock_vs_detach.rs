@@ -56,8 +56,8 @@ impl<B: World> Scenario<B> for Race<B> {
         met("the mapper started over", |event| matches!(event, Event::StartedOver)),
     ];
     const TWINS: Twins = twins([
-        weakened(&sites::LOCK_ACQUIRE, "data race on N4.stray"),
-        weakened(&sites::LOCK_RELEASE, "data race on N4.stray"),
+        weakened(&sites::LOCK_ACQUIRE, "data race on N"),
+        weakened(&sites::LOCK_RELEASE, "data race on N"),
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {

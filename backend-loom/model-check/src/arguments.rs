@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_backend_loom::engine::MemoryModel;
 
 use crate::checkers::{self, Checker, Use};
 
@@ -81,7 +82,7 @@ pub(crate) struct Explore {
     pub(crate) format: Format,
     /// The memory model (explorer).
     #[arg(long, value_enum)]
-    pub(crate) memory_model: Option<MemoryModel>,
+    pub(crate) memory_model: Option<Model>,
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
@@ -148,7 +149,7 @@ pub(crate) enum Format {
 
 /// Memory models of the explorer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum MemoryModel {
+pub(crate) enum Model {
     /// Repaired C11.
     Rc11,
     /// Total store order, as of x86.
@@ -157,13 +158,12 @@ pub(crate) enum MemoryModel {
     Sc,
 }
 
-impl MemoryModel {
-    /// The name, as in requests and tokens.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Rc11 => "rc11",
-            Self::Tso => "tso",
-            Self::Sc => "sc",
+impl From<Model> for MemoryModel {
+    fn from(model: Model) -> Self {
+        match model {
+            Model::Rc11 => Self::Rc11,
+            Model::Tso => Self::Tso,
+            Model::Sc => Self::Sc,
         }
     }
 }
@@ -231,7 +231,7 @@ impl Explore {
         }
         if self.memory_model.is_some() && !any(|it| it.used_for == Use::Everything) {
             return Some(format!(
-                "--memory-model needs the explorer, and {} has one model: leave it out",
+                "--memory-model needs the explorer, which is not among {}: add --engine explorer",
                 names()
             ));
         }

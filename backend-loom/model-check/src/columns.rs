@@ -16,6 +16,9 @@ const WIDTH: std::ops::RangeInclusive<u16> = 100..=140;
 /// From this width on, every step says where in the source it is.
 const WIDTH_WITH_PLACES: u16 = 120;
 
+/// The folder of the workspace when the command was built.
+const ROOT: &str = concat!(env!("WEFT_ROOT"), "/");
+
 /// The width of the terminal, within reason.
 pub(crate) fn width() -> u16 {
     let terminal = console::Term::stdout().size_checked().map_or(120, |(_, columns)| columns);
@@ -24,8 +27,12 @@ pub(crate) fn width() -> u16 {
 
 /// A path or location as seen from the workspace.
 pub(crate) fn relative(location: &str) -> &str {
-    let inside = location.strip_prefix(env!("WEFT_ROOT"));
-    inside.map_or(location, |path| path.trim_start_matches('/'))
+    location.strip_prefix(ROOT).unwrap_or(location)
+}
+
+/// A memory model without its fine print, which is said once, below the table.
+pub(crate) fn short_model(model: &str) -> &str {
+    model.split(" (").next().unwrap_or(model)
 }
 
 /// The counterexample of a report that failed.
@@ -50,7 +57,7 @@ pub(crate) fn counterexample(report: &Report, failure: &Counterexample, width: u
         push(&mut text, "WAITS", sentence, width);
     }
     if let Some(detail) = &failure.detail {
-        push(&mut text, "DETAIL", detail, width);
+        push(&mut text, "DETAIL", &detail.replace(ROOT, ""), width);
     }
     text
 }
@@ -92,7 +99,8 @@ fn steps(failure: &Counterexample, width: u16) -> String {
         }
         cells.push(line.state.clone());
         if places {
-            cells.push(relative(&line.at).to_owned());
+            // The name of the file is enough: there are hardly two of one name.
+            cells.push(line.at.rsplit('/').next().unwrap_or_default().to_owned());
         }
         table.add_row(cells.into_iter().map(Cell::new));
     }
@@ -105,7 +113,7 @@ fn told(line: &Line, cpus: usize) -> String {
 }
 
 fn constrain(table: &mut Table, cpus: usize, width: u16, places: bool) {
-    let (state, place) = (26, if places { 26 } else { 0 });
+    let (state, place) = (26, if places { 25 } else { 0 });
     let left = width - 8 - state - place;
     let each = left / u16::try_from(cpus).expect("at most four");
     let upper = |width| ColumnConstraint::UpperBoundary(Width::Fixed(width));

@@ -128,7 +128,7 @@ fn failed(row: &Row, report: &Report) -> String {
     let mut text = format!("{}\n", failure.message);
     text += &columns::counterexample(report, failure, 120);
     if let Some(token) = &row.token {
-        text += &format!("  REPLAY    model-check replay {token}\n");
+        text += &format!("  REPLAY    just replay {token}\n");
     }
     text
 }

@@ -9,7 +9,7 @@ use weft_backend_loom::report::{FailureClass, Report, VerdictWord};
 use weft_backend_loom::sabotage;
 use weft_scenarios::scenario::Grade;
 
-use crate::columns;
+use crate::columns::{self, short_model};
 use crate::summary::{Fate, Row, Summary, exit};
 
 /// Everything, as text.
@@ -131,11 +131,6 @@ fn blocked(report: &Report) -> String {
     if report.blocked == 0 { "-".to_owned() } else { thousands(report.blocked) }
 }
 
-/// A memory model without its fine print, which stands below the table.
-fn short_model(model: &str) -> &str {
-    model.split(" (").next().unwrap_or(model)
-}
-
 /// The fine print of the memory models, and what reports say besides.
 fn assumptions(summary: &Summary) -> String {
     let mut lines = BTreeSet::new();
@@ -230,7 +225,7 @@ fn counterexamples(summary: &Summary) -> String {
 
 fn replay_line(row: &Row, class: FailureClass) -> String {
     match &row.token {
-        Some(token) => format!("  REPLAY    model-check replay {token}\n"),
+        Some(token) => format!("  REPLAY    just replay {token}\n"),
         None if class == FailureClass::Internal => String::new(),
         None => format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name),
     }
@@ -246,7 +241,7 @@ fn complaints(summary: &Summary) -> String {
         let (scenario, engine) = (twin.scenario, twin.engine);
         let number = twin.number + 1;
         let title = format!("{scenario} twin {number} ({}) under {engine}", twin.sabotage);
-        let again = format!("model-check {scenario} --engine {engine} --sabotage {code}");
+        let again = format!("just model-check {scenario} --engine {engine} --sabotage {code}");
         match &twin.fate {
             Fate::Caught { .. } => {}
             Fate::CaughtOtherwise { message, .. } => say(
@@ -282,7 +277,8 @@ fn conclusion(summary: &Summary) -> String {
         exit::INTERRUPTED => "INTERRUPTED: this is what finished",
         _ => "INTERNAL ERROR",
     };
-    let mut text = format!("{word}; {} scenarios", scenarios.len());
+    let plural = if scenarios.len() == 1 { "" } else { "s" };
+    let mut text = format!("{word}; {} scenario{plural}", scenarios.len());
     for (verdict, name) in [
         (VerdictWord::Exhausted, "EXHAUSTED"),
         (VerdictWord::Bounded, "BOUNDED"),

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use weft_backend_loom::engine::MemoryModel;
 use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::{Report, Request, SabotageName};
 
@@ -143,6 +144,9 @@ pub(crate) fn plan(
                 continue;
             }
             for (number, (sabotage, message)) in plan.twins.iter().enumerate() {
+                if !sabotage.is_modelled_by(checker.name) {
+                    continue;
+                }
                 jobs.push(Job {
                     scenario: plan.name,
                     checker,
@@ -223,18 +227,16 @@ fn requests(
         Use::Sample(count) => Some(count),
         Use::Everything | Use::WithinBounds => None,
     };
-    let model = match checker.used_for {
-        Use::Everything => explore.memory_model.map(|model| model.name().to_owned()),
-        Use::WithinBounds | Use::Sample(_) => None,
-    };
+    let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
+    let memory_model = model.map_or_else(MemoryModel::default, MemoryModel::from);
     let request = |&(preemptions, seconds): &(Option<usize>, f64)| Request {
         sabotage: sabotage.clone(),
         time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
         executions: explore.executions.or(samples),
         preemptions,
         seed: explore.seed,
-        model: model.clone(),
-        replay: None,
+        memory_model,
+        ..Request::default()
     };
     bounds.iter().map(request).collect()
 }

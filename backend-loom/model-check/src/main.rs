@@ -73,7 +73,10 @@ fn refused(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    // The first paragraph says what is wrong; the others repeat what --help says.
+    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let first = first.collect::<Vec<_>>().join(" ");
+    let first = first.trim_start_matches("error: ");
     let tips = text.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
     let tips: String = tips.map(|tip| format!("; {tip}")).collect();
     complain(&format!("{first}{tips}; --help shows what there is"));

@@ -180,7 +180,7 @@ impl Summary {
 
     /// The token of a failure, once it has led to the same failure again.
     fn replayed(&mut self, job: &Job, report: &Report) -> Option<String> {
-        let model = job.stages.first().and_then(|request| request.model.as_deref());
+        let model = job.stages.first()?.memory_model;
         let token = Token::of(report, job.scenario, job.checker, model)?;
         let wanted = &report.failure.as_ref()?.message;
         let found = match runner::ask(job, &token.request(), |_| {}) {

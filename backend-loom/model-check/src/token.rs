@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use weft_backend_loom::engine::MemoryModel;
 use weft_backend_loom::report::{Report, Request, SabotageName};
 use weft_backend_loom::sabotage;
 
@@ -21,8 +22,8 @@ pub(crate) struct Token {
     pub(crate) scenario: &'static str,
     /// The engine.
     pub(crate) checker: &'static Checker,
-    /// The memory model, where it was chosen.
-    pub(crate) model: Option<String>,
+    /// The memory model.
+    pub(crate) model: MemoryModel,
     /// How the world is broken.
     pub(crate) sabotage: SabotageName,
     /// The engine's token.
@@ -35,11 +36,11 @@ impl Token {
         report: &Report,
         scenario: &'static str,
         checker: &'static Checker,
-        model: Option<&str>,
+        model: MemoryModel,
     ) -> Option<Self> {
         let execution = report.failure.as_ref()?.token.clone()?;
         let sabotage = report.sabotage.clone();
-        Some(Self { scenario, checker, model: model.map(str::to_owned), sabotage, execution })
+        Some(Self { scenario, checker, model, sabotage, execution })
     }
 
     /// Reads a token.
@@ -59,8 +60,8 @@ impl Token {
             format!("the token names a scenario {scenario:?}, and there is none: see --list")
         })?;
         let (engine, model) = match engine.split_once('@') {
-            Some((engine, model)) => (engine, Some(model.to_owned())),
-            None => (engine, None),
+            Some((engine, model)) => (engine, model_of(text, model)?),
+            None => (engine, MemoryModel::default()),
         };
         let checker = checkers::find(engine).ok_or_else(|| {
             let names = checkers::names().join(", ");
@@ -80,7 +81,7 @@ impl Token {
         Request {
             sabotage: self.sabotage.clone(),
             time: std::time::Duration::from_secs(60),
-            model: self.model.clone(),
+            memory_model: self.model,
             replay: Some(self.execution.clone()),
             ..Request::default()
         }
@@ -90,11 +91,19 @@ impl Token {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{VERSION}:{}:{}", self.scenario, self.checker.name)?;
-        if let Some(model) = &self.model {
-            write!(f, "@{model}")?;
+        if self.model != MemoryModel::default() {
+            write!(f, "@{}", self.model.to_string().to_lowercase())?;
         }
         write!(f, ":{}:{}", sabotage::encode(&self.sabotage), self.execution)
     }
+}
+
+fn model_of(text: &str, name: &str) -> Result<MemoryModel, String> {
+    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
+    let found = models.into_iter().find(|model| model.to_string().to_lowercase() == name);
+    found.ok_or_else(|| {
+        format!("malformed token {text:?}: there is no memory model {name:?}, only rc11, tso, sc")
+    })
 }
 
 #[cfg(test)]
@@ -108,7 +117,7 @@ mod tests {
             "wt1:lock_vs_detach:loom:w0.0:p3.e7",
             "wt1:lock_vs_lock:shuttle:free:a12b3a",
             "wt1:lock_vs_lock:shuttle:cpu1:a:b",
-            "wt1:lock_vs_lock:loom@tso:torn:e1",
+            "wt1:lock_vs_lock:explorer@tso:torn:e1",
         ] {
             assert_eq!(Token::parse(text).expect("well formed").to_string(), text);
         }
@@ -124,6 +133,7 @@ mod tests {
             ("wt1:lock_vs_lock:genmc:-:e1", "an engine \"genmc\""),
             ("wt1:lock_vs_lock:loom:upside-down:e1", "unknown sabotage \"upside-down\""),
             ("wt1:lock_vs_lock:loom:w99.0:e1", "there is no site 99"),
+            ("wt1:lock_vs_lock:explorer@arm:-:e1", "no memory model \"arm\""),
             ("wt1:lock_vs_lock:loom:-:", "<execution> is empty"),
         ] {
             let error = Token::parse(text).expect_err(text);

@@ -1,0 +1,308 @@
+//! The explorer engine: every execution exactly once, under RC11, TSO or SC.
+//!
+//! The CPUs of a program become threads of [`weft_explorer`], which runs each of them as a plain
+//! function call and takes the values of its reads from an execution graph. The last CPU is the
+//! main thread, as everywhere.
+//!
+//! CPUs run one after the other, not in the order of the execution. So a failure comes with an
+//! [`Arrangement`]: the order in which the failing execution can be told, and which of its reads
+//! were stale. Before a failure is reported its token is replayed, on this thread: that the message
+//! is the same is part of the report's claim, and it leaves the ghost state of exactly that
+//! execution behind.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token};
+
+use crate::engine::{
+    Access, Arrangement, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
+    FailureKind, INERT_COUNT, MemoryModel, Program, Search, Verdict, refuse_load,
+    refuse_sequentially_consistent,
+};
+
+thread_local! {
+    /// CPUs of the program that this thread explores.
+    static CPUS: Cell<usize> = const { Cell::new(1) };
+}
+
+/// Every execution exactly once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Explorer;
+
+impl Engine for Explorer {
+    const NAME: &'static str = "explorer";
+    const MEMORY_MODEL: &'static str = "RC11";
+    const EXHAUSTIVE: bool = true;
+    const CONTROLS_SCHEDULE: bool = true;
+    const CPUS_MAX: usize = 8;
+
+    type Word = ExplorerWord;
+    type Plain = ExplorerPlain;
+
+    #[track_caller]
+    fn fence(order: Ordering) {
+        if order != Ordering::Relaxed && !std::thread::panicking() {
+            weft_explorer::fence(order);
+        }
+    }
+
+    fn cpu() -> usize {
+        cpu_of(weft_explorer::thread_id(), CPUS.get())
+    }
+
+    fn position() -> u64 {
+        position(weft_explorer::thread_id(), weft_explorer::event_index())
+    }
+
+    fn memory_model(search: &Search) -> String {
+        search.memory_model.to_string()
+    }
+
+    fn explore(search: &Search, program: Program) -> Exploration {
+        let options = options(search);
+        let cpus = search.cpus;
+        let run = move || {
+            CPUS.set(cpus);
+            execute(cpus, program());
+        };
+        let report = match &search.replay {
+            None => weft_explorer::explore(&options, run.clone()),
+            Some(token) => match token.parse::<Token>() {
+                Ok(token) => weft_explorer::replay(&options, &token, run.clone()),
+                Err(error) => return refused(&error.to_string()),
+            },
+        };
+        let failure = report.failure.as_ref().map(|found| {
+            if search.replay.is_none() {
+                let again = weft_explorer::replay(&options, &found.token, run);
+                let message = again.failure.map(|failure| failure.message);
+                if message.as_ref() != Some(&found.message) {
+                    return crate::capture::internal(format!(
+                        "a failure did not replay: \"{}\" became {message:?}",
+                        found.message
+                    ));
+                }
+            }
+            failure(found, cpus)
+        });
+        Exploration {
+            verdict: verdict(&report, failure.is_some()),
+            executions: report.executions,
+            blocked: report.blocked,
+            depth: report.events_max as u64,
+            elapsed: report.elapsed,
+            failure,
+            caveats: Vec::new(),
+        }
+    }
+}
+
+/// Runs one execution: spawns all CPUs but the last, plays that one, joins, finishes.
+fn execute(cpus: usize, execution: Execution) {
+    let Execution { cpus: mut bodies, finish } = execution;
+    let last = bodies.pop().expect("a program has a CPU");
+    let handles: Vec<_> = bodies.into_iter().map(weft_explorer::spawn).collect();
+    assert_eq!(handles.len() + 1, cpus, "one body per CPU");
+    last();
+    for handle in handles {
+        handle.join();
+    }
+    finish();
+}
+
+fn options(search: &Search) -> Options {
+    let progress = search.progress.clone().map(|progress| {
+        let report = move |now: &weft_explorer::Progress| progress(now.executions);
+        Arc::new(report) as weft_explorer::ProgressCallback
+    });
+    Options {
+        model: match search.memory_model {
+            MemoryModel::Rc11 => Model::Rc11,
+            MemoryModel::Tso => Model::Tso,
+            MemoryModel::Sc => Model::Sc,
+        },
+        workers: search.workers,
+        time_limit: Some(search.time),
+        executions_max: search.executions.filter(|_| !search.sample),
+        sample: search
+            .sample
+            .then(|| Sample { seed: search.seed, count: search.executions.unwrap_or(1_000) }),
+        events_max: search.steps_max,
+        progress,
+        ..Options::default()
+    }
+}
+
+fn cpu_of(thread: usize, cpus: usize) -> usize {
+    thread.checked_sub(1).unwrap_or(cpus - 1)
+}
+
+fn position(thread: usize, index: usize) -> u64 {
+    (thread as u64) << 32 | index as u64
+}
+
+fn verdict(report: &weft_explorer::Report, failed: bool) -> Verdict {
+    match report.verdict {
+        _ if failed => Verdict::Failed,
+        weft_explorer::Verdict::Exhausted => Verdict::Exhausted,
+        weft_explorer::Verdict::Sampled(_) => Verdict::Sampled(report.executions),
+        weft_explorer::Verdict::Failed => Verdict::Failed,
+        weft_explorer::Verdict::Bounded(_) | weft_explorer::Verdict::CutShort => {
+            Verdict::CutShort { executions: report.executions, preemptions: None }
+        }
+    }
+}
+
+fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
+    let place = |event: &EventRef| position(event.thread, event.index);
+    let events = &found.trace.events;
+    let notes = events.iter().filter_map(|event| {
+        let missed = event.stale?;
+        let by = cpu_of(missed.thread, cpus);
+        let at = events.iter().find(|other| other.event == missed).map(|other| other.at);
+        let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        Some((place(&event.event), format!("old value: misses the write of CPU {by}{at}")))
+    });
+    Failure {
+        message: found.message.clone(),
+        location: found.at.as_ref().map(ToString::to_string),
+        cpu: Some(cpu_of(found.thread, cpus)),
+        kind: match found.kind {
+            weft_explorer::FailureKind::Violation | weft_explorer::FailureKind::DataRace => {
+                FailureKind::Violation
+            }
+            weft_explorer::FailureKind::Deadlock => FailureKind::Deadlock,
+            weft_explorer::FailureKind::UnboundedLoop => FailureKind::Limit,
+            weft_explorer::FailureKind::Nondeterminism | weft_explorer::FailureKind::Misuse => {
+                FailureKind::Internal
+            }
+        },
+        token: Some(found.token.to_string()),
+        arrangement: Some(Box::new(Arrangement {
+            order: events.iter().map(|event| place(&event.event)).collect(),
+            notes: notes.collect(),
+        })),
+    }
+}
+
+fn refused(message: &str) -> Exploration {
+    Exploration {
+        verdict: Verdict::Failed,
+        executions: 0,
+        blocked: 0,
+        depth: 0,
+        elapsed: std::time::Duration::ZERO,
+        failure: Some(crate::capture::internal(message)),
+        caveats: Vec::new(),
+    }
+}
+
+/// A word whose values come from the execution graph.
+#[derive(Debug)]
+pub struct ExplorerWord {
+    word: Atomic,
+    access: Access,
+}
+
+/// Runs an operation, or gives `inert` while the thread unwinds.
+macro_rules! unless_unwinding {
+    ($inert:expr, $order:expr, $operation:expr) => {
+        if std::thread::panicking() {
+            $inert
+        } else {
+            refuse_sequentially_consistent($order);
+            $operation
+        }
+    };
+}
+
+impl EngineWord for ExplorerWord {
+    #[track_caller]
+    fn new(value: u64, access: Access) -> Self {
+        Self { word: Atomic::new(value), access }
+    }
+
+    #[track_caller]
+    fn load(&self, order: Ordering) -> u64 {
+        unless_unwinding!(0, order, {
+            refuse_load(self.access);
+            self.word.load(order)
+        })
+    }
+
+    #[track_caller]
+    fn store(&self, value: u64, order: Ordering) {
+        unless_unwinding!((), order, self.word.store(value, order));
+    }
+
+    #[track_caller]
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        unless_unwinding!(0, order, self.word.swap(value, order))
+    }
+
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        old: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        let exchange = || self.word.compare_exchange(old, new, success, failure);
+        unless_unwinding!(Ok(old), success, exchange())
+    }
+
+    #[track_caller]
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        unless_unwinding!(INERT_COUNT, order, self.word.fetch_add(value, order))
+    }
+
+    #[track_caller]
+    fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        unless_unwinding!(INERT_COUNT, order, self.word.fetch_sub(value, order))
+    }
+
+    #[track_caller]
+    fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+        unless_unwinding!(INERT_COUNT, order, self.word.fetch_and(value, order))
+    }
+
+    #[track_caller]
+    fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+        unless_unwinding!(INERT_COUNT, order, self.word.fetch_or(value, order))
+    }
+
+    #[track_caller]
+    fn wait_for_change(&self) {
+        if !std::thread::panicking() {
+            self.word.wait_for_change();
+        }
+    }
+}
+
+/// A plain cell whose accesses must be ordered.
+#[derive(Debug)]
+pub struct ExplorerPlain {
+    cell: Plain<u64>,
+}
+
+impl EnginePlain for ExplorerPlain {
+    #[track_caller]
+    fn new(value: u64) -> Self {
+        Self { cell: Plain::new(value) }
+    }
+
+    #[track_caller]
+    fn get(&self) -> u64 {
+        if std::thread::panicking() { 0 } else { self.cell.get() }
+    }
+
+    #[track_caller]
+    fn set(&self, value: u64) {
+        if !std::thread::panicking() {
+            self.cell.set(value);
+        }
+    }
+}

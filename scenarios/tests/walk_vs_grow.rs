@@ -1,0 +1,71 @@
+//! # Walk vs. grow
+//! Result: Never. A walker that sees a new child sees it incomplete.
+//! CPUs: 0 grows the nodes for an address. 1 walks to the address without locks.
+//! Invariant: what is reachable is complete: entries, metadata, lock.
+//! Guards against: publishing a child with a plain store, or before it is initialised.
+//! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT, LOCK_BORN_HELD.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound.
+//! References: Linux Documentation/RCU/rcu_dereference.rst; asterinas 5834f299b.
+use weft_scenarios::prelude::*;
+
+const INNER: Situation = situation("the walker found an inner node without its child");
+
+struct Race<B: World> {
+    root: Node<UserTable<B>>,
+}
+
+impl<B: World> Scenario<B> for Race<B> {
+    /// How many levels below the root the walker came.
+    type Saw = u8;
+    const CPUS: Cpus<Self, B> = cpus([
+        ("grower", |race, cpu| {
+            let section = cpu.read_side();
+            let root = race.root.borrow(&section);
+            let leaf = lock_covering(root, B::Geometry::address(&[1]), Level::LEAF);
+            drop(leaf.expect("there are frames enough"));
+            0
+        }),
+        ("walker", |race, cpu| {
+            let section = cpu.read_side();
+            let (mut node, mut level) = (race.root.borrow(&section), B::Geometry::ROOT);
+            let mut depth = 0;
+            while let ChildRef::Node(child) = node.walk(0, level) {
+                depth += 1;
+                level = level.below().expect("a leaf has no nodes below it");
+                assert!(child.level() == level, "a reachable child has the wrong level");
+                node = child;
+                if level == Level::LEAF {
+                    break;
+                }
+            }
+            if depth == 1 {
+                cpu.reached(INNER);
+            }
+            depth
+        }),
+    ]);
+    const OUTCOMES: &'static [Outcome] = &[
+        interesting("nothing", "the walk came first"),
+        interesting("part of the way", "the walk met the growth half done"),
+        interesting("all the way", "the growth came first"),
+    ];
+    const REACHED: &'static [Situation] = &[INNER];
+    const TWINS: Twins = twins([
+        weakened(&sites::PUBLISH_NODE, "use before allocation: N"),
+        weakened(&sites::WALK_ENTRY, "use before allocation: N"),
+    ]);
+
+    fn set_up(machine: &mut Machine<B>) -> Self {
+        Race { root: machine.user_root() }
+    }
+
+    fn check(&self, _cpu: &mut Cpu<B>, saw: &[u8]) -> &'static str {
+        match saw[1] {
+            0 => "nothing",
+            depth if depth + 1 < B::Geometry::LEVELS => "part of the way",
+            _ => "all the way",
+        }
+    }
+}
+
+scenario!(Race);
