@@ -11,7 +11,6 @@ use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::HostedMachine;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::config::{Config, Kind};
-use weft_core::entry::ChildRef;
 use weft_core::format::X86_64;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
@@ -74,16 +73,6 @@ pub extern "C" fn weft_guard_is_stray(guard: &Guard<'_, Four>) -> bool {
     guard.is_stray()
 }
 
-/// Follows an entry without a lock, as a walker does: not free of calls, since a corrupt entry
-/// panics; here to be read, and to be free of locked instructions.
-#[unsafe(no_mangle)]
-pub extern "C" fn weft_walk(node: &NodeRef<'_, Four>, index: usize) -> u64 {
-    match node.walk(index % FourLevels::ENTRIES, FourLevels::ROOT) {
-        ChildRef::Node(node) => node.paddr().as_u64(),
-        ChildRef::Absent | ChildRef::Item(_) => 0,
-    }
-}
-
 /// Unlocks with an exchange where a store does.
 #[unsafe(no_mangle)]
 pub extern "C" fn control_unlock_by_swap(lock: &SpinLock<AtomicWord>, word: &AtomicWord) {
@@ -110,6 +99,15 @@ pub extern "C" fn control_call(lock: &SpinLock<AtomicWord>) {
         lock.try_acquire()
     }
     if acquire(lock) {
+        lock.release();
+    }
+}
+
+/// Unlocks behind a fence that x86 does not need.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_fence(lock: &SpinLock<AtomicWord>) {
+    if lock.try_acquire() {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         lock.release();
     }
 }

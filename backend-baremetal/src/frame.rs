@@ -104,8 +104,7 @@ impl<B: Backend> Region<B> {
             // array fills; the caller gave them to us, and they are aligned.
             unsafe { array.wrapping_add(index).write(Metadata::new()) }
         }
-        let free =
-            FreeList { head: NONE, fresh: frames.start, live: 0, until_failure: None };
+        let free = FreeList { head: NONE, fresh: frames.start, live: 0, until_failure: None };
         Self {
             base,
             metadata: array.wrapping_sub(first as usize),
