@@ -3,13 +3,13 @@
 use weft_core::address::{CpuId, Level};
 use weft_core::config::Kind;
 use weft_core::cpu::Cpu;
-use weft_core::entry::{Child, ChildRef};
+use weft_core::entry::ChildRef;
 use weft_core::error::OutOfMemory;
 use weft_core::geometry::{Geometry, TinyTwo};
 use weft_core::item::{Frame, Item};
 use weft_core::node::{Metadata, Node};
 
-use crate::support::{Machine, Whole, levels, live, node, on_machine, put, tracked};
+use crate::support::{Machine, Whole, levels, live, node, on_machine, tracked};
 
 on_every_geometry!(
     new_nodes_have_absent_entries,
@@ -45,21 +45,29 @@ fn new_nodes_have_absent_entries<G: Geometry>() {
 
 fn reused_frames_have_absent_entries<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let first: Node<Whole<G>> = node(machine, Level::LEAF);
-        let frame = first.paddr();
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        let mut used = vec![root.paddr()];
         {
+            // Nodes that are full of entries, and stray ones.
             let cpu = Cpu::online(machine, CpuId::new(0));
             let section = cpu.read_side();
-            let mut guard = first.borrow(&section).lock();
-            put(&mut guard, 1, Child::Item(tracked(machine)));
+            let mut guard = root.borrow(&section).lock();
+            for index in 0..2 {
+                let mut entry = guard.entry(index).expect("the index is in range");
+                let child = entry.allocate_if_absent().expect("a test has frames enough");
+                used.push(child.node().paddr());
+            }
+            drop(guard.entry(0).expect("the index is in range").detach());
         }
-        drop(first);
-        // The list is last in first out: the page was freed first, then the node.
-        let pages = [Frame::allocate(machine), Frame::allocate(machine)];
-        let freed = pages.map(|page| page.expect("two frames were just freed").paddr());
-        assert!(freed.contains(&frame), "a freed frame is given out again before a fresh one");
-        for level in levels::<G>() {
-            assert_empty(machine, &node(machine, level), level);
+        drop(root);
+        assert_eq!(live(machine), 0);
+        let nodes = [(); 3].map(|()| node::<Whole<G>>(machine, G::ROOT));
+        let mut again: Vec<_> = nodes.iter().map(Node::paddr).collect();
+        again.sort();
+        used.sort();
+        assert_eq!(again, used, "freed frames are given out again before fresh ones");
+        for node in &nodes {
+            assert_empty(machine, node, G::ROOT);
         }
     });
 }

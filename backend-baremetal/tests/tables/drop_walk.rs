@@ -1,6 +1,7 @@
 //! What goes with the last reference to a node.
 
 use weft_core::address::{CpuId, Level};
+use weft_core::config::Config;
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::geometry::Geometry;
@@ -8,14 +9,15 @@ use weft_core::item::{Frame, MappedItem};
 use weft_core::node::{Node, Permanent};
 
 use crate::support::{
-    Kernel, User, WRITABLE, Whole, fill, live, node, on_machine, page_levels, put, untracked,
+    Kernel, Machine, User, WRITABLE, Whole, fill, live, node, on_machine, page_levels, put,
+    untracked,
 };
 
 on_every_geometry!(
     trees_go_with_their_root,
     a_handle_of_a_child_keeps_its_sub_tree,
     untracked_pages_own_nothing,
-    user_roots_leave_the_kernel_half_alone,
+    roots_leave_the_half_that_they_share_alone,
     a_permanent_root_needs_memory_for_its_entries,
 );
 
@@ -78,23 +80,32 @@ fn untracked_pages_own_nothing<G: Geometry>() {
     });
 }
 
-fn user_roots_leave_the_kernel_half_alone<G: Geometry>() {
+fn roots_leave_the_half_that_they_share_alone<G: Geometry>() {
+    share_and_drop::<G, Kernel<G>, User<G>>();
+    // The other way round, so that the shared half comes first.
+    share_and_drop::<G, User<G>, Kernel<G>>();
+}
+
+fn share_and_drop<G: Geometry, K, C>()
+where
+    K: Config<Backend = Machine<G>>,
+    C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>,
+{
     on_machine::<G>(|machine| {
         let cpu = Cpu::online(machine, CpuId::new(0));
         let section = cpu.read_side();
-        let kernel: Node<Kernel<G>> = node(machine, G::ROOT);
-        let kernel = Permanent::new(kernel, &section).expect("a test has frames enough");
-        let half = G::ENTRIES / 2;
-        let kernel_frames = 1 + half as u64;
-        assert_eq!(live(machine), kernel_frames, "every kernel entry is grown");
+        let owner: Node<K> = node(machine, G::ROOT);
+        let owner = Permanent::new(owner, &section).expect("a test has frames enough");
+        let shared_frames = 1 + K::MANAGED.len() as u64;
+        assert_eq!(live(machine), shared_frames, "every entry that is shared is grown");
 
-        let user = Node::<User<G>>::root_sharing(&kernel).expect("a test has frames enough");
-        let (theirs, ours) = (kernel.borrow(&section), user.borrow(&section));
+        let root = Node::<C>::root_sharing(&owner).expect("a test has frames enough");
+        let (theirs, ours) = (owner.borrow(&section), root.borrow(&section));
         for index in 0..G::ENTRIES {
             match (theirs.walk(index, G::ROOT), ours.walk(index, G::ROOT)) {
-                (ChildRef::Absent, ChildRef::Absent) => assert!(index < half),
+                (ChildRef::Absent, ChildRef::Absent) => assert!(C::MANAGED.contains(&index)),
                 (ChildRef::Node(theirs), ChildRef::Node(ours)) => {
-                    assert!(index >= half);
+                    assert!(K::MANAGED.contains(&index));
                     assert_eq!(theirs.paddr(), ours.paddr());
                 }
                 other => panic!("entry {index} is not shared: {other:?}"),
@@ -102,18 +113,17 @@ fn user_roots_leave_the_kernel_half_alone<G: Geometry>() {
         }
         let mut guard = ours.lock();
         assert_eq!(guard.children(), 0, "shared entries are not counted");
-        let frames = fill(machine, &mut guard, half - 1);
+        let frames = fill(machine, &mut guard, C::MANAGED.end - 1);
         assert_eq!(guard.children(), 1);
         drop(guard);
-        assert_eq!(live(machine), kernel_frames + 1 + frames);
-        drop(user);
-        assert_eq!(live(machine), kernel_frames, "only the user's half is dropped");
+        assert_eq!(live(machine), shared_frames + 1 + frames);
+        drop(root);
+        assert_eq!(live(machine), shared_frames, "only the half that is managed is dropped");
 
-        // Once more: the first user's root has not given up what it shared.
-        let again = Node::<User<G>>::root_sharing(&kernel).expect("a test has frames enough");
-        drop(again);
-        assert_eq!(live(machine), kernel_frames);
-        dismantle(kernel);
+        // Once more: the first root has not given up what it shared.
+        drop(Node::<C>::root_sharing(&owner).expect("a test has frames enough"));
+        assert_eq!(live(machine), shared_frames);
+        dismantle(owner);
     });
 }
 
@@ -131,7 +141,7 @@ fn a_permanent_root_needs_memory_for_its_entries<G: Geometry>() {
 }
 
 #[expect(unsafe_code, reason = "ends the permanence that only a machine's end would end")]
-fn dismantle<G: Geometry>(kernel: Permanent<Kernel<G>>) {
-    // SAFETY: `user_roots_leave_the_kernel_half_alone`, the only caller, has dropped both roots.
-    drop(unsafe { kernel.dismantle() });
+fn dismantle<C: Config>(owner: Permanent<C>) {
+    // SAFETY: `share_and_drop`, the only caller, has dropped every root that shared entries.
+    drop(unsafe { owner.dismantle() });
 }

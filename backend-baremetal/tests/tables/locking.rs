@@ -11,7 +11,7 @@ use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 use weft_core::range_lock::lock_covering;
 
-use crate::support::{Machine, Whole, live, node, on_machine, put, tracked};
+use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, put, tracked};
 
 on_every_geometry!(
     dropping_a_guard_gives_the_lock_back,
@@ -53,7 +53,13 @@ fn a_lock_that_is_given_away_stays_held<G: Geometry>() {
 }
 
 const THREADS: u32 = 4;
-const ROUNDS: u64 = 300;
+const ROUNDS: u64 = 500;
+
+/// As many frames as all rounds take together: a thread that does not run for a while holds up
+/// every grace period, and what the others retire meanwhile waits.
+fn frames<G: Geometry>() -> u64 {
+    u64::from(THREADS) * ROUNDS * (u64::from(G::LEVELS) + 1)
+}
 
 /// Runs `body` on several CPUs at once, each a thread, starting together.
 fn on_threads<G: Geometry>(machine: &Machine<G>, body: impl Fn(&mut Cpu<Machine<G>>) + Sync) {
@@ -93,7 +99,7 @@ fn threads_exclude_each_other_at_one_node<G: Geometry>() {
 
 /// Each thread has a leaf of its own, where the geometry has as many leaves.
 fn threads_map_and_unmap_side_by_side<G: Geometry>() {
-    on_machine::<G>(|machine| {
+    on_machine_of::<G>(frames::<G>(), |machine| {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         on_threads(machine, |cpu| {
             let leaf = cpu.id().as_u32() as usize % G::ENTRIES;
@@ -121,7 +127,7 @@ fn threads_map_and_unmap_side_by_side<G: Geometry>() {
 
 /// All threads use the same address; the even ones map pages there, the odd ones detach all of it.
 fn threads_detach_what_others_grow<G: Geometry>() {
-    on_machine::<G>(|machine| {
+    on_machine_of::<G>(frames::<G>(), |machine| {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         on_threads(machine, |cpu| {
             for _ in 0..ROUNDS {

@@ -1,18 +1,19 @@
 //! Changing rights while hardware sets accessed and dirty bits.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{CpuId, Level};
+use weft_core::address::{CpuId, Level, Paddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::NotAnItem;
-use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
+use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Guard, Node};
 
-use crate::support::{Whole, node, on_machine, page_levels, put, tracked, untracked};
+use crate::support::{WRITABLE, Whole, node, on_machine, page_levels, put, tracked, untracked};
 
 on_every_geometry!(
     protecting_changes_the_property_and_returns_the_old_one,
@@ -20,6 +21,7 @@ on_every_geometry!(
     a_change_runs_once_when_hardware_has_set_its_bits,
     bits_that_hardware_sets_before_a_detachment_come_out,
     only_pages_are_protected,
+    no_bit_is_lost_while_hardware_writes_at_any_time,
 );
 
 fn property_at<G: Geometry>(guard: &mut Guard<'_, Whole<G>>, index: usize) -> Property {
@@ -132,4 +134,76 @@ fn only_pages_are_protected<G: Geometry>() {
         assert!(before.flags.contains(PageFlags::TRACKED), "a tracked page stays one");
         assert!(property_at(&mut guard, 0).flags.contains(PageFlags::TRACKED));
     });
+}
+
+/// Ends the loop of the thread that plays hardware, also when the test fails before it does.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Hardware, a thread, sets both bits of an entry whenever it can, while pages come and go there.
+/// Pages are told apart by their frames, so each page that hardware has marked is known, and it
+/// must come out with the mark: of the detachment, or of the change of rights before it.
+fn no_bit_is_lost_while_hardware_writes_at_any_time<G: Geometry>() {
+    const MARKED_MIN: usize = 2000;
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
+        let node = leaf.borrow(&section);
+        let over = AtomicBool::new(false);
+        let (marked, came_out) = std::thread::scope(|scope| {
+            let hardware = scope.spawn(|| {
+                let mut marked = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let before = hardware_sets(node, 0, X86_64::HARDWARE_BITS);
+                    if X86_64::hardware_may_write(before) {
+                        let Decoded::Item(page) = X86_64::decode(before, Level::LEAF) else {
+                            unreachable!("a leaf leads to pages only")
+                        };
+                        marked.push(page.frame);
+                    }
+                }
+                marked
+            });
+            let stop = StopOnDrop(&over);
+            let came_out = pages_that_come_out_marked(&mut node.lock(), MARKED_MIN);
+            drop(stop);
+            (hardware.join().expect("hardware does not panic"), came_out)
+        });
+        assert_eq!(marked, came_out, "a page that hardware had marked came out without the marks");
+    });
+}
+
+/// Maps pages at entry 0, protects every other one, and detaches them, until hardware has marked
+/// enough of them.
+fn pages_that_come_out_marked<G: Geometry>(
+    guard: &mut Guard<'_, Whole<G>>,
+    enough: usize,
+) -> Vec<Paddr> {
+    let mut came_out = Vec::new();
+    for page in 0.. {
+        let frame = Paddr::of_frame(page);
+        let item = MappedItem::Untracked { frame, level: Level::LEAF, property: WRITABLE };
+        put(guard, 0, Child::Item(item));
+        let mut entry = guard.entry(0).expect("the index is in range");
+        if page % 2 == 0 {
+            entry.protect(without_write).expect("the entry maps a page");
+        }
+        let detached = entry.detach().expect("all entries are managed");
+        let Child::Item(MappedItem::Untracked { property, .. }) = detached.child() else {
+            unreachable!("a page was put there")
+        };
+        if property.flags.contains(PageFlags::ACCESSED | PageFlags::DIRTY) {
+            came_out.push(frame);
+        }
+        if came_out.len() == enough {
+            break;
+        }
+    }
+    came_out
 }

@@ -15,7 +15,7 @@ use weft_core::node::{Guard, Node};
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
-/// Enough for every test, and no more than 4 MiB of address space.
+/// Enough for every test with one thread, and 4 MiB of address space.
 const FRAMES: u64 = 1024;
 
 /// A machine with the tables below.
@@ -94,7 +94,12 @@ macro_rules! on_every_geometry {
 
 /// Runs `body` on a new machine, as CPU 0, and checks that it gave back every frame.
 pub(crate) fn on_machine<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
-    let machine = hosted::start::<G, ThreeKinds>(FRAMES).expect("the host has a few megabytes");
+    on_machine_of(FRAMES, body);
+}
+
+/// As [`on_machine`], with this many frames.
+pub(crate) fn on_machine_of<G: Geometry>(frames: u64, body: impl FnOnce(&Machine<G>)) {
+    let machine = hosted::start::<G, ThreeKinds>(frames).expect("the host has a few megabytes");
     hosted::on_cpu(CpuId::new(0), || body(&machine));
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
 }
