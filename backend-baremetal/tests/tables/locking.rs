@@ -8,7 +8,7 @@ use weft_core::address::{CpuId, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::geometry::Geometry;
-use weft_core::node::Node;
+use weft_core::node::{Guard, Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
 use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, put, tracked};
@@ -19,6 +19,7 @@ on_every_geometry!(
     threads_exclude_each_other_at_one_node,
     threads_map_and_unmap_side_by_side,
     threads_detach_what_others_grow,
+    who_waited_for_a_node_that_became_stray_starts_over,
 );
 
 fn dropping_a_guard_gives_the_lock_back<G: Geometry>() {
@@ -150,5 +151,48 @@ fn threads_detach_what_others_grow<G: Geometry>() {
         });
         let most = 1 + u64::from(G::LEVELS);
         assert!(live(machine) <= most, "one path and one page are left at most");
+    });
+}
+
+fn first_leaf<G: Geometry>(root: NodeRef<'_, Whole<G>>) -> Guard<'_, Whole<G>> {
+    lock_covering(root, Vaddr::new(0), Level::LEAF).expect("a test has frames enough")
+}
+
+/// One thread waits for a leaf, another one for the same leaf in order to mark it stray. If the
+/// latter is first, the former finds the leaf stray and must not have it. Which one is first is up
+/// to the threads, so it is tried again and again.
+fn who_waited_for_a_node_that_became_stray_starts_over<G: Geometry>() {
+    const TRIALS: usize = 8;
+    on_machine_of::<G>(frames::<G>(), |machine| {
+        let owner: Node<Whole<G>> = node(machine, G::ROOT);
+        for _ in 0..TRIALS {
+            let cpus = [0, 1, 2].map(|cpu| Cpu::online(machine, CpuId::new(cpu)));
+            let [mine, finders, detachers] = &cpus;
+            let section = mine.read_side();
+            let leaf = first_leaf(owner.borrow(&section));
+            let started = Barrier::new(2);
+            std::thread::scope(|scope| {
+                let finder = scope.spawn(|| {
+                    let section = finders.read_side();
+                    started.wait();
+                    let guard = first_leaf(owner.borrow(&section));
+                    assert!(!guard.is_stray(), "a stray node was found");
+                });
+                started.wait();
+                // A chance for the finder to reach the leaf.
+                (0..4).for_each(|_| std::thread::yield_now());
+                let detacher = scope.spawn(|| {
+                    let section = detachers.read_side();
+                    let mut guard = owner.borrow(&section).lock();
+                    drop(guard.entry(0).expect("the index is in range").detach());
+                });
+                // And for the detacher to reach it, too.
+                (0..4).for_each(|_| std::thread::yield_now());
+                drop(leaf);
+                for thread in [finder, detacher] {
+                    thread.join().expect("a stray node was found");
+                }
+            });
+        }
     });
 }
