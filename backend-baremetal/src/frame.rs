@@ -10,8 +10,8 @@
 //! The first frames of the range hold an array of [`Metadata`], 32 bytes for each frame of the
 //! range: the metadata of a frame is a shift and an addition away from its address.
 //!
-//! *Free frames* are those that were never given out, from [`FreeList::fresh`] to the end, and
-//! those given back: a list, last in first out, each with the number of the next one in its first
+//! *Free frames* are those that were never given out, from some number to the end, and those
+//! given back: a list, last in first out, each with the number of the next one in its first
 //! word. So allocating allocates nothing, and a region that is started touches its metadata only.
 //! One lock covers the list. It is held for a few instructions, and never by a handler of
 //! interrupts, since the core is not called from those.

@@ -162,7 +162,7 @@ fn first_leaf<G: Geometry>(root: NodeRef<'_, Whole<G>>) -> Guard<'_, Whole<G>> {
 /// latter is first, the former finds the leaf stray and must not have it. Which one is first is up
 /// to the threads, so it is tried again and again.
 fn who_waited_for_a_node_that_became_stray_starts_over<G: Geometry>() {
-    const TRIALS: usize = 8;
+    const TRIALS: usize = 4;
     on_machine_of::<G>(frames::<G>(), |machine| {
         let owner: Node<Whole<G>> = node(machine, G::ROOT);
         for _ in 0..TRIALS {
