@@ -13,8 +13,8 @@
 //! tables that live on it, and is the [`Backend`](weft_core::sync::Backend). So tests, benches and
 //! fuzzers on a host run the production code on nodes of full size, and not a stand-in.
 //!
-//! Words are atomics at their addresses, see [`word`]; a site's ordering is a constant, so that
-//! after inlining nothing of the facade is left: `tests/code_generation.rs` reads the assembly.
+//! Words are atomics at their addresses, see [`word`]. Under link-time optimisation nothing of the
+//! facade is left: `tests/code_generation.rs` reads the assembly.
 
 #![cfg_attr(bare_metal, no_std)]
 

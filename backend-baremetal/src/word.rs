@@ -7,8 +7,9 @@
 //! make two accesses race, and a race of plain accesses has no meaning at all in the language; so
 //! accesses are relaxed atomics of the value's size, which cost the same: one `mov`.
 //!
-//! The sites are immutable, so `site.order` is known where an access is compiled, and the match
-//! over orderings in the language's atomics goes away.
+//! Every access takes the ordering of its site. A site is a static of the core, so its value is
+//! seen here under link-time optimisation, and then the match over orderings goes away; without it
+//! the ordering is looked up at every access.
 
 use core::cell::UnsafeCell;
 use core::fmt;
