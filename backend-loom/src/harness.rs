@@ -162,7 +162,7 @@ where
         ghost.enter();
         let pools = Pools { cpus: count, set_up: S::SET_UP_FRAMES, per_cpu: S::CPU_FRAMES };
         let model = Model::<E, G>::new(pools);
-        let online = |index: usize| Cpu::online(&model, CpuId::new(index as u32));
+        let online = |index: usize| online(&model, index);
         let mut machine = Machine::new(&model, online(count));
         let race = Some(S::set_up(&mut machine));
         let cpus = (0..count).map(|index| Mutex::new(Some(online(index)))).collect();
@@ -196,6 +196,11 @@ where
     })
 }
 
+/// Puts a CPU online.
+fn online<E: Engine, G: Geometry>(model: &Model<E, G>, index: usize) -> ModelCpu<E, G> {
+    Cpu::online(model, CpuId::new(index as u32)).expect("the harness makes one value per CPU")
+}
+
 /// Checks a race that has been run, gives everything up, and checks the accounts.
 fn close<S, E, G>(
     stage: Arc<Stage<S, E, G>>,
@@ -211,8 +216,7 @@ where
     let mut stage = Arc::into_inner(stage).expect("every CPU has given up the race");
     let race = stage.race.take().expect("the race is given up once");
     drop(std::mem::take(&mut stage.cpus));
-    let cpu = Cpu::online(model, CpuId::new(saw.len() as u32));
-    let mut cpu = scenario::Cpu::new(cpu);
+    let mut cpu = scenario::Cpu::new(online(model, saw.len()));
     let outcome = race.check(&mut cpu, saw);
     plan.judge(outcome);
     drop(cpu);

@@ -43,6 +43,14 @@ impl<E: Engine, G: Geometry> Clone for Model<E, G> {
     }
 }
 
+impl<E: Engine, G: Geometry> PartialEq for Model<E, G> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.machine, &other.machine)
+    }
+}
+
+impl<E: Engine, G: Geometry> Eq for Model<E, G> {}
+
 impl<E: Engine, G: Geometry> fmt::Debug for Model<E, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Model({})", E::NAME)
@@ -120,10 +128,6 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     #[track_caller]
     fn drop_erased(&self, reference: Erased<Self>) {
         drop_erased(reference);
-    }
-
-    fn cpu(&self) -> CpuId {
-        CpuId::new(E::cpu() as u32)
     }
 
     #[track_caller]
@@ -210,22 +214,22 @@ impl<E: Engine, G: Geometry> fmt::Debug for ModelReclaim<E, G> {
 // in order to show that breaking it is caught.
 unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> {
     #[track_caller]
-    fn online(&self, cpu: CpuId) {
-        if !sabotage::forgets(cpu.as_u32()) {
-            self.monitor.online(cpu);
-        }
+    fn online(&self, cpu: CpuId) -> bool {
+        sabotage::forgets(cpu.as_u32()) || self.monitor.online(cpu)
     }
 
     #[track_caller]
-    fn offline(&self, backend: &Model<E, G>, cpu: CpuId) {
+    unsafe fn offline(&self, backend: &Model<E, G>, cpu: CpuId) {
         if !is_inert() {
-            self.monitor.offline(backend, cpu);
+            // SAFETY: the caller's contract is the same.
+            unsafe { self.monitor.offline(backend, cpu) };
         }
     }
 
     #[track_caller]
-    fn quiescent(&self, backend: &Model<E, G>, cpu: CpuId) {
-        self.monitor.quiescent(backend, cpu);
+    unsafe fn quiescent(&self, backend: &Model<E, G>, cpu: CpuId) {
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.monitor.quiescent(backend, cpu) };
     }
 
     #[track_caller]

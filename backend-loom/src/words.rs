@@ -193,17 +193,6 @@ impl<E: Engine> Word for ModelWord<E> {
         }
         self.labelled.compare_exchange(current, new, success, failure)
     }
-
-    #[track_caller]
-    fn fetch_or(&self, mask: u64, site: &'static Site) -> u64 {
-        if is_inert() {
-            return 0;
-        }
-        let recording = self.labelled.begin(Step::Update(0, mask), site);
-        let before = self.labelled.word.fetch_or(mask, sabotage::order(site).atomic());
-        recording.done(Step::Update(before, before | mask));
-        before
-    }
 }
 
 /// The word of a lock. The ghost state knows who holds it.

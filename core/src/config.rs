@@ -22,6 +22,9 @@ pub trait Config: Sized + Send + Sync + 'static {
     /// The indices of the root that this table manages. The others, if present, are shared with
     /// another table: never changed, counted or dropped through this one.
     const MANAGED: Range<usize> = 0..<<Self::Backend as Backend>::Geometry as Geometry>::ENTRIES;
+    /// Whether present entries of the root stay: other tables share what they lead to. Only such
+    /// a table can be made [`Permanent`](crate::node::Permanent).
+    const ROOT_ENTRIES_STAY: bool = false;
 }
 
 /// What a frame is used as: a number in its metadata.

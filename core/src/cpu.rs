@@ -13,7 +13,7 @@
 
 use crate::address::{CpuId, Paddr};
 use crate::config::Config;
-use crate::error::NotARoot;
+use crate::error::{AlreadyOnline, NotARoot};
 use crate::geometry::Geometry;
 use crate::node::Node;
 use crate::reclaim::{Erased, Reclaim};
@@ -28,11 +28,17 @@ pub struct Cpu<B: Backend> {
 }
 
 impl<B: Backend> Cpu<B> {
-    /// Puts CPU `id` online. There is one value per CPU.
+    /// Puts CPU `id` online.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyOnline`] if there is a value for this CPU.
     #[track_caller]
-    pub fn online(backend: &B, id: CpuId) -> Self {
-        backend.reclaim().online(id);
-        Self { backend: backend.clone(), id, active: None }
+    pub fn online(backend: &B, id: CpuId) -> Result<Self, AlreadyOnline> {
+        if !backend.reclaim().online(id) {
+            return Err(AlreadyOnline { cpu: id });
+        }
+        Ok(Self { backend: backend.clone(), id, active: None })
     }
 
     /// The number of the CPU.
@@ -54,7 +60,9 @@ impl<B: Backend> Cpu<B> {
     /// Announces that this CPU is in no read-side section, and drops whatever waited only for it.
     #[track_caller]
     pub fn quiescent(&mut self) {
-        self.backend.reclaim().quiescent(&self.backend, self.id);
+        // SAFETY: this is the one value of this CPU, and it is borrowed mutably, which no section
+        // survives.
+        unsafe { self.backend.reclaim().quiescent(&self.backend, self.id) };
     }
 
     /// The root that the CPU runs on.
@@ -67,8 +75,13 @@ impl<B: Backend> Cpu<B> {
     /// # Errors
     ///
     /// [`NotARoot`] if the node is of a lower level; the CPU then runs on what it ran on.
+    ///
+    /// # Panics
+    ///
+    /// If the root is one of another machine.
     #[track_caller]
     pub fn activate<C: Config<Backend = B>>(&mut self, root: &Node<C>) -> Result<(), NotARoot> {
+        assert!(*root.backend() == self.backend, "the root is one of another machine");
         let level = root.level();
         if level != B::Geometry::ROOT {
             return Err(NotARoot { level });
@@ -106,7 +119,8 @@ impl<B: Backend> Cpu<B> {
 impl<B: Backend> Drop for Cpu<B> {
     fn drop(&mut self) {
         self.deactivate();
-        self.backend.reclaim().offline(&self.backend, self.id);
+        // SAFETY: this was the one value of this CPU, and no section outlives it.
+        unsafe { self.backend.reclaim().offline(&self.backend, self.id) };
     }
 }
 

@@ -14,10 +14,10 @@
 
 use core::fmt;
 
-use crate::address::Level;
+use crate::address::{FRAME_SIZE, Level, Paddr};
 use crate::config::Config;
 use crate::error::{GrowError, Misfit, NotAnItem, Refused};
-use crate::format::{Decoded, EntryFormat, Property, RawItem};
+use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
 use crate::item::Item;
 use crate::node::{Guard, Node, NodeRef, managed};
@@ -55,6 +55,8 @@ pub enum ChildRef<'g, C: Config> {
     Node(NodeRef<'g, C>),
     /// A page.
     Item(RawItem),
+    /// Something that another table manages, in a root that shares it.
+    Shared,
 }
 
 impl<C: Config> Clone for ChildRef<'_, C> {
@@ -71,6 +73,7 @@ impl<C: Config> fmt::Debug for ChildRef<'_, C> {
             Self::Absent => f.write_str("Absent"),
             Self::Node(node) => node.fmt(f),
             Self::Item(raw) => raw.fmt(f),
+            Self::Shared => f.write_str("Shared"),
         }
     }
 }
@@ -103,20 +106,16 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     #[track_caller]
     pub fn replace(&mut self, child: Child<C>) -> Result<Detached<C>, Refused<Child<C>>> {
         let level = self.guard.level();
-        if let Err(reason) = self.check_managed(level) {
+        if let Err(reason) = self.check_removable(level) {
             return Err(Refused { reason, child });
         }
         let (bits, site) = match child {
             Child::Absent => (0, &CLEAR_ENTRY),
-            Child::Node(node) => {
-                let found = node.level();
-                if level.below() != Some(found) {
-                    let reason = Misfit::WrongLevel { entry: level, child: found };
-                    return Err(Refused { reason, child: Child::Node(node) });
-                }
-                (C::Format::node(node.into_raw()), &PUBLISH_NODE)
-            }
-            Child::Item(item) => match self.admit(item, level) {
+            Child::Node(node) => match self.admit_node(&node, level) {
+                Ok(()) => (C::Format::node(node.into_raw()), &PUBLISH_NODE),
+                Err(reason) => return Err(Refused { reason, child: Child::Node(node) }),
+            },
+            Child::Item(item) => match self.admit_item(item, level) {
                 Ok(raw) => (C::Format::item(raw), &PUBLISH_ITEM),
                 Err(refused) => return Err(refused),
             },
@@ -150,12 +149,13 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             return Err(GrowError::Present);
         }
         let node = Node::<C>::allocate_held(self.backend(), below, |_| 0)?;
+        node.frame_ref().metadata().attached.set(true);
         let frame = node.into_raw();
         // Absent, so hardware does not write it: a store is enough.
         self.word().store(C::Format::node(frame), &PUBLISH_NODE);
         self.guard.set_children(self.guard.children() + 1);
         // SAFETY: the entry of a node that 'g keeps leads to the child, within the section of 'g.
-        let node = unsafe { NodeRef::new(self.backend(), frame) };
+        let node = unsafe { NodeRef::new(self.backend(), frame, below) };
         // SAFETY: `allocate_held` made the lock held for this CPU, and no guard exists.
         Ok(unsafe { node.guard_without_locking() })
     }
@@ -185,6 +185,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         let node = Node::<C>::allocate_held(self.backend(), below, |index| part(huge, index))?;
         let child = node.frame_ref();
         child.metadata().children.set(<Geo<C>>::ENTRIES as u16);
+        child.metadata().attached.set(true);
         let frame = C::Format::node(node.paddr());
         while let Err(found) =
             self.word().compare_exchange(bits, frame, &PUBLISH_NODE, &ENTRY_RETRY)
@@ -200,7 +201,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         }
         let frame = node.into_raw();
         // SAFETY: the entry of a node that 'g keeps leads to the child, within the section of 'g.
-        let node = unsafe { NodeRef::new(self.backend(), frame) };
+        let node = unsafe { NodeRef::new(self.backend(), frame, below) };
         // SAFETY: `allocate_held` made the lock held for this CPU, and no guard exists.
         Ok(unsafe { node.guard_without_locking() })
     }
@@ -208,7 +209,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// Changes the property of the page that is there, and returns the property before, with the
     /// accessed and dirty flags as hardware had set them at the instant of the change.
     ///
-    /// `change` may run more than once, with a newer property each time.
+    /// `change` may run more than once, with a newer property each time. Whether the item owns its
+    /// frame is not its to change: [`PageFlags::TRACKED`] stays as it was.
     ///
     /// # Errors
     ///
@@ -224,7 +226,10 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             let Decoded::Item(old) = C::Format::decode(bits, level) else {
                 return Err(NotAnItem);
             };
-            let new = C::Format::item(RawItem { property: change(old.property), ..old });
+            let mut property = change(old.property);
+            let is_tracked = old.property.flags.contains(PageFlags::TRACKED);
+            property.flags.set(PageFlags::TRACKED, is_tracked);
+            let new = C::Format::item(RawItem { property, ..old });
             if !C::Format::hardware_may_write(bits) {
                 self.word().store(new, &PROTECT_ENTRY);
                 return Ok(old.property);
@@ -251,8 +256,9 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             Decoded::Absent => Child::Absent,
             Decoded::Node(frame) => {
                 self.backend().observe(Event::Detached(frame));
+                let below = level.below().expect("entries of leaves decode to items");
                 // SAFETY: the entry led to the node until just now, within the section of 'g.
-                mark_stray_below(unsafe { NodeRef::<C>::new(self.backend(), frame) });
+                mark_stray_below(unsafe { NodeRef::<C>::new(self.backend(), frame, below) });
                 // SAFETY: the entry owned a reference, given up by `into_raw` when it was
                 // written; it was taken out of the entry under the lock, once.
                 Child::Node(unsafe { Node::from_raw(self.backend(), frame) })
@@ -264,14 +270,29 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         Detached::new(child)
     }
 
+    /// Whether a node fits here; if so, it has a parent from now on.
+    #[track_caller]
+    fn admit_node(&self, node: &Node<C>, level: Level) -> Result<(), Misfit> {
+        assert!(node.backend() == self.backend(), "the node is one of another machine");
+        let found = node.level();
+        if level.below() != Some(found) {
+            return Err(Misfit::WrongLevel { entry: level, child: found });
+        }
+        // SAFETY: the handle keeps the node for as long as this borrow is used.
+        let mut guard = unsafe { NodeRef::<C>::new(self.backend(), node.paddr(), found) }.lock();
+        if guard.attach() { Ok(()) } else { Err(Misfit::InUse { node: node.paddr() }) }
+    }
+
     /// The raw form of an item, if it fits here.
-    fn admit(&self, item: C::Item, level: Level) -> Result<RawItem, Refused<Child<C>>> {
+    fn admit_item(&self, item: C::Item, level: Level) -> Result<RawItem, Refused<Child<C>>> {
         let raw = item.into_raw();
         let alignment = <Geo<C>>::entry_span(level);
         let reason = if raw.level != level {
             Misfit::WrongLevel { entry: level, child: raw.level }
         } else if !C::Format::maps_pages_at(level) {
             Misfit::NoPagesHere { entry: level }
+        } else if !C::Format::holds(Paddr::new(raw.frame.as_u64() & !(FRAME_SIZE - 1))) {
+            Misfit::OutOfRange { frame: raw.frame }
         } else if !raw.frame.as_u64().is_multiple_of(alignment) {
             Misfit::Unaligned { frame: raw.frame, alignment }
         } else {
@@ -280,6 +301,17 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         // SAFETY: `into_raw` gave the value a few lines up, and it went into no entry.
         let item = unsafe { C::Item::from_raw(self.backend(), raw) };
         Err(Refused { reason, child: Child::Item(item) })
+    }
+
+    /// Whether what is here may be taken out.
+    #[track_caller]
+    fn check_removable(&self, level: Level) -> Result<(), Misfit> {
+        self.check_managed(level)?;
+        let stays = C::ROOT_ENTRIES_STAY && level == <Geo<C>>::ROOT;
+        if stays && self.guard.read_raw(self.index) != 0 {
+            return Err(Misfit::Permanent { index: self.index });
+        }
+        Ok(())
     }
 
     fn check_managed(&self, level: Level) -> Result<(), Misfit> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::address::{Level, Paddr, Vaddr};
+use crate::address::{CpuId, Level, Paddr, Vaddr};
 
 /// The backend has no frame left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,21 @@ pub enum Misfit {
         /// The index in the root.
         index: usize,
     },
+    /// Other tables share what the root's entry leads to, so it stays.
+    Permanent {
+        /// The index in the root.
+        index: usize,
+    },
+    /// The address does not fit an entry.
+    OutOfRange {
+        /// The frame.
+        frame: Paddr,
+    },
+    /// The node is, or was, below another entry already.
+    InUse {
+        /// Where the node is.
+        node: Paddr,
+    },
 }
 
 impl fmt::Display for Misfit {
@@ -95,9 +110,16 @@ impl fmt::Display for Misfit {
             Self::NotManaged { index } => {
                 write!(f, "entry {index} of the root belongs to another table")
             }
+            Self::Permanent { index } => {
+                write!(f, "entry {index} of the root is shared with other tables and stays")
+            }
+            Self::OutOfRange { frame } => write!(f, "{frame:?} does not fit an entry"),
+            Self::InUse { node } => write!(f, "the node at {node:?} has a parent already"),
         }
     }
 }
+
+impl core::error::Error for Misfit {}
 
 /// A child that an entry did not take, given back with the reason.
 #[derive(Debug)]
@@ -107,6 +129,29 @@ pub struct Refused<T> {
     /// What the caller handed in.
     pub child: T,
 }
+
+impl<T> fmt::Display for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for Refused<T> {}
+
+/// The CPU is online already: there is one handle per CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AlreadyOnline {
+    /// The CPU.
+    pub cpu: CpuId,
+}
+
+impl fmt::Display for AlreadyOnline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CPU {} is online already", self.cpu.as_u32())
+    }
+}
+
+impl core::error::Error for AlreadyOnline {}
 
 /// Why an entry was not grown or split.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,6 +213,8 @@ pub enum FindError {
         /// The address.
         vaddr: Vaddr,
     },
+    /// The descent has to begin at a root.
+    NotARoot(NotARoot),
     /// The table has no nodes of this level.
     NoSuchLevel {
         /// The level.
@@ -189,6 +236,7 @@ impl fmt::Display for FindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotManaged { vaddr } => write!(f, "{vaddr:?} is not managed by this table"),
+            Self::NotARoot(error) => error.fmt(f),
             Self::NoSuchLevel { level } => {
                 write!(f, "the table has no nodes of level {}", level.as_u8())
             }

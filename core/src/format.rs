@@ -115,6 +115,9 @@ pub trait EntryFormat: Send + Sync + 'static {
     /// Whether an entry of `level` may map a page.
     fn maps_pages_at(level: Level) -> bool;
 
+    /// Whether an entry has room for this address.
+    fn holds(frame: Paddr) -> bool;
+
     /// The entry that leads to a node, with every right: leaves restrict.
     fn node(frame: Paddr) -> u64;
 
@@ -178,6 +181,10 @@ impl EntryFormat for X86_64 {
 
     fn maps_pages_at(level: Level) -> bool {
         level.as_u8() <= 3
+    }
+
+    fn holds(frame: Paddr) -> bool {
+        frame.as_u64() & !ADDRESS == 0
     }
 
     fn node(frame: Paddr) -> u64 {

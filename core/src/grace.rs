@@ -108,7 +108,7 @@ impl<B: Backend> Monitor<B> {
         let mut over = self.current.take(backend);
         let next = self.next.take(backend);
         if !next.is_empty() {
-            over = self.start(backend, next, over);
+            over = self.start(next, over);
         }
         over
     }
@@ -116,7 +116,7 @@ impl<B: Backend> Monitor<B> {
     /// Starts a grace period for `batch`. With nobody online it is over at once: `batch` then
     /// joins `over`, which is returned.
     #[track_caller]
-    fn start(&self, _backend: &B, batch: Batch<B>, mut over: Batch<B>) -> Batch<B> {
+    fn start(&self, batch: Batch<B>, mut over: Batch<B>) -> Batch<B> {
         let online = self.online.get();
         if online == 0 {
             over.append(batch);
@@ -133,14 +133,16 @@ impl<B: Backend> Monitor<B> {
 // sections; all of it happens under one lock, whose edges are the ordering that is promised.
 unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
     #[track_caller]
-    fn online(&self, cpu: CpuId) {
+    fn online(&self, cpu: CpuId) -> bool {
         self.lock.acquire();
-        self.online.set(self.online.get() | cpu.bit());
+        let online = self.online.get();
+        self.online.set(online | cpu.bit());
         self.lock.release();
+        online & cpu.bit() == 0
     }
 
     #[track_caller]
-    fn offline(&self, backend: &B, cpu: CpuId) {
+    unsafe fn offline(&self, backend: &B, cpu: CpuId) {
         self.lock.acquire();
         self.online.set(self.online.get() & !cpu.bit());
         let over = self.passed(backend, cpu);
@@ -149,7 +151,7 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
     }
 
     #[track_caller]
-    fn quiescent(&self, backend: &B, cpu: CpuId) {
+    unsafe fn quiescent(&self, backend: &B, cpu: CpuId) {
         self.lock.acquire();
         let over = self.passed(backend, cpu);
         self.lock.release();
@@ -160,7 +162,7 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
     fn retire(&self, backend: &B, batch: Batch<B>) {
         self.lock.acquire();
         let over = if self.awaited.get() == 0 {
-            self.start(backend, batch, Batch::new(backend))
+            self.start(batch, Batch::new(backend))
         } else {
             backend.observe(Event::RetiredDuringGracePeriod);
             let mut next = self.next.take(backend);

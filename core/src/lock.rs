@@ -5,8 +5,7 @@
 //! ones that run in production, so a model that weakens them weakens the real lock.
 //!
 //! The lock is unfair: a CPU may be overtaken any number of times. Progress of the whole is what
-//! the protocol needs, and a kernel that wants more plugs in another
-//! [`RawLock`](crate::sync::RawLock).
+//! the protocol needs, and a kernel that wants more plugs in another [`RawLock`].
 
 use crate::sites::{LOCK_ACQUIRE, LOCK_BORN_HELD, LOCK_CONTENDED, LOCK_RELEASE};
 use crate::sync::{LockWord, RawLock};

@@ -54,6 +54,8 @@ pub struct Metadata<B: Backend> {
     pub(crate) children: B::Cell<u16>,
     /// Whether the node has been detached. Guarded by the lock.
     pub(crate) stray: B::Cell<bool>,
+    /// Whether the node has ever had a parent. Guarded by the lock.
+    pub(crate) attached: B::Cell<bool>,
     /// The level, fixed by the allocation.
     pub(crate) level: B::Cell<u8>,
     /// The configuration, fixed by the allocation.
@@ -75,6 +77,7 @@ impl<B: Backend> Metadata<B> {
             link: B::Cell::new("link", 0),
             children: B::Cell::new("children", 0),
             stray: B::Cell::new("stray", false),
+            attached: B::Cell::new("attached", false),
             level: B::Cell::new("level", 0),
             kind: B::Cell::new("kind", 0),
         }
@@ -89,6 +92,7 @@ impl<B: Backend> Metadata<B> {
         metadata.references.store(1, &REFERENCE_BORN);
         metadata.children.set(0);
         metadata.stray.set(false);
+        metadata.attached.set(false);
         metadata.level.set(level.as_u8());
         metadata.kind.set(kind.0);
     }
@@ -184,9 +188,15 @@ impl<C: Config> Node<C> {
     }
 
     /// The node, borrowed for a read-side section.
+    ///
+    /// # Panics
+    ///
+    /// If the section is one of another machine.
     #[inline]
-    pub fn borrow<'g>(&'g self, _section: &'g ReadSide<'_, C::Backend>) -> NodeRef<'g, C> {
-        NodeRef { frame: self.frame_ref(), _config: PhantomData }
+    #[track_caller]
+    pub fn borrow<'g>(&'g self, section: &'g ReadSide<'_, C::Backend>) -> NodeRef<'g, C> {
+        assert!(section.backend() == self.backend(), "the section is one of another machine");
+        NodeRef { frame: self.frame_ref(), level: self.level(), _config: PhantomData }
     }
 
     /// A root whose entries outside the managed range are those of `owner`: a user table that
@@ -310,6 +320,7 @@ impl<C: Config> Permanent<C> {
     /// If the node is not a root.
     #[track_caller]
     pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
+        const { assert!(C::ROOT_ENTRIES_STAY, "shared entries of a root must stay") };
         assert!(root.level() == <Geo<C>>::ROOT, "only a root is shared");
         let mut guard = root.borrow(section).lock();
         for index in C::MANAGED {
@@ -340,6 +351,7 @@ impl<C: Config> Permanent<C> {
 /// A node, borrowed for a read-side section.
 pub struct NodeRef<'g, C: Config> {
     frame: FrameRef<'g, C::Backend>,
+    level: Level,
     _config: PhantomData<C>,
 }
 
@@ -363,18 +375,18 @@ impl<'g, C: Config> NodeRef<'g, C> {
     /// # Safety
     ///
     /// The node was reachable at some time within the read-side section that `'g` belongs to, so
-    /// that it is freed only after the section has ended; or it is owned for as long.
-    pub(crate) unsafe fn new(backend: &'g C::Backend, frame: Paddr) -> Self {
+    /// that it is freed only after the section has ended; or it is owned for as long. It is a node
+    /// of `level`, one below that of the entry.
+    pub(crate) unsafe fn new(backend: &'g C::Backend, frame: Paddr, level: Level) -> Self {
         // SAFETY: the backend allocated whatever an entry leads to, and frees it after a grace
         // period, which `'g` does not outlive by the caller's contract.
         let frame = unsafe { FrameRef::new(backend, frame) };
-        Self { frame, _config: PhantomData }
+        Self { frame, level, _config: PhantomData }
     }
 
     /// The level, 1 for a node whose entries are the smallest pages.
-    #[track_caller]
     pub fn level(self) -> Level {
-        Level::new(self.frame.metadata().level.get())
+        self.level
     }
 
     /// Where the node is.
@@ -387,27 +399,34 @@ impl<'g, C: Config> NodeRef<'g, C> {
         self.frame.backend()
     }
 
-    /// Looks at an entry without any lock. `level` is the level of this node, which a walker
-    /// knows: it has counted down from the root.
+    /// Looks at an entry without any lock.
     ///
     /// # Panics
     ///
     /// If `index` is out of range.
     #[track_caller]
     #[inline]
-    pub fn walk(self, index: usize, level: Level) -> ChildRef<'g, C> {
-        self.child_at(index, level, &WALK_ENTRY)
+    pub fn walk(self, index: usize) -> ChildRef<'g, C> {
+        self.child_at(index, &WALK_ENTRY)
     }
 
     #[track_caller]
     #[inline]
-    fn child_at(self, index: usize, level: Level, site: &'static Site) -> ChildRef<'g, C> {
-        // SAFETY (of the child): the entry leads to it now, within the section of 'g.
-        match C::Format::decode(self.frame.entry(index).load(site), level) {
+    fn child_at(self, index: usize, site: &'static Site) -> ChildRef<'g, C> {
+        let decoded = C::Format::decode(self.frame.entry(index).load(site), self.level);
+        if self.level == <Geo<C>>::ROOT && !C::MANAGED.contains(&index) {
+            // Nodes and items there are those of another configuration.
+            return if decoded == Decoded::Absent { ChildRef::Absent } else { ChildRef::Shared };
+        }
+        match decoded {
             Decoded::Absent => ChildRef::Absent,
-            // SAFETY: the entry of a node that 'g keeps led to the child at the time of the load,
-            // which is within the section; what is detached later waits for the section's end.
-            Decoded::Node(child) => ChildRef::Node(unsafe { Self::new(self.backend(), child) }),
+            Decoded::Node(child) => {
+                let level = self.level.below().expect("entries of leaves decode to items");
+                // SAFETY: the entry of a node that 'g keeps led to the child at the time of the
+                // load, which is within the section; what is detached later waits for the
+                // section's end. It is managed, so the child is a node of this configuration.
+                ChildRef::Node(unsafe { Self::new(self.backend(), child, level) })
+            }
             Decoded::Item(raw) => ChildRef::Item(raw),
         }
     }
@@ -425,14 +444,15 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[inline]
     pub fn lock(self) -> Guard<'g, C> {
         self.frame.metadata().lock.acquire();
-        Guard { node: self }
+        Guard::of(self)
     }
 
     /// Takes the lock if it is free.
     #[track_caller]
     #[inline]
     pub fn try_lock(self) -> Option<Guard<'g, C>> {
-        self.frame.metadata().lock.try_acquire().then_some(Guard { node: self })
+        // Lazily: a guard made for nothing would unlock when dropped.
+        self.frame.metadata().lock.try_acquire().then(|| Guard::of(self))
     }
 
     /// A guard for a lock that the caller owns already.
@@ -442,7 +462,7 @@ impl<'g, C: Config> NodeRef<'g, C> {
     /// The lock is held on behalf of the caller and no guard or [`Held`] for it exists: it was
     /// made held before the node was published, or its guard was given away and is taken back.
     pub(crate) unsafe fn guard_without_locking(self) -> Guard<'g, C> {
-        Guard { node: self }
+        Guard::of(self)
     }
 
     #[inline]
@@ -451,9 +471,10 @@ impl<'g, C: Config> NodeRef<'g, C> {
     }
 }
 
-/// The lock of a node, held. Dropping it unlocks.
+/// The lock of a node, held. Dropping it unlocks, on the CPU that locked: it does not travel.
 pub struct Guard<'g, C: Config> {
     node: NodeRef<'g, C>,
+    _stays_on_its_cpu: PhantomData<*const ()>,
 }
 
 impl<C: Config> fmt::Debug for Guard<'_, C> {
@@ -463,13 +484,16 @@ impl<C: Config> fmt::Debug for Guard<'_, C> {
 }
 
 impl<'g, C: Config> Guard<'g, C> {
+    fn of(node: NodeRef<'g, C>) -> Self {
+        Self { node, _stays_on_its_cpu: PhantomData }
+    }
+
     /// The node.
     pub fn node(&self) -> NodeRef<'g, C> {
         self.node
     }
 
     /// The level of the node.
-    #[track_caller]
     pub fn level(&self) -> Level {
         self.node.level()
     }
@@ -524,7 +548,7 @@ impl<'g, C: Config> Guard<'g, C> {
 
     /// Gives the lock away without unlocking, to be taken back with [`Held::take_back`].
     pub fn give_away(self) -> Held<'g, C> {
-        Held { node: ManuallyDrop::new(self).node }
+        Held { node: ManuallyDrop::new(self).node, _stays_on_its_cpu: PhantomData }
     }
 
     #[track_caller]
@@ -541,7 +565,17 @@ impl<'g, C: Config> Guard<'g, C> {
     /// The child at `index`, looked at under the lock.
     #[track_caller]
     pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
-        self.node.child_at(index, self.level(), &ENTRY_UNDER_LOCK)
+        self.node.child_at(index, &ENTRY_UNDER_LOCK)
+    }
+
+    /// Makes this the child of an entry that is about to lead here. False if it is, or was, the
+    /// child of one already.
+    #[track_caller]
+    pub(crate) fn attach(&mut self) -> bool {
+        let attached = &self.metadata().attached;
+        let fresh = !attached.get();
+        attached.set(true);
+        fresh
     }
 
     #[track_caller]
@@ -563,6 +597,7 @@ impl<C: Config> Drop for Guard<'_, C> {
 /// is what makes it safe to turn one into the other.
 pub struct Held<'g, C: Config> {
     node: NodeRef<'g, C>,
+    _stays_on_its_cpu: PhantomData<*const ()>,
 }
 
 impl<C: Config> fmt::Debug for Held<'_, C> {

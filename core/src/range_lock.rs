@@ -19,7 +19,7 @@
 use crate::address::{Level, Vaddr};
 use crate::config::Config;
 use crate::entry::ChildRef;
-use crate::error::{FindError, GrowError};
+use crate::error::{FindError, GrowError, NotARoot};
 use crate::geometry::Geometry;
 use crate::node::{Guard, NodeRef};
 use crate::sync::{Backend, Event};
@@ -35,8 +35,8 @@ type Take<'g, C> = fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError>;
 ///
 /// # Errors
 ///
-/// [`FindError::NotManaged`], [`FindError::NoSuchLevel`], or [`FindError::OutOfMemory`], after
-/// which nodes grown so far stay, empty.
+/// [`FindError::NotARoot`], [`FindError::NotManaged`], [`FindError::NoSuchLevel`], or
+/// [`FindError::OutOfMemory`], after which nodes grown so far stay, empty.
 #[track_caller]
 pub fn lock_covering<'g, C: Config>(
     root: NodeRef<'g, C>,
@@ -67,6 +67,9 @@ fn descend<'g, C: Config>(
     level: Level,
     take: Take<'g, C>,
 ) -> Result<Guard<'g, C>, FindError> {
+    if root.level() != Geo::<C>::ROOT {
+        return Err(FindError::NotARoot(NotARoot { level: root.level() }));
+    }
     if level > Geo::<C>::ROOT {
         return Err(FindError::NoSuchLevel { level });
     }
@@ -75,11 +78,11 @@ fn descend<'g, C: Config>(
         return Err(FindError::NotManaged { vaddr });
     }
     loop {
-        let (node, at) = walk_down(root, vaddr, level);
+        let node = walk_down(root, vaddr, level);
         let guard = take(node)?;
         if guard.is_stray() {
             root.backend().observe(Event::StrayMet(node.paddr()));
-        } else if at == level {
+        } else if guard.level() == level {
             return Ok(guard);
         } else if let Some(guard) = grow_down(guard, vaddr, level)? {
             return Ok(guard);
@@ -90,18 +93,13 @@ fn descend<'g, C: Config>(
 
 /// Follows present entries down to `target`, or as far as they lead.
 #[track_caller]
-fn walk_down<'g, C: Config>(
-    root: NodeRef<'g, C>,
-    vaddr: Vaddr,
-    target: Level,
-) -> (NodeRef<'g, C>, Level) {
-    let (mut node, mut level) = (root, Geo::<C>::ROOT);
-    while level > target {
-        let ChildRef::Node(child) = node.walk(Geo::<C>::index(vaddr, level), level) else { break };
+fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -> NodeRef<'g, C> {
+    let mut node = root;
+    while node.level() > target {
+        let ChildRef::Node(child) = node.walk(Geo::<C>::index(vaddr, node.level())) else { break };
         node = child;
-        level = level.below().expect("a level above another is not the lowest");
     }
-    (node, level)
+    node
 }
 
 /// Grows missing nodes below a locked one that is not stray, down to `target`. `None` if another

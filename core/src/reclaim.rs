@@ -15,7 +15,7 @@
 
 use core::fmt;
 
-use crate::address::{CpuId, Paddr};
+use crate::address::{CpuId, Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::entry::{Child, ChildRef};
 use crate::geometry::Geometry;
@@ -160,13 +160,17 @@ impl<B: Backend> Batch<B> {
 /// is online; and that whatever happened in those sections, and before the retirement, happens
 /// before the drop.
 pub unsafe trait Reclaim<B: Backend>: Send + Sync {
-    /// `cpu` may enter read-side sections from now on.
+    /// `cpu` may enter read-side sections from now on. False, and no change, if it could already.
     #[track_caller]
-    fn online(&self, cpu: CpuId);
+    fn online(&self, cpu: CpuId) -> bool;
 
     /// `cpu` is in no section and enters none until it is online again.
+    ///
+    /// # Safety
+    ///
+    /// That is so: the caller has the CPU to itself.
     #[track_caller]
-    fn offline(&self, backend: &B, cpu: CpuId);
+    unsafe fn offline(&self, backend: &B, cpu: CpuId);
 
     /// A section begins on the calling CPU.
     fn enter(&self, _cpu: CpuId) {}
@@ -175,8 +179,12 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     fn leave(&self, _cpu: CpuId) {}
 
     /// `cpu` is in no section at this moment.
+    ///
+    /// # Safety
+    ///
+    /// That is so: the caller has the CPU to itself.
     #[track_caller]
-    fn quiescent(&self, backend: &B, cpu: CpuId);
+    unsafe fn quiescent(&self, backend: &B, cpu: CpuId);
 
     /// Drops `batch` after a grace period.
     #[track_caller]
@@ -232,12 +240,18 @@ impl<C: Config> Drop for Detached<C> {
 pub(crate) fn mark_stray_below<C: Config>(node: NodeRef<'_, C>) {
     let mut guard = node.lock();
     guard.mark_stray();
-    if guard.level().below().is_none() || guard.children() == 0 {
+    if guard.level() == Level::LEAF {
         return;
     }
-    for index in 0..<<C::Backend as Backend>::Geometry as Geometry>::ENTRIES {
-        if let ChildRef::Node(child) = guard.child(index) {
-            mark_stray_below(child);
+    let mut left = guard.children();
+    let mut indices = 0..<<C::Backend as Backend>::Geometry as Geometry>::ENTRIES;
+    while left > 0 {
+        let index = indices.next().expect("a node counts more children than it has");
+        match guard.child(index) {
+            ChildRef::Absent => continue,
+            ChildRef::Node(child) => mark_stray_below(child),
+            ChildRef::Item(_) | ChildRef::Shared => {}
         }
+        left -= 1;
     }
 }

@@ -182,7 +182,7 @@ macro_rules! sites {
         enum Position { $($name),+ }
         $(
             #[doc = $carries]
-            pub static $name: sites!(@type $kind) = sites!(@site $kind $order Row {
+            pub const $name: sites!(@type $kind) = sites!(@site $kind $order Row {
                 name: stringify!($name),
                 index: Position::$name as usize,
                 partners: &[$(stringify!($partner)),+],

@@ -9,7 +9,7 @@
 //!   relaxed accesses, in a model an unordered pair of accesses is a failure;
 //! * the *node lock* ([`RawLock`]), usually [`SpinLock`](crate::lock::SpinLock) of this crate;
 //! * *frames*: allocate, free, and address metadata and entries;
-//! * *reclamation* ([`Reclaim`](crate::reclaim::Reclaim)), usually
+//! * *reclamation* ([`Reclaim`]), usually
 //!   [`Monitor`](crate::grace::Monitor) of this crate;
 //! * *the CPU*: who am I, load a root;
 //! * *observation*: events that vanish on metal and become the counterexample in a model.
@@ -24,7 +24,7 @@
 
 use core::fmt::Debug;
 
-use crate::address::{CpuId, Paddr};
+use crate::address::Paddr;
 use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::{Erased, Reclaim};
@@ -44,7 +44,7 @@ pub trait Word: Send + Sync {
     /// Stores `value` and returns what was there.
     #[track_caller]
     fn swap(&self, value: u64, site: &'static Site) -> u64;
-    /// Stores `new` if the word holds `current`; returns what was there either way.
+    /// Stores `new` if the word holds `current`, which is then returned.
     ///
     /// # Errors
     ///
@@ -57,9 +57,6 @@ pub trait Word: Send + Sync {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64>;
-    /// Sets the bits of `mask` and returns what was there.
-    #[track_caller]
-    fn fetch_or(&self, mask: u64, site: &'static Site) -> u64;
 }
 
 /// The word of a lock: taken by compare-exchange, given back by a store, never merely loaded.
@@ -218,6 +215,8 @@ pub enum Event {
 
 /// What a page table runs on: words, frames, locks, CPUs and reclamation.
 ///
+/// Equal handles refer to the same machine. What belongs to different machines is never mixed.
+///
 /// # Safety
 ///
 /// The implementor promises that
@@ -230,7 +229,7 @@ pub enum Event {
 ///    is not a data race in the language's sense;
 /// 4. orderings are at least those of the site that an access names, unless the backend exists
 ///    in order to show that a weaker one is caught.
-pub unsafe trait Backend: Clone + Debug + Send + Sync + Sized + 'static {
+pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Entries.
     type Word: Word;
     /// Lock words.
@@ -283,9 +282,6 @@ pub unsafe trait Backend: Clone + Debug + Send + Sync + Sized + 'static {
     /// Gives up one reference of a type that only the frame's metadata knows. A backend whose
     /// tables have several configurations matches on [`Erased::kind`].
     fn drop_erased(&self, reference: Erased<Self>);
-
-    /// The CPU that runs the caller.
-    fn cpu(&self) -> CpuId;
 
     /// Makes the calling CPU translate through `root` from now on, or through no user table.
     ///

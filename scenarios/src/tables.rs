@@ -32,6 +32,7 @@ impl<B: Backend> Config for KernelTable<B> {
     type Format = X86_64;
     const KIND: Kind = Kind(2);
     const MANAGED: Range<usize> = B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
+    const ROOT_ENTRIES_STAY: bool = true;
 }
 
 /// Gives up a reference to a frame, or to a node of one of the tables of scenarios: what a

@@ -146,13 +146,11 @@ impl<T> Parcel<T> {
 /// is borrowed for. Gives the leaf's entry, or the absence that ended the walk.
 #[track_caller]
 pub fn walk_to_leaf<C: Config>(root: NodeRef<'_, C>, vaddr: Vaddr) -> ChildRef<'_, C> {
-    let mut level = <C::Backend as Backend>::Geometry::ROOT;
     let mut node = root;
     loop {
-        match node.walk(<C::Backend as Backend>::Geometry::index(vaddr, level), level) {
+        match node.walk(<C::Backend as Backend>::Geometry::index(vaddr, node.level())) {
             ChildRef::Node(child) => node = child,
             end => return end,
         }
-        level = level.below().expect("a leaf has no nodes below it");
     }
 }

@@ -9,8 +9,11 @@
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    owners: [Parcel<(Node<UserTable<B>>, Frame<B>)>; 2],
+    owners: [Parcel<Owned<B>>; 2],
 }
+
+/// What a CPU owns: a handle of the table, and a frame to map.
+type Owned<B> = (Node<UserTable<B>>, Frame<B>);
 
 impl<B: World> Race<B> {
     fn map_and_drop(&self, cpu: &mut Cpu<B>, index: usize) -> u16 {

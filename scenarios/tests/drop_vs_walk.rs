@@ -22,18 +22,18 @@ impl<B: World> Scenario<B> for Race<B> {
         ("reader", |race, cpu| {
             let section = cpu.read_side();
             let root = race.root.borrow(&section);
-            let ChildRef::Node(child) = root.walk(0, B::Geometry::ROOT) else { return None };
+            let ChildRef::Node(child) = root.walk(0) else { return None };
             let kept = child.to_owned();
             drop(section);
             cpu.quiescent();
             let section = cpu.read_side();
             let node = kept.borrow(&section);
             let root = race.root.borrow(&section);
-            if matches!(root.walk(0, B::Geometry::ROOT), ChildRef::Absent) {
+            if matches!(root.walk(0), ChildRef::Absent) {
                 cpu.reached(KEPT);
             }
-            let ChildRef::Node(leaf) = node.walk(0, node.level()) else { return None };
-            let ChildRef::Item(page) = leaf.walk(0, leaf.level()) else { return None };
+            let ChildRef::Node(leaf) = node.walk(0) else { return None };
+            let ChildRef::Item(page) = leaf.walk(0) else { return None };
             Some(cpu.backend().read_contents(page.frame))
         }),
         ("detacher", |race, cpu| {

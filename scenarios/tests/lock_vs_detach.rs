@@ -40,9 +40,9 @@ impl<B: World> Scenario<B> for Race<B> {
             let mut entry = guard.entry(0).expect("a node has two entries");
             let detached = entry.detach().expect("the entry is managed");
             let Child::Node(node) = detached.child() else { return Some(false) };
-            let leaf = node.borrow(&section).walk(0, node.level());
+            let leaf = node.borrow(&section).walk(0);
             let ChildRef::Node(leaf) = leaf else { return Some(false) };
-            Some(matches!(leaf.walk(0, Level::LEAF), ChildRef::Item(_)))
+            Some(matches!(leaf.walk(0), ChildRef::Item(_)))
         }),
     ]);
     const OUTCOMES: &'static [Outcome] = &[

@@ -26,8 +26,8 @@ impl<B: World> Race<B> {
     /// Looks at a child, if it is there, and announces a quiescent state.
     fn look(&self, cpu: &mut Cpu<B>, index: usize) -> bool {
         let section = cpu.read_side();
-        let found = match self.parent.borrow(&section).walk(index, Level::new(2)) {
-            ChildRef::Node(child) => child.level() == Level::LEAF,
+        let found = match self.parent.borrow(&section).walk(index) {
+            ChildRef::Node(child) => matches!(child.walk(0), ChildRef::Absent),
             _ => false,
         };
         drop(section);

@@ -31,7 +31,7 @@ impl<B: World> Scenario<B> for Race<B> {
         ("walker", |race, cpu| {
             let section = cpu.read_side();
             let leaf = race.leaf.borrow(&section);
-            let ChildRef::Item(page) = leaf.walk(1, Level::LEAF) else { return None };
+            let ChildRef::Item(page) = leaf.walk(1) else { return None };
             cpu.reached(FOUND);
             Some(cpu.backend().read_contents(page.frame))
         }),

@@ -1,0 +1,119 @@
+//! Functions whose machine code is a promise, and some that break it.
+//!
+//! `tests/code_generation.rs` compiles this file to assembly and counts instructions. Functions
+//! named `weft_*` are what a kernel would have inlined; those named `control_*` are each wrong in
+//! one way, so that the test can show that it would notice.
+#![expect(unsafe_code, reason = "the test finds the functions by their symbols")]
+
+use std::marker::PhantomData;
+
+use weft_backend_baremetal::backend::Tables;
+use weft_backend_baremetal::hosted::HostedMachine;
+use weft_backend_baremetal::word::AtomicWord;
+use weft_core::config::{Config, Kind};
+use weft_core::format::X86_64;
+use weft_core::geometry::{FourLevels, Geometry};
+use weft_core::item::MappedItem;
+use weft_core::lock::SpinLock;
+use weft_core::node::{Guard, NodeRef};
+use weft_core::reclaim::Erased;
+use weft_core::sites::{LOCK_ACQUIRE, LOCK_CONTENDED, WALK_ENTRY};
+use weft_core::sync::{Backend, RawLock, Word};
+
+/// The tables of this machine: one kind.
+#[derive(Debug)]
+pub struct OneKind;
+
+impl Tables for OneKind {
+    fn drop_erased<B: Backend>(reference: Erased<B>) {
+        reference.drop_as::<Table<B>>();
+    }
+}
+
+/// The configuration of that kind.
+#[derive(Debug)]
+pub struct Table<B>(PhantomData<B>);
+
+impl<B: Backend> Config for Table<B> {
+    type Backend = B;
+    type Item = MappedItem<B>;
+    type Format = X86_64;
+    const KIND: Kind = Kind(1);
+}
+
+type Four = Table<HostedMachine<FourLevels, OneKind>>;
+
+/// Takes the lock of a node and gives it back.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_lock_unlock(node: &NodeRef<'_, Four>) {
+    drop(node.lock());
+}
+
+/// Takes the lock of a node if it is free, and gives it back.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_try_lock_unlock(node: &NodeRef<'_, Four>) -> bool {
+    node.try_lock().is_some()
+}
+
+/// Loads an entry, given its place.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_entry_load(entry: &AtomicWord) -> u64 {
+    entry.load(&WALK_ENTRY)
+}
+
+/// Loads an entry, given a locked node and an index.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_guard_read(guard: &Guard<'_, Four>, index: usize) -> u64 {
+    guard.read_raw(index % FourLevels::ENTRIES)
+}
+
+/// Whether the node of a locked node is stray.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_guard_is_stray(guard: &Guard<'_, Four>) -> bool {
+    guard.is_stray()
+}
+
+/// Unlocks with an exchange where a store does.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_unlock_by_swap(lock: &SpinLock<AtomicWord>, word: &AtomicWord) {
+    if lock.try_acquire() {
+        Word::swap(word, 0, &LOCK_ACQUIRE);
+    }
+}
+
+/// Takes the lock with two exchanges where one does.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_two_exchanges(word: &AtomicWord, lock: &SpinLock<AtomicWord>) {
+    if Word::compare_exchange(word, 0, 2, &LOCK_ACQUIRE, &LOCK_CONTENDED).is_ok()
+        && lock.try_acquire()
+    {
+        lock.release();
+    }
+}
+
+/// Locks through a call.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_call(lock: &SpinLock<AtomicWord>) {
+    #[inline(never)]
+    fn acquire(lock: &SpinLock<AtomicWord>) -> bool {
+        lock.try_acquire()
+    }
+    if acquire(lock) {
+        lock.release();
+    }
+}
+
+/// Unlocks behind a fence that x86 does not need.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_fence(lock: &SpinLock<AtomicWord>) {
+    if lock.try_acquire() {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        lock.release();
+    }
+}
+
+/// Loads an entry twice.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_load_twice(entry: &AtomicWord) -> u64 {
+    entry.load(&WALK_ENTRY) ^ entry.load(&WALK_ENTRY)
+}

@@ -1,0 +1,170 @@
+//! The machine: a region, grace periods and processors, put together as a backend.
+//!
+//! A [`Machine`] is a reference to [`Parts`] that live for good, so a handle is one word and
+//! cloning it is free: handles of nodes carry one each. A kernel keeps the parts in a static, a
+//! host leaks them.
+//!
+//! Three parameters say what differs from machine to machine. The geometry, as the core defines
+//! it. The [`Tables`]: which configurations there are, for the moment when something that has
+//! waited for a grace period is given up by someone who does not know its type. And the
+//! [`Processors`]: the instructions that no arithmetic replaces.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::fence;
+
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
+use weft_core::geometry::Geometry;
+use weft_core::grace::Monitor;
+use weft_core::lock::SpinLock;
+use weft_core::node::Metadata;
+use weft_core::reclaim::Erased;
+use weft_core::sites::FenceSite;
+use weft_core::sync::{Backend, CellValue, Event, FrameUse};
+
+use crate::frame::Region;
+use crate::word::{AtomicCell, AtomicWord};
+
+/// The configurations of a machine's page tables.
+pub trait Tables: Send + Sync + 'static {
+    /// Gives up a reference as what it is, by [`Erased::kind`] and [`Erased::drop_as`].
+    fn drop_erased<B: Backend>(reference: Erased<B>);
+}
+
+/// The processors of a machine, each seen by itself.
+pub trait Processors: Send + Sync + 'static {
+    /// The number of the processor that runs the caller: a different one on each.
+    fn cpu(&self) -> CpuId;
+
+    /// Makes the calling processor translate through `root`, or through no user table.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns a reference to the root until another one has been loaded on this
+    /// processor.
+    unsafe fn load_root(&self, root: Option<Paddr>);
+}
+
+/// What a machine consists of.
+#[derive(Debug)]
+pub struct Parts<G: Geometry, T: Tables, P: Processors> {
+    region: Region<Machine<G, T, P>>,
+    monitor: Monitor<Machine<G, T, P>>,
+    processors: P,
+}
+
+impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
+    const NODE_FITS_A_FRAME: () = assert!(
+        G::ENTRIES * size_of::<AtomicWord>() <= FRAME_SIZE as usize,
+        "the entries of a node exceed a frame"
+    );
+
+    /// A machine with this memory and these processors, none of them online.
+    pub fn new(region: Region<Machine<G, T, P>>, processors: P) -> Self {
+        const { Self::NODE_FITS_A_FRAME };
+        Self { region, monitor: Monitor::new(), processors }
+    }
+}
+
+/// A handle of a machine: the production backend.
+pub struct Machine<G: Geometry, T: Tables, P: Processors> {
+    parts: &'static Parts<G, T, P>,
+    _tables: PhantomData<fn() -> T>,
+}
+
+impl<G: Geometry, T: Tables, P: Processors> Machine<G, T, P> {
+    /// The handle of these parts.
+    pub const fn new(parts: &'static Parts<G, T, P>) -> Self {
+        Self { parts, _tables: PhantomData }
+    }
+
+    /// The memory.
+    pub fn region(self) -> &'static Region<Self> {
+        &self.parts.region
+    }
+
+    /// The processors.
+    pub fn processors(self) -> &'static P {
+        &self.parts.processors
+    }
+}
+
+impl<G: Geometry, T: Tables, P: Processors> Clone for Machine<G, T, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<G: Geometry, T: Tables, P: Processors> Copy for Machine<G, T, P> {}
+
+impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Machine").field(&self.parts.region).finish()
+    }
+}
+
+// SAFETY: (1) the region gives a frame out once until it is freed; (2) metadata and words are
+// found by arithmetic on the frame's address, which is one-to-one and always the same; (3) words
+// and cells are atomics; (4) every access takes the ordering of its site as it is.
+unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
+    type Word = AtomicWord;
+    type LockWord = AtomicWord;
+    type Count = AtomicWord;
+    type Cell<V: CellValue> = AtomicCell<V>;
+    type NodeLock = SpinLock<AtomicWord>;
+    type Reclaim = Monitor<Self>;
+    type Geometry = G;
+
+    fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
+        self.parts.region.allocate()
+    }
+
+    unsafe fn free(&self, frame: Paddr) {
+        // SAFETY: (1) `allocate` passes on what the region gave, and the caller promises that the
+        // frame was not freed since; (2) the caller promises that nobody uses it.
+        unsafe { self.parts.region.free(frame) }
+    }
+
+    #[inline]
+    unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self> {
+        // SAFETY: `allocate` passes on what the region gave, and the caller promises that the
+        // frame is not freed while the result is used.
+        unsafe { self.parts.region.metadata(frame) }
+    }
+
+    #[inline]
+    unsafe fn entry(&self, frame: Paddr, index: usize) -> &AtomicWord {
+        // SAFETY: (1) the caller promises an allocated node; (2) and an index below
+        // `Geometry::ENTRIES`, which `NODE_FITS_A_FRAME` bounds; (3) the words of a node are
+        // accessed through here only, and by the MMU.
+        unsafe { self.parts.region.word(frame, index) }
+    }
+
+    #[inline]
+    fn reclaim(&self) -> &Monitor<Self> {
+        &self.parts.monitor
+    }
+
+    fn drop_erased(&self, reference: Erased<Self>) {
+        T::drop_erased(reference);
+    }
+
+    fn cpu(&self) -> CpuId {
+        self.parts.processors.cpu()
+    }
+
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.parts.processors.load_root(root) }
+    }
+
+    #[inline]
+    fn fence(&self, site: &'static FenceSite) {
+        if let Some(ordering) = site.order.atomic() {
+            fence(ordering);
+        }
+    }
+
+    #[inline]
+    fn observe(&self, _event: Event) {}
+}

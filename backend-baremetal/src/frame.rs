@@ -1,0 +1,215 @@
+//! Memory: a base address, a range of physical addresses, and the frames in it.
+//!
+//! A physical address becomes a pointer by adding the base, on the machine as on a host:
+//!
+//! ```text
+//! base             first                                          end
+//!   |  (not ours)    | metadata | free frames and allocated frames  |
+//! ```
+//!
+//! The first frames of the range hold an array of [`Metadata`], 32 bytes for each frame of the
+//! range: the metadata of a frame is a shift and an addition away from its address.
+//!
+//! *Free frames* are those that were never given out, from some number to the end, and those
+//! given back: a list, last in first out, each with the number of the next one in its first
+//! word. So allocating allocates nothing, and a region that is started touches its metadata only.
+//! One lock covers the list. It is held for a few instructions, and never by a handler of
+//! interrupts, since the core is not called from those.
+
+use core::fmt;
+use core::ops::Range;
+
+use spin::mutex::SpinMutex;
+use weft_core::address::{FRAME_SIZE, Paddr};
+use weft_core::node::Metadata;
+use weft_core::sync::Backend;
+
+use crate::word::AtomicWord;
+
+/// What the metadata of a frame may cost.
+const METADATA_BYTES_MAX: usize = 32;
+
+/// No frame: ends the list.
+const NONE: u64 = u64::MAX;
+
+/// A range of physical memory and its frames.
+pub struct Region<B: Backend> {
+    /// Where physical address 0 is, or would be.
+    base: *mut u8,
+    /// Where the metadata of frame 0 is, or would be.
+    metadata: *mut Metadata<B>,
+    /// The numbers of the frames that are given out.
+    frames: Range<u64>,
+    free: SpinMutex<FreeList>,
+}
+
+/// Which frames are free.
+#[derive(Debug)]
+struct FreeList {
+    /// The frame given back last, or `NONE`.
+    head: u64,
+    /// The first frame that was never given out.
+    fresh: u64,
+    /// How many frames are in use.
+    live: u64,
+    /// How many more allocations succeed before one fails, if one is going to.
+    until_failure: Option<u64>,
+}
+
+// SAFETY: the pointers lead to memory that `new` got for good and that is accessed as atomics, or
+// by the one owner of a frame; the list is behind a lock.
+unsafe impl<B: Backend> Send for Region<B> {}
+// SAFETY: as for `Send`.
+unsafe impl<B: Backend> Sync for Region<B> {}
+
+impl<B: Backend> fmt::Debug for Region<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("base", &self.base)
+            .field("frames", &self.frames)
+            .field("free", &*self.free.lock())
+            .finish()
+    }
+}
+
+impl<B: Backend> Region<B> {
+    const METADATA_IS_SMALL: () = assert!(
+        size_of::<Metadata<B>>() <= METADATA_BYTES_MAX,
+        "the metadata of a frame exceeds its 32 bytes"
+    );
+
+    /// Takes over the memory of `range`, which begins `range.start` bytes after `base`.
+    ///
+    /// # Safety
+    ///
+    /// 1. The bytes of `range` can be read and written through `base`, from now on and for good.
+    /// 2. Nobody else uses them.
+    ///
+    /// # Panics
+    ///
+    /// If the base is not aligned to a frame, or the range has no room for a single frame.
+    pub unsafe fn new(base: *mut u8, range: Range<Paddr>) -> Self {
+        const { Self::METADATA_IS_SMALL };
+        assert!(
+            base.addr().is_multiple_of(FRAME_SIZE as usize),
+            "the base of a region is aligned to a frame"
+        );
+        let first = range.start.as_u64().div_ceil(FRAME_SIZE);
+        let frames = first + Self::metadata_frames(first..range.end.frame_number())
+            ..range.end.frame_number();
+        assert!(!frames.is_empty(), "a region has room for its metadata and a frame");
+        let array = base.wrapping_add((first * FRAME_SIZE) as usize).cast::<Metadata<B>>();
+        for index in 0..(frames.end - first) as usize {
+            // SAFETY: `metadata_frames` counted as many frames, at the start of the range, as the
+            // array fills; the caller gave them to us, and they are aligned.
+            unsafe { array.wrapping_add(index).write(Metadata::new()) }
+        }
+        let free = FreeList { head: NONE, fresh: frames.start, live: 0, until_failure: None };
+        Self {
+            base,
+            metadata: array.wrapping_sub(first as usize),
+            frames,
+            free: SpinMutex::new(free),
+        }
+    }
+
+    /// How many frames the metadata of these frames fills.
+    fn metadata_frames(frames: Range<u64>) -> u64 {
+        let count = frames.end.saturating_sub(frames.start);
+        (count * size_of::<Metadata<B>>() as u64).div_ceil(FRAME_SIZE)
+    }
+
+    /// How many bytes a region of at least `frames` frames takes, its metadata included.
+    pub fn bytes_for(frames: u64) -> u64 {
+        // Each frame of metadata serves this many frames beside itself.
+        let served = FRAME_SIZE / size_of::<Metadata<B>>() as u64 - 1;
+        (frames + frames.div_ceil(served)) * FRAME_SIZE
+    }
+
+    /// A frame that the caller owns, or `None` if there is none left.
+    pub fn allocate(&self) -> Option<Paddr> {
+        let mut free = self.free.lock();
+        if let Some(allocations) = free.until_failure {
+            free.until_failure = allocations.checked_sub(1);
+            if allocations == 0 {
+                return None;
+            }
+        }
+        let frame = free.head;
+        if frame != NONE {
+            // SAFETY: a frame on the list is one of ours, and its first word is the list's.
+            free.head = unsafe { self.word(Paddr::of_frame(frame), 0) }.load_link();
+        } else if free.fresh < self.frames.end {
+            free.fresh += 1;
+        } else {
+            return None;
+        }
+        free.live += 1;
+        Some(Paddr::of_frame(if frame == NONE { free.fresh - 1 } else { frame }))
+    }
+
+    /// Takes a frame back.
+    ///
+    /// # Safety
+    ///
+    /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
+    /// 2. Nobody uses the frame, its metadata or its words any more.
+    pub unsafe fn free(&self, frame: Paddr) {
+        let number = frame.frame_number();
+        assert!(self.frames.contains(&number), "a frame that is freed belongs to the region");
+        let mut free = self.free.lock();
+        // SAFETY: the frame is one of ours, by the line above, and no longer the caller's.
+        unsafe { self.word(frame, 0) }.store_link(free.head);
+        free.head = number;
+        free.live -= 1;
+    }
+
+    /// The metadata of a frame.
+    ///
+    /// # Safety
+    ///
+    /// [`allocate`](Self::allocate) gave the frame, and it is not freed while the result is used.
+    #[inline]
+    pub unsafe fn metadata(&self, frame: Paddr) -> &Metadata<B> {
+        // SAFETY: the frame is one of ours, by the caller's contract, so `new` has written its
+        // element of the array, which is never moved or borrowed mutably.
+        unsafe { &*self.metadata.wrapping_add(frame.frame_number() as usize) }
+    }
+
+    /// Word `index` of a frame.
+    ///
+    /// # Safety
+    ///
+    /// 1. The frame is one of this region, and it is not freed while the result is used.
+    /// 2. `index` is less than 512.
+    /// 3. Others access the word as an atomic only.
+    #[inline]
+    pub unsafe fn word(&self, frame: Paddr, index: usize) -> &AtomicWord {
+        let frame = self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>();
+        // SAFETY: (1) the frame is memory that the region has got for good; (2) the index is
+        // within it; both, and that others access it as an atomic, by the caller's contract.
+        unsafe { &*frame.wrapping_add(index) }
+    }
+
+    /// How many frames are in use.
+    pub fn live(&self) -> u64 {
+        self.free.lock().live
+    }
+
+    /// How many frames there are, in use or not.
+    pub fn capacity(&self) -> u64 {
+        self.frames.end - self.frames.start
+    }
+
+    /// Makes one allocation fail as if no frame were left: the next one but `allocations`. For
+    /// tests of what an error leaves behind.
+    pub fn fail_after(&self, allocations: u64) {
+        self.free.lock().until_failure = Some(allocations);
+    }
+
+    /// Takes back what [`fail_after`](Self::fail_after) asked for. Returns whether it was still to
+    /// come, so that a test notices when there are no more allocations to fail.
+    pub fn cancel_failure(&self) -> bool {
+        self.free.lock().until_failure.take().is_some()
+    }
+}

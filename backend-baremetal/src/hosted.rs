@@ -1,0 +1,118 @@
+//! A machine on a host: memory from an anonymous mapping, threads as processors.
+//!
+//! Physical addresses are offsets into the mapping. A thread says which processor it is with
+//! [`on_cpu`]; a root that is loaded is remembered, so that tests can ask for it, and translates
+//! nothing. What the MMU would write into entries is written by [`hardware_sets`].
+//!
+//! The mapping is never given back: handles of the machine are good for as long as the process
+//! lives, so nothing can tell when the last one is gone. Pages that were never touched cost
+//! nothing, and a test that makes thousands of tables makes them on one machine.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use memmap2::MmapMut;
+use weft_core::address::{CpuId, Paddr};
+use weft_core::config::Config;
+use weft_core::format::EntryFormat;
+use weft_core::geometry::Geometry;
+use weft_core::node::NodeRef;
+use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
+use weft_core::sync::{Backend, Word};
+
+use crate::backend::{Machine, Parts, Processors, Tables};
+use crate::frame::Region;
+
+/// A machine whose processors are threads.
+pub type HostedMachine<G, T> = Machine<G, T, Threads>;
+
+/// Starts a machine with at least `frames` frames.
+///
+/// # Errors
+///
+/// What the operating system says when it does not give the memory.
+pub fn start<G: Geometry, T: Tables>(frames: u64) -> io::Result<HostedMachine<G, T>> {
+    let bytes = Region::<HostedMachine<G, T>>::bytes_for(frames);
+    let mapping = Box::leak(Box::new(MmapMut::map_anon(bytes as usize)?));
+    // SAFETY: (1) the mapping is writable, `bytes` long, and leaked in the line above; (2) it is
+    // used through this pointer only.
+    let region = unsafe { Region::new(mapping.as_mut_ptr(), Paddr::new(0)..Paddr::new(bytes)) };
+    Ok(Machine::new(Box::leak(Box::new(Parts::new(region, Threads::new())))))
+}
+
+thread_local! {
+    static CPU: Cell<Option<CpuId>> = const { Cell::new(None) };
+}
+
+/// Runs `body` as processor `cpu`: the calling thread is that processor until `body` is over.
+pub fn on_cpu<R>(cpu: CpuId, body: impl FnOnce() -> R) -> R {
+    struct Restore(Option<CpuId>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CPU.set(self.0);
+        }
+    }
+    let _before = Restore(CPU.replace(Some(cpu)));
+    body()
+}
+
+/// What a processor has loaded, and how often it has loaded something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Loaded {
+    /// The root of the last load, if it was one.
+    pub root: Option<Paddr>,
+    /// How many loads there were.
+    pub times: u64,
+}
+
+/// Processors that are threads.
+#[derive(Debug)]
+pub struct Threads {
+    loaded: Mutex<[Loaded; CpuId::MAX as usize + 1]>,
+}
+
+impl Threads {
+    fn new() -> Self {
+        Self { loaded: Mutex::new([Loaded::default(); CpuId::MAX as usize + 1]) }
+    }
+
+    /// What `cpu` has loaded.
+    pub fn loaded(&self, cpu: CpuId) -> Loaded {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu.as_u32() as usize]
+    }
+}
+
+impl Processors for Threads {
+    fn cpu(&self) -> CpuId {
+        CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")
+    }
+
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        let cpu = self.cpu().as_u32() as usize;
+        let loaded = &mut self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu];
+        *loaded = Loaded { root, times: loaded.times + 1 };
+    }
+}
+
+/// Sets bits of an entry if it is present, as the MMU does with its accessed and dirty bits: at
+/// any time, without any lock. Returns what the entry was before.
+///
+/// # Panics
+///
+/// If the node has no such entry, or other bits are to be set than those that hardware sets.
+pub fn hardware_sets<C: Config>(node: NodeRef<'_, C>, index: usize, bits: u64) -> u64 {
+    assert!(index < <C::Backend as Backend>::Geometry::ENTRIES, "hardware walks entries of nodes");
+    assert!(bits & !C::Format::HARDWARE_BITS == 0, "hardware sets its own bits only");
+    // SAFETY: (1) a `NodeRef` is a node that is not freed while it is used; (2) the index was
+    // checked above.
+    let entry = unsafe { node.backend().entry(node.paddr(), index) };
+    let mut before = entry.load(&ENTRY_RETRY);
+    while C::Format::hardware_may_write(before) {
+        match entry.compare_exchange(before, before | bits, &PROTECT_ENTRY, &ENTRY_RETRY) {
+            Ok(_) => break,
+            Err(found) => before = found,
+        }
+    }
+    before
+}

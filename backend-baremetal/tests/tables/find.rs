@@ -1,0 +1,178 @@
+//! Locking the node that covers an address.
+
+use weft_core::address::{CpuId, Level, Vaddr};
+use weft_core::cpu::Cpu;
+use weft_core::entry::{Child, ChildRef};
+use weft_core::error::FindError;
+use weft_core::geometry::Geometry;
+use weft_core::node::{Node, NodeRef};
+use weft_core::range_lock::{lock_covering, try_lock_covering};
+
+use crate::support::{User, Whole, levels, live, node, on_machine, page_levels, put, untracked};
+
+on_every_geometry!(
+    nodes_are_found_on_every_level,
+    missing_nodes_are_grown_once,
+    a_huge_page_ends_the_way,
+    addresses_of_other_tables_are_refused,
+    levels_above_the_root_are_refused,
+    running_out_of_memory_leaves_empty_nodes,
+    a_lock_that_is_held_is_not_waited_for,
+);
+
+/// An address whose indices are the last ones everywhere, within the lower half of the root.
+fn last_of_lower_half<G: Geometry>() -> Vaddr {
+    Vaddr::new(G::entry_span(G::ROOT) * (G::ENTRIES as u64 / 2) - 1)
+}
+
+/// The node of `level` for `vaddr`, by following entries.
+fn follow<'g, G: Geometry>(
+    root: NodeRef<'g, Whole<G>>,
+    vaddr: Vaddr,
+    target: Level,
+) -> NodeRef<'g, Whole<G>> {
+    let (mut node, mut level) = (root, G::ROOT);
+    while level > target {
+        let ChildRef::Node(child) = node.walk(G::index(vaddr, level), level) else {
+            panic!("no node below {level:?}");
+        };
+        (node, level) = (child, level.below().expect("the level is above another"));
+    }
+    node
+}
+
+fn nodes_are_found_on_every_level<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let vaddr = last_of_lower_half::<G>();
+        for level in levels::<G>() {
+            let root: Node<Whole<G>> = node(machine, G::ROOT);
+            let root = root.borrow(&section);
+            let guard = lock_covering(root, vaddr, level).expect("frames enough");
+            assert_eq!(guard.level(), level);
+            assert_eq!(guard.children(), 0);
+            assert_eq!(guard.node().paddr(), follow(root, vaddr, level).paddr());
+            let grown = u64::from(G::LEVELS - level.as_u8());
+            assert_eq!(live(machine), 1 + grown, "a node for each level above");
+            // Only the node that was asked for is locked.
+            for above in levels::<G>().filter(|&above| above > level) {
+                drop(follow(root, vaddr, above).try_lock().expect("a parent was let go"));
+            }
+        }
+    });
+}
+
+fn missing_nodes_are_grown_once<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        let root = root.borrow(&section);
+        let vaddr = last_of_lower_half::<G>();
+        let mut places = Vec::new();
+        for level in levels::<G>().chain(levels::<G>()) {
+            let guard = lock_covering(root, vaddr, level).expect("frames enough");
+            places.push(guard.node().paddr());
+            assert_eq!(live(machine), u64::from(G::LEVELS));
+        }
+        let (first, second) = places.split_at(usize::from(G::LEVELS));
+        assert_eq!(first, second, "the same nodes are found again");
+    });
+}
+
+fn a_huge_page_ends_the_way<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let vaddr = last_of_lower_half::<G>();
+        for huge in page_levels::<G>() {
+            let root: Node<Whole<G>> = node(machine, G::ROOT);
+            let root = root.borrow(&section);
+            let mut guard = lock_covering(root, vaddr, huge).expect("frames enough");
+            put(&mut guard, G::index(vaddr, huge), Child::Item(untracked::<G>(huge)));
+            let place = guard.node().paddr();
+            drop(guard);
+            let before = live(machine);
+            let guard = lock_covering(root, vaddr, Level::LEAF).expect("the way is there");
+            assert_eq!((guard.level(), guard.node().paddr()), (huge, place));
+            assert_eq!(live(machine), before, "nothing is grown below a huge page");
+        }
+    });
+}
+
+fn addresses_of_other_tables_are_refused<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let root: Node<User<G>> = node(machine, G::ROOT);
+        let root = root.borrow(&section);
+        let end = G::entry_span(G::ROOT) * G::ENTRIES as u64;
+        for vaddr in [end / 2, end - 1, end, u64::MAX].map(Vaddr::new) {
+            for level in levels::<G>() {
+                let error = lock_covering(root, vaddr, level).err();
+                assert_eq!(error, Some(FindError::NotManaged { vaddr }));
+            }
+        }
+        assert_eq!(live(machine), 1);
+        let vaddr = last_of_lower_half::<G>();
+        assert!(lock_covering(root, vaddr, Level::LEAF).is_ok(), "the neighbour is managed");
+    });
+}
+
+fn levels_above_the_root_are_refused<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        let level = Level::new(G::LEVELS + 1);
+        let error = lock_covering(root.borrow(&section), Vaddr::new(0), level).err();
+        assert_eq!(error, Some(FindError::NoSuchLevel { level }));
+    });
+}
+
+fn running_out_of_memory_leaves_empty_nodes<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let vaddr = last_of_lower_half::<G>();
+        for allocations in 0..u64::from(G::LEVELS) - 1 {
+            let owner: Node<Whole<G>> = node(machine, G::ROOT);
+            let root = owner.borrow(&section);
+            machine.region().fail_after(allocations);
+            let error = lock_covering(root, vaddr, Level::LEAF).err();
+            assert_eq!(error, Some(FindError::OutOfMemory));
+            assert_eq!(live(machine), 1 + allocations, "nodes grown so far stay");
+            let lowest = Level::new(G::LEVELS - allocations as u8);
+            for level in levels::<G>().filter(|&level| level >= lowest) {
+                let guard = follow(root, vaddr, level).try_lock().expect("no lock is left behind");
+                assert_eq!(guard.children(), u16::from(level > lowest));
+            }
+            drop(lock_covering(root, vaddr, Level::LEAF).expect("there is memory again"));
+            assert_eq!(live(machine), u64::from(G::LEVELS), "what was grown is used");
+            drop(owner);
+            assert_eq!(live(machine), 0);
+        }
+        let owner: Node<Whole<G>> = node(machine, G::ROOT);
+        machine.region().fail_after(u64::from(G::LEVELS) - 1);
+        let guard = lock_covering(owner.borrow(&section), vaddr, Level::LEAF);
+        assert!(guard.is_ok(), "the loop above has failed every allocation there is");
+        assert!(machine.region().cancel_failure(), "one more allocation would have failed");
+    });
+}
+
+fn a_lock_that_is_held_is_not_waited_for<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0));
+        let section = cpu.read_side();
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        let root = root.borrow(&section);
+        let vaddr = last_of_lower_half::<G>();
+        for level in levels::<G>() {
+            let guard = try_lock_covering(root, vaddr, level).expect("nobody holds a lock");
+            let error = try_lock_covering(root, vaddr, level).err();
+            assert_eq!(error, Some(FindError::WouldWait));
+            drop(guard);
+        }
+    });
+}

@@ -1,0 +1,19 @@
+//! The core's behaviour on the production backend: real nodes of 512 entries on 4 and 5 levels,
+//! and the geometries of the models, which the same bodies run on.
+//!
+//! Every test runs on a machine of its own and ends by checking that all frames have been given
+//! back; see [`support::on_machine`].
+
+#[macro_use]
+mod support;
+
+mod activation;
+mod allocation;
+mod drop_walk;
+mod find;
+mod grace;
+mod growth;
+mod locking;
+mod protect;
+mod replace;
+mod stray;

@@ -1,0 +1,174 @@
+//! The machine of a test, its kinds of tables, and what they map.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use weft_backend_baremetal::backend::Tables;
+use weft_backend_baremetal::hosted::{self, HostedMachine};
+use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
+use weft_core::config::{Config, Kind};
+use weft_core::entry::Child;
+use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
+use weft_core::geometry::Geometry;
+use weft_core::item::{Frame, MappedItem};
+use weft_core::node::{Guard, Node};
+use weft_core::reclaim::Erased;
+use weft_core::sync::Backend;
+
+/// Enough for every test with one thread, and 4 MiB of address space.
+const FRAMES: u64 = 1024;
+
+/// A machine with the tables below.
+pub(crate) type Machine<G> = HostedMachine<G, ThreeKinds>;
+/// A table that manages all of its root.
+pub(crate) type Whole<G> = WholeOn<Machine<G>>;
+/// A table that manages the lower half of its root.
+pub(crate) type User<G> = UserOn<Machine<G>>;
+/// A table that manages the upper half of its root.
+pub(crate) type Kernel<G> = KernelOn<Machine<G>>;
+
+/// Whole, user and kernel tables.
+#[derive(Debug)]
+pub(crate) struct ThreeKinds;
+
+impl Tables for ThreeKinds {
+    fn drop_erased<B: Backend>(reference: Erased<B>) {
+        match reference.kind() {
+            kind if kind == UserOn::<B>::KIND => reference.drop_as::<UserOn<B>>(),
+            kind if kind == KernelOn::<B>::KIND => reference.drop_as::<KernelOn<B>>(),
+            _ => reference.drop_as::<WholeOn<B>>(),
+        }
+    }
+}
+
+macro_rules! configurations {
+    ($($name:ident: $kind:literal, $managed:expr;)+) => {
+        $(
+            #[derive(Debug)]
+            pub(crate) struct $name<B>(PhantomData<B>);
+
+            impl<B: Backend> Config for $name<B> {
+                type Backend = B;
+                type Item = MappedItem<B>;
+                type Format = X86_64;
+                const KIND: Kind = Kind($kind);
+                const MANAGED: Range<usize> = $managed;
+            }
+        )+
+    };
+}
+
+configurations! {
+    WholeOn: 1, 0..<B::Geometry as Geometry>::ENTRIES;
+    UserOn: 2, 0..<B::Geometry as Geometry>::ENTRIES / 2;
+    KernelOn: 3, <B::Geometry as Geometry>::ENTRIES / 2..<B::Geometry as Geometry>::ENTRIES;
+}
+
+/// Makes a test of each generic function, for each geometry.
+macro_rules! on_every_geometry {
+    ($($body:ident),+ $(,)?) => {
+        $(
+            mod $body {
+                use weft_core::geometry::{FiveLevels, FourLevels, TinyThree, TinyTwo};
+
+                #[test]
+                fn on_four_levels() {
+                    super::$body::<FourLevels>();
+                }
+                #[test]
+                fn on_five_levels() {
+                    super::$body::<FiveLevels>();
+                }
+                #[test]
+                fn on_tiny_two() {
+                    super::$body::<TinyTwo>();
+                }
+                #[test]
+                fn on_tiny_three() {
+                    super::$body::<TinyThree>();
+                }
+            }
+        )+
+    };
+}
+
+/// Runs `body` on a new machine, as CPU 0, and checks that it gave back every frame.
+pub(crate) fn on_machine<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
+    on_machine_of(FRAMES, body);
+}
+
+/// As [`on_machine`], with this many frames.
+pub(crate) fn on_machine_of<G: Geometry>(frames: u64, body: impl FnOnce(&Machine<G>)) {
+    let machine = hosted::start::<G, ThreeKinds>(frames).expect("the host has a few megabytes");
+    hosted::on_cpu(CpuId::new(0), || body(&machine));
+    assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
+}
+
+/// How many frames are in use.
+pub(crate) fn live<G: Geometry>(machine: &Machine<G>) -> u64 {
+    machine.region().live()
+}
+
+/// All levels of a geometry, leaves first.
+pub(crate) fn levels<G: Geometry>() -> impl Iterator<Item = Level> {
+    (1..=G::LEVELS).map(Level::new)
+}
+
+/// Levels whose entries may map pages.
+pub(crate) fn page_levels<G: Geometry>() -> impl Iterator<Item = Level> {
+    levels::<G>().filter(|&level| X86_64::maps_pages_at(level))
+}
+
+pub(crate) const WRITABLE: Property = Property::new(PageFlags::WRITE);
+
+/// A page that owns a new frame.
+pub(crate) fn tracked<G: Geometry>(machine: &Machine<G>) -> MappedItem<Machine<G>> {
+    let frame = Frame::allocate(machine).expect("a test has frames enough");
+    MappedItem::Tracked { frame, property: WRITABLE }
+}
+
+/// A page of `level` that owns nothing.
+pub(crate) fn untracked<G: Geometry>(level: Level) -> MappedItem<Machine<G>> {
+    let frame = device_frame::<G>(level);
+    MappedItem::Untracked { frame, level, property: WRITABLE }
+}
+
+/// An address far from all frames, aligned for pages of `level`.
+pub(crate) fn device_frame<G: Geometry>(level: Level) -> Paddr {
+    Paddr::new(G::entry_span(level) * FRAME_SIZE)
+}
+
+/// A new node of `level`.
+pub(crate) fn node<C: Config>(backend: &C::Backend, level: Level) -> Node<C> {
+    Node::allocate(backend, level).expect("a test has frames enough")
+}
+
+/// Puts `child` where nothing is.
+pub(crate) fn put<C: Config>(guard: &mut Guard<'_, C>, index: usize, child: Child<C>) {
+    let before = guard
+        .entry(index)
+        .expect("the index is in range")
+        .replace(child)
+        .unwrap_or_else(|refused| panic!("refused: {}", refused.reason));
+    assert!(!before.is_present(), "something was there already");
+}
+
+/// Fills `node` with a node per level down to a leaf, each at the last index, and a tracked page
+/// at both ends of the leaf. Returns how many frames that took.
+pub(crate) fn fill<G: Geometry, C>(
+    machine: &Machine<G>,
+    guard: &mut Guard<'_, C>,
+    index: usize,
+) -> u64
+where
+    C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>,
+{
+    if guard.level() == Level::LEAF {
+        put(guard, 0, Child::Item(tracked(machine)));
+        put(guard, G::ENTRIES - 1, Child::Item(tracked(machine)));
+        return 2;
+    }
+    let mut entry = guard.entry(index).expect("the index is in range");
+    let mut below = entry.allocate_if_absent().expect("a test has frames enough");
+    1 + fill(machine, &mut below, G::ENTRIES - 1)
+}
