@@ -48,7 +48,7 @@ pub(crate) enum Action {
 }
 
 /// What to explore, and how.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Explore {
     /// Parts of names of scenarios; a whole name selects only that one.
     #[arg(value_name = "FILTER")]
@@ -137,9 +137,10 @@ pub(crate) struct NewScenario {
 }
 
 /// Ways to write results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Format {
     /// A table, and counterexamples in columns.
+    #[default]
     Human,
     /// One document.
     Json,
