@@ -108,6 +108,11 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         }
     }
 
+    /// Whether the model has contents for this frame. Untracked items may map anything.
+    pub(crate) fn has(&self, paddr: Paddr) -> bool {
+        (1..=self.frames.len() as u64).contains(&paddr.frame_number())
+    }
+
     /// The frame at an address.
     ///
     /// # Panics

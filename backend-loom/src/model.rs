@@ -85,6 +85,27 @@ impl<E: Engine, G: Geometry> Model<E, G> {
             level = level.below().expect("a leaf has no nodes below it");
         }
     }
+
+    /// What the calling CPU's hardware does before an access: the frame at `vaddr`, which is then
+    /// accessed, and dirty if it is to be written; or `None` for a fault.
+    #[track_caller]
+    fn translate(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
+        let root = self.machine.memory.loaded_root(E::cpu())?;
+        loop {
+            let (word, bits, item) = self.hardware_walk(root, vaddr)?;
+            let mut wanted = item;
+            wanted.property.flags.insert(PageFlags::ACCESSED);
+            if write {
+                if !item.property.flags.contains(PageFlags::WRITE) {
+                    return None;
+                }
+                wanted.property.flags.insert(PageFlags::DIRTY);
+            }
+            if wanted == item || word.hardware_update(bits, Format::<Self>::item(wanted)) {
+                return Some(item.frame);
+            }
+        }
+    }
 }
 
 type Format<B> = <UserTable<B> as Config>::Format;
@@ -167,22 +188,18 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
     }
 
     #[track_caller]
-    fn hardware_access(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
-        let root = self.machine.memory.loaded_root(E::cpu())?;
-        loop {
-            let (word, bits, item) = self.hardware_walk(root, vaddr)?;
-            let mut wanted = item;
-            wanted.property.flags.insert(PageFlags::ACCESSED);
-            if write {
-                if !item.property.flags.contains(PageFlags::WRITE) {
-                    return None;
-                }
-                wanted.property.flags.insert(PageFlags::DIRTY);
-            }
-            if wanted == item || word.hardware_update(bits, Format::<Self>::item(wanted)) {
-                return Some(item.frame);
-            }
+    fn user_read(&self, vaddr: Vaddr) -> Option<u64> {
+        let frame = self.translate(vaddr, false)?;
+        Some(if self.machine.memory.has(frame) { self.read_contents(frame) } else { 0 })
+    }
+
+    #[track_caller]
+    fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
+        let Some(frame) = self.translate(vaddr, true) else { return false };
+        if self.machine.memory.has(frame) {
+            self.write_contents(frame, value);
         }
+        true
     }
 
     fn reached(&self, situation: &'static str) {

@@ -24,11 +24,15 @@ pub trait World: Backend {
     #[track_caller]
     fn read_contents(&self, frame: Paddr) -> u64;
 
-    /// What the calling CPU's paging hardware finds at `vaddr`, through the root it has loaded:
-    /// the frame, or `None` for a fault. A page that is found becomes accessed, and dirty if it
-    /// is written.
+    /// A load at `vaddr` through the root that the calling CPU runs on: the contents of the page,
+    /// or `None` for a fault. Hardware makes the page accessed.
     #[track_caller]
-    fn hardware_access(&self, vaddr: Vaddr, write: bool) -> Option<Paddr>;
+    fn user_read(&self, vaddr: Vaddr) -> Option<u64>;
+
+    /// A store at `vaddr` through the root that the calling CPU runs on. False for a fault;
+    /// otherwise hardware has made the page accessed and dirty, and the contents are `value`.
+    #[track_caller]
+    fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
 
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);

@@ -24,8 +24,7 @@ impl<B: World> Scenario<B> for Race<B> {
             let root = race.handles[0].take();
             cpu.activate(&root).expect("it is a root");
             drop(root);
-            let frame = cpu.backend().hardware_access(race.page, false);
-            let contents = frame.map(|frame| cpu.backend().read_contents(frame));
+            let contents = cpu.backend().user_read(race.page);
             cpu.reached(ALONE);
             cpu.deactivate();
             contents

@@ -39,7 +39,7 @@ impl<B: World> Scenario<B> for Race<B> {
         }),
         ("writer", |race, cpu| {
             cpu.activate(&race.root).expect("it is a root");
-            let wrote = cpu.backend().hardware_access(race.page, true).is_some();
+            let wrote = cpu.backend().user_write(race.page, 8);
             cpu.deactivate();
             Saw::Wrote(wrote)
         }),
