@@ -225,10 +225,16 @@ fn counterexamples(summary: &Summary) -> String {
 
 fn replay_line(row: &Row, class: FailureClass) -> String {
     match &row.token {
-        Some(token) => format!("  REPLAY    just replay {token}\n"),
+        Some(token) => format!("  REPLAY    just replay {}\n", quoted(token)),
         None if class == FailureClass::Internal => String::new(),
         None => format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name),
     }
+}
+
+/// A token as a shell takes it.
+pub(crate) fn quoted(token: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:@".contains(c);
+    if token.chars().all(is_plain) { token.to_owned() } else { format!("'{token}'") }
 }
 
 fn complaints(summary: &Summary) -> String {
@@ -307,6 +313,12 @@ mod tests {
         let numbers = [0, 999, 1_000, 123_456, 1_234_567];
         let texts = numbers.map(thousands);
         assert_eq!(texts, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn tokens_are_quoted_where_a_shell_would_stumble() {
+        assert_eq!(quoted("wt1:a_vs_b:loom:-:p3.e1"), "wt1:a_vs_b:loom:-:p3.e1");
+        assert_eq!(quoted("wt1:a_vs_b:explorer:-:1<2"), "'wt1:a_vs_b:explorer:-:1<2'");
     }
 
     #[test]
