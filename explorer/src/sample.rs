@@ -57,18 +57,17 @@ fn draw(search: &mut Search, random: &mut Random, weight: &mut f64) -> Drawn {
             first += count;
             continue;
         }
-        let alternative = open.swap_remove(first + drawn);
-        let is_revisit = matches!(alternative, Alternative::Revisit { .. });
-        let mut runs = search.apply(alternative);
-        if is_revisit {
-            let mut places = std::mem::take(&mut search.alternatives);
-            if !places.is_empty() {
-                *weight *= places.len() as f64;
-                let place = random.below(places.len());
-                runs = search.apply(places.swap_remove(place));
+        let mut runs = search.apply(open.swap_remove(first + drawn));
+        // A revisit leads to the places of its write; a conflict to the revisits that it queued.
+        while !runs {
+            let mut further = std::mem::take(&mut search.alternatives);
+            if further.is_empty() {
+                return Drawn::DeadEnd;
             }
+            *weight *= further.len() as f64;
+            runs = search.apply(further.swap_remove(random.below(further.len())));
         }
-        return if runs { Drawn::Again } else { Drawn::DeadEnd };
+        return Drawn::Again;
     }
     Drawn::Leaf
 }
@@ -95,12 +94,8 @@ pub(crate) fn explore_randomly(
         let mut weight = 1.0;
         loop {
             let outcome = run_once(program);
-            if outcome == Outcome::Failed {
+            if matches!(outcome, Outcome::Failed | Outcome::Redundant) {
                 found = found.or(shared.record(&mut report, outcome));
-                break;
-            }
-            if outcome == Outcome::Redundant {
-                shared.record(&mut report, outcome);
                 break;
             }
             match with(|engine| draw(&mut engine.search, &mut random, &mut weight)) {

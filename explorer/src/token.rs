@@ -122,7 +122,7 @@ impl Guide {
         let picks = self.script.picks.iter().filter(|(_, value)| **value != 0);
         Token {
             model,
-            fingerprint: fingerprint(graph),
+            fingerprint: fingerprint(graph, &self.script.lengths),
             script: Script {
                 reads: self.reads.clone(),
                 places: self.places.clone(),
@@ -133,15 +133,17 @@ impl Guide {
     }
 }
 
-/// A number that identifies a graph, source lines apart (FNV-1a, so that it never changes).
-pub(crate) fn fingerprint(graph: &Graph) -> u32 {
+/// A number that identifies the first events of each thread of a graph, source lines apart (FNV-1a,
+/// so that it never changes).
+pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut feed = |number: u64| {
         for byte in number.to_le_bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     };
-    for events in &graph.threads {
+    for (events, length) in graph.threads.iter().zip(lengths) {
+        let events = &events[..events.len().min(*length)];
         feed(events.len() as u64);
         for event in events {
             let request = &event.request;
