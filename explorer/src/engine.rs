@@ -510,7 +510,7 @@ impl Engine {
                 format!("thread {thread} waits at {operation} and reads {}", event.value)
             })
             .collect();
-        let message = format!("deadlock: {}", waits.join("; "));
+        let message = format!("nobody can go on: {}", waits.join("; "));
         let last = graph.threads[waiting[0]].last();
         let at = last.map(|event| Place::of(event.request.at));
         self.fail(FailureKind::Deadlock, message, at);

@@ -160,10 +160,10 @@ fn opposite_lock_orders_deadlock_and_the_report_tells_how() {
     assert_eq!(failure.trace.blocked.len(), 2, "both threads wait");
     let text = failure.to_string();
     for part in [
-        "Deadlock: deadlock: thread 0 waits at a lock of m",
+        "Deadlock: nobody can go on: thread 0 waits at a lock of m",
         "thread 0 ",
         "| thread 1",
-        "waits for 0x0 in x",
+        "to be unlocked, and reads 0x1 from T",
         "waiting.rs:",
         "replay token: rc11-",
     ] {
@@ -182,7 +182,7 @@ fn a_spin_on_a_word_that_nobody_changes_is_a_deadlock() {
     });
     let failure = report.failure.expect("nobody changes the word");
     assert_eq!(failure.kind, FailureKind::Deadlock);
-    let expected = "waits for a change from 0x1";
+    let expected = "waits for a change of x0 from 0x1";
     assert!(failure.to_string().contains(expected), "{failure}");
 }
 
