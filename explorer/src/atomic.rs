@@ -76,7 +76,7 @@ impl Atomic {
                 return Err(engine.misuse(at, "a store cannot be Acquire: use Release or Relaxed"));
             }
             let request = Request::new(Kind::Write, location, at);
-            engine.write(Request { order, operand: value, ..request }, None)
+            engine.write(Request { order, update: Update::Store(value), ..request }, None)
         });
     }
 

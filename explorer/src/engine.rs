@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::Location;
 
 use crate::choices::Search;
-use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX};
+use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
 use crate::options::Options;
 use crate::report::{FailureKind, Place, RawFailure};
 use crate::token::Guide;
@@ -182,8 +182,7 @@ impl Engine {
         if index < length {
             let recorded = &self.search.graph.threads[thread][index];
             let (old, new) = (&recorded.request, request);
-            let same = (old.kind, old.location, old.operand)
-                == (new.kind, new.location, new.operand)
+            let same = (old.kind, old.location) == (new.kind, new.location)
                 && (old.order, old.failure_order, old.update)
                     == (new.order, new.failure_order, new.update);
             return if same {
@@ -227,11 +226,11 @@ impl Engine {
     }
 
     /// An atomic read, with its write if it is a read-modify-write.
-    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, Payload), Stop> {
+    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, EventId), Stop> {
         let read = match self.find(&request)? {
             Some(read) => read,
             None => {
-                let read = self.search.add_read(self.run.current, request.clone());
+                let read = self.search.add_read(self.run.current, request);
                 self.guide_read(read)?;
                 if !self.search.add_update(read) {
                     let message = "two read-modify-writes of the token read the same write";
@@ -245,14 +244,14 @@ impl Engine {
         };
         self.advance();
         let event = self.search.graph.event(read);
-        let (update, value, payload) = (event.request.update, event.value, event.payload.clone());
+        let (update, value) = (event.request.update, event.value);
         if update.blocks(value) {
             return Err(Stop::Blocked);
         }
         if update.written(value).is_some() {
             self.advance();
         }
-        Ok((value, payload))
+        Ok((value, read))
     }
 
     fn guide_read(&mut self, read: EventId) -> Result<(), Stop> {
@@ -312,7 +311,8 @@ impl Engine {
                     self.search.alternatives.clear();
                     let event = self.search.graph.event_mut(id);
                     event.value = guide.pick_of(id);
-                    if event.value >= event.request.operand {
+                    if !matches!(event.request.update, Update::Choose(count) if event.value < count)
+                    {
                         guide.misfit = true;
                         return Err(Stop::Failed);
                     }
@@ -390,7 +390,7 @@ impl Engine {
             );
         };
         let event = graph.event_mut(read);
-        event.waits_on = Some(event.value);
+        (event.waits, event.waits_on) = (true, event.value);
         if self.guide.is_none() && graph.is_stale(read) {
             self.search.counts.redundant += 1;
             return Stop::Redundant;

@@ -50,8 +50,8 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             let location = self.0.enter(engine, at)?;
             let update = Update::AwaitExchange { expected: 0, new: 1 };
             let request = Request::new(Kind::Read, location, at);
-            let (_, payload) =
-                engine.read(Request { order: Ordering::Acquire, update, ..request })?;
+            let (_, read) = engine.read(Request { order: Ordering::Acquire, update, ..request })?;
+            let payload = engine.search.graph.payload_read(read);
             let data = payload.and_then(|payload| payload.downcast_ref::<T>().cloned());
             data.ok_or_else(|| engine.misuse(at, "a mutex lost its data: do not share it by cast"))
         });
@@ -88,7 +88,8 @@ impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
         perform(|engine| {
             let location = self.mutex.0.enter(engine, self.at)?;
             let request = Request::new(Kind::Write, location, self.at);
-            engine.write(Request { order: Ordering::Release, ..request }, payload)
+            let (order, update) = (Ordering::Release, Update::Store(0));
+            engine.write(Request { order, update, ..request }, payload)
         });
     }
 }

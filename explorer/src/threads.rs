@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::engine::{is_inert, perform, with};
-use crate::event::{Kind, NO_LOCATION, Request, View};
+use crate::event::{Kind, NO_LOCATION, Request, Update, View};
 use crate::run::run_threads;
 
 /// A spawned thread.
@@ -75,7 +75,8 @@ pub fn choose(n: u64) -> u64 {
         if n == 0 {
             return Err(engine.misuse(at, "choose(0) has nothing to choose from: give at least 1"));
         }
-        engine.other(Request { operand: n, ..Request::new(Kind::Choose, NO_LOCATION, at) })
+        let update = Update::Choose(n);
+        engine.other(Request { update, ..Request::new(Kind::Choose, NO_LOCATION, at) })
     })
 }
 

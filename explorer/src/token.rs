@@ -162,6 +162,8 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
                 Update::AwaitExchange { expected, new } => (6, expected, new),
                 Update::AwaitEqual(value) => (7, value, 0),
                 Update::AwaitUnequal(value) => (8, value, 0),
+                Update::Store(value) => (9, value, 0),
+                Update::Choose(count) => (10, count, 0),
             };
             [tag, first, second].into_iter().for_each(&mut feed);
         }

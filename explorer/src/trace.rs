@@ -324,7 +324,11 @@ fn trace_kind(graph: &Graph, event: &Event) -> TraceKind {
 
 /// A request in words, with its place: for messages.
 pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
-    let (location, order, operand) = (request.location, request.order, request.operand);
+    let (location, order) = (request.location, request.order);
+    let operand = match request.update {
+        Update::Store(value) | Update::Choose(value) => value,
+        _ => 0,
+    };
     let is_mutex = graph.places.get(location as usize).is_some_and(|place| place.is_mutex);
     let what = match (request.kind, request.update) {
         (Kind::Read, _) if is_mutex => format!("a lock of m{location}"),
