@@ -5,13 +5,14 @@
 //! Nothing needs to be registered with the engine: a primitive is ordinary code over [`Atomic`] and
 //! [`Plain`]. Three rules make it one that the engine explores well.
 //!
-//! 1. *Waiting is said.* Where real code would spin, the loop calls `wait_for_change` directly after the
-//!    read that told it to wait; or, if one comparison decides, an await operation replaces it.
+//! 1. *Waiting is said.* Where real code would spin, the loop calls `wait_for_change` directly
+//!    after the read that told it to wait; or, if one comparison decides, an await operation
+//!    replaces it.
 //! 2. *A round of a waiting loop has no effect.* A round that fails may only have read. So take the
 //!    resource by one compare-exchange at the end of the round, and not by a decrement that has to
 //!    be undone.
-//! 3. *Orders are part of it.* Taking is an acquire, giving a release; a test with [`Plain`] data tells
-//!    whether they suffice, and a twin with weaker orders tells whether the test can tell.
+//! 3. *Orders are part of it.* Taking is an acquire, giving a release; a test with [`Plain`] data
+//!    tells whether they suffice, and a twin with weaker orders tells whether the test can tell.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
@@ -37,8 +38,9 @@ impl Semaphore {
                 self.permits.wait_for_change();
                 continue;
             }
-            // Rule 2: the round takes a permit in one step, or has only read. A failure means that the
-            // number has changed meanwhile; the next round reads it anew, so there is no waiting.
+            // Rule 2: the round takes a permit in one step, or has only read. A failure means that
+            // the number has changed meanwhile; the next round reads it anew, so there is no
+            // waiting.
             if self.permits.compare_exchange(permits, permits - 1, Acquire, Relaxed).is_ok() {
                 return;
             }

@@ -24,7 +24,9 @@
 //!   satisfy it, forwards or backwards. A stale read stays stale: the newer write was there before
 //!   it, so whatever keeps the read keeps the write. Hence it is never maximal and never deleted or
 //!   revisited, its thread stays blocked in every graph below, and none of those is complete or
-//!   a deadlock. What the other threads do there, they also do where the read takes the newest value.
+//!   a deadlock. What the other threads do there, they also do where the read takes the newest
+//!   value. (A waiting read that ignored all writes that do not satisfy it would save more, and
+//!   would visit executions twice: the gate sees it.)
 //! * *Waiting for a change* (the spin-assume transformation of Kokologiannakis, Ren, Vafeiadis,
 //!   FMCAD'21): a loop that re-reads a word without effect is one read that blocks when it gets a
 //!   value which the loop does not accept. Which values those are is learnt when the thread says

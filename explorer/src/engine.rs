@@ -194,8 +194,8 @@ impl Engine {
         if index >= self.events_max {
             let operation = describe(&self.search.graph, request);
             let message = format!(
-                "unbounded loop: thread {thread} made {index} operations and still repeats {operation}; \
-                 wait with an await operation or `wait_for_change`, or raise `events_max`"
+                "unbounded loop: thread {thread} made {index} operations and still repeats \
+                 {operation}; wait with an await operation or `wait_for_change`, or raise `events_max`"
             );
             return Err(self.fail(
                 FailureKind::UnboundedLoop,
@@ -216,7 +216,7 @@ impl Engine {
         let was = describe(&self.search.graph, &recorded.request);
         let message = format!(
             "nondeterminism: event {index} of thread {thread} was {was}, and now is {now}; \
-             keep all state that threads share in Atomic, Plain or Mutex, created inside the program"
+             keep all state that threads share in Atomic, Plain or Mutex, made inside the program"
         );
         self.fail(FailureKind::Nondeterminism, message, Some(at))
     }

@@ -220,6 +220,54 @@ fn destructors_are_inert_while_a_stopped_thread_unwinds() {
     assert_eq!(found.message, "the program fails with guards alive");
 }
 
+/// Explores when it is dropped.
+struct Explorer(Arc<StdMutex<Option<Failure>>>);
+
+impl Drop for Explorer {
+    fn drop(&mut self) {
+        let failure = explore(&Options::default(), || ()).failure;
+        *self.0.lock().expect("no panic holds it") = failure;
+    }
+}
+
+#[test]
+fn exploring_while_panicking_is_refused() {
+    let found = Arc::new(StdMutex::new(None));
+    let explorer = Explorer(Arc::clone(&found));
+    let panicking = std::thread::spawn(move || {
+        let _explorer = explorer;
+        std::panic::resume_unwind(Box::new("unwinds"));
+    });
+    assert!(panicking.join().is_err());
+    let found = found.lock().expect("no panic holds it").take().expect("refused");
+    expect(&found, FailureKind::Misuse, &["by a destructor of a panicking thread"]);
+}
+
+/// Locks a mutex when it is dropped.
+struct Locker(Arc<Mutex<u32>>);
+
+impl Drop for Locker {
+    fn drop(&mut self) {
+        *self.0.lock() += 1;
+    }
+}
+
+#[test]
+fn a_mutex_may_be_locked_by_destructors_of_a_stopped_thread() {
+    let report = explore(&Options::default(), || {
+        let (mutex, word) = (Arc::new(Mutex::new(0)), Arc::new(Atomic::new(0)));
+        let (locker, waits) = (Locker(Arc::clone(&mutex)), Arc::clone(&word));
+        let thread = spawn(move || {
+            let _locker = locker;
+            waits.await_ne(0, Acquire);
+        });
+        word.store(1, Release);
+        thread.join();
+        assert_eq!(*mutex.lock(), 1, "the thread that unwound has not counted");
+    });
+    assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 1));
+}
+
 fn racing() {
     let word = Arc::new(Atomic::new(0));
     let writer = Arc::clone(&word);
