@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::choices::Search;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
@@ -61,8 +62,8 @@ pub(crate) struct Engine {
     pub(crate) guide: Option<Guide>,
     pub(crate) failure: Option<RawFailure>,
     run: Run,
-    /// Counts runs, so that an object that outlives the run it belongs to is noticed.
-    run_number: u32,
+    /// Which exploration this is, so that objects of another one are noticed.
+    exploration: u32,
     events_max: usize,
 }
 
@@ -120,14 +121,21 @@ pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) ->
     with(action).unwrap_or_else(|stop| std::panic::resume_unwind(Box::new(stop)))
 }
 
+/// A number that no other exploration of this process has.
+pub(crate) fn number_exploration() -> u32 {
+    static EXPLORATIONS: AtomicU32 = AtomicU32::new(1);
+    EXPLORATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Engine {
-    pub(crate) fn new(options: &Options, search: Search) -> Engine {
+    /// An engine of an exploration; the workers of one have the same number.
+    pub(crate) fn new(options: &Options, search: Search, exploration: u32) -> Engine {
         Engine {
             search,
             guide: None,
             failure: None,
             run: Run::default(),
-            run_number: 0,
+            exploration,
             events_max: options.events_max.min(60_000),
         }
     }
@@ -137,7 +145,6 @@ impl Engine {
     pub(crate) fn begin(&mut self) -> impl Sized + use<> {
         let old = std::mem::take(&mut self.run);
         self.run.thread_count = 1;
-        self.run_number += 1;
         old.bodies
     }
 
@@ -160,8 +167,8 @@ impl Engine {
         self.run.next[self.run.current]
     }
 
-    pub(crate) fn run_number(&self) -> u32 {
-        self.run_number
+    pub(crate) fn exploration(&self) -> u32 {
+        self.exploration
     }
 
     /// Creates a location: the k-th of a thread has the same number in every run.

@@ -23,6 +23,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::engine::drop_inertly;
+
 /// The most threads a program may have, the main thread included.
 pub(crate) const THREADS_MAX: usize = 8;
 
@@ -150,7 +152,33 @@ impl Update {
 
 /// Data that travels with a write: the contents of an engine mutex. Kept with the location, so
 /// that events are plain data.
-pub(crate) type Payload = Option<Arc<dyn Any + Send + Sync>>;
+///
+/// Graphs are dropped at times that have nothing to do with the program, so what the destructor of
+/// the data does is of no effect.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Payload(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Payload {
+    pub(crate) fn new<T: Send + Sync + 'static>(data: Arc<T>) -> Payload {
+        Payload(Some(data))
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.as_ref()?.downcast_ref()
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(data) = self.0.take() {
+            drop_inertly(data);
+        }
+    }
+}
 
 /// The location of events that have none.
 pub(crate) const NO_LOCATION: u32 = u32::MAX;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::choices::Search;
 use crate::consistency::Model;
-use crate::engine::{Engine, Outcome, with};
+use crate::engine::{Engine, Outcome, number_exploration, with};
 use crate::graph::Graph;
 use crate::options::Options;
 use crate::panics::Silence;
@@ -53,7 +53,7 @@ fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Fo
     let mut runs_left = SHRINKING_RUNS_MAX;
     for bound in 0..=found.graph.deviations {
         let search = Search::new(options.model, Some(bound));
-        let _installed = Installed::new(Engine::new(options, search));
+        let _installed = Installed::new(Engine::new(options, search, number_exploration()));
         loop {
             if runs_left == 0 {
                 return (found, false);
@@ -86,7 +86,7 @@ struct Arrival {
 /// Runs the program along a script, in rounds, until it fails or nothing more happens.
 fn guided(options: &Options, program: &dyn Fn(), model: Model, script: Script) -> Arrival {
     let _silence = Silence::begin();
-    let mut engine = Engine::new(options, Search::new(model, None));
+    let mut engine = Engine::new(options, Search::new(model, None), number_exploration());
     engine.guide = Some(Guide::new(script));
     let _installed = Installed::new(engine);
     let mut last = None;

@@ -310,7 +310,7 @@ impl Graph {
             return place.payload.clone();
         }
         let unlocked = place.unlocked.iter().find(|(write, _)| *write == event.reads_from);
-        unlocked.and_then(|(_, payload)| payload.clone())
+        unlocked.map(|(_, payload)| payload.clone()).unwrap_or_default()
     }
 
     /// Whether a read missed a write that was there when its source was decided: one that is

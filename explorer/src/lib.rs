@@ -69,7 +69,7 @@
 //! and `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
 //! algorithm with the arguments why nothing is lost or repeated, `engine` and `run` for how a
 //! closure is made to follow a graph, `workers` for the search, and `trace`, `token` and `failing`
-//! for what becomes of a failure. `tests/gate.rs` compares all of it with independent enumerators.
+//! for what becomes of a failure. `tests/gate` compares all of it with independent enumerators.
 #![forbid(unsafe_code)]
 
 mod atomic;

@@ -15,7 +15,8 @@ use crate::handle::Handle;
 
 /// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
 ///
-/// Inert while the thread unwinds: locking succeeds at once with a copy of the first data, and what
+/// Copies of the data are dropped when the engine has no more use for them, and their destructors
+/// are inert. Inert while the thread unwinds: locking succeeds at once with a copy of the first data, and what
 /// is done to that copy has no effect.
 #[derive(Debug)]
 pub struct Mutex<T> {
@@ -35,8 +36,8 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     /// A mutex with its data, unlocked.
     pub fn new(data: T) -> Mutex<T> {
         let first = Arc::new(data);
-        let payload: Arc<T> = Arc::clone(&first);
-        Mutex { handle: Handle::create(0, Some(payload)), first }
+        let payload = Payload::new(Arc::clone(&first));
+        Mutex { handle: Handle::create(0, payload), first }
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -51,15 +52,15 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
         if is_inert() {
             return MutexGuard { mutex: self, data: Some(T::clone(&self.first)), at };
         }
-        let data = perform(|engine| {
+        let payload = perform(|engine| {
             let location = self.handle.enter(engine, at)?;
             let update = Update::AwaitExchange { expected: 0, new: 1 };
             let request = Request::new(Kind::Read, location, at);
             let (_, read) = engine.read(Request { order: Ordering::Acquire, update, ..request })?;
-            let payload = engine.search.graph.payload_read(read);
-            let data = payload.and_then(|payload| payload.downcast_ref::<T>().cloned());
-            data.ok_or_else(|| engine.misuse(at, "a mutex lost its data: do not share it by cast"))
+            Ok(engine.search.graph.payload_read(read))
         });
+        // Copied outside of the engine: the data's own code may use it.
+        let data = payload.get::<T>().expect("whoever unlocked has left the data").clone();
         MutexGuard { mutex: self, data: Some(data), at }
     }
 
@@ -89,12 +90,12 @@ impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
         if is_inert() {
             return;
         }
-        let payload: Payload = self.data.take().map(|data| Arc::new(data) as _);
+        let payload = self.data.take().map(|data| Payload::new(Arc::new(data)));
         perform(|engine| {
             let location = self.mutex.handle.enter(engine, self.at)?;
             let request = Request::new(Kind::Write, location, self.at);
             let (order, update) = (Ordering::Release, Update::Store(0));
-            engine.write(Request { order, update, ..request }, payload)
+            engine.write(Request { order, update, ..request }, payload.unwrap_or_default())
         });
     }
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use crate::engine::{is_inert, perform};
-use crate::event::{Kind, Request, Update};
+use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
 
 mod sealed {
@@ -73,7 +73,7 @@ pub struct Plain<T>(Handle, PhantomData<fn(T) -> T>);
 impl<T: PlainValue> Plain<T> {
     /// Memory with an initial value, which every thread that gets hold of it may read.
     pub fn new(initial: T) -> Plain<T> {
-        Plain(Handle::create(initial.to_bits(), None), PhantomData)
+        Plain(Handle::create(initial.to_bits(), Payload::default()), PhantomData)
     }
 
     /// The number of the location, as traces print it; the same in every execution.

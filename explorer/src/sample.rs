@@ -84,7 +84,7 @@ pub(crate) fn explore_randomly(
     let mut random = Random::new(sample.seed);
     let (mut found, mut total, mut descents) = (None, 0.0, 0);
     let new_search = || Search::new(options.model, options.deviations_max);
-    let _installed = Installed::new(Engine::new(options, new_search()));
+    let _installed = Installed::new(Engine::new(options, new_search(), shared.exploration));
     while descents < sample.count && (found.is_none() || options.keep_going) {
         let estimate = (descents > 0).then(|| total / descents as f64);
         if !shared.goes_on(estimate) {
@@ -99,8 +99,14 @@ pub(crate) fn explore_randomly(
                 break;
             }
             match with(|engine| draw(&mut engine.search, &mut random, &mut weight)) {
-                Drawn::Again => continue,
-                Drawn::DeadEnd => report.conflicts += 1,
+                Drawn::Again => {
+                    report.runs += 1;
+                    continue;
+                }
+                Drawn::DeadEnd => {
+                    report.runs += 1;
+                    report.conflicts += 1;
+                }
                 Drawn::Leaf => {
                     shared.record(&mut report, outcome);
                     if outcome == Outcome::Complete {

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::choices::{Pending, Search};
-use crate::engine::{Engine, Outcome, drop_inertly, install, uninstall, with};
+use crate::engine::{Engine, Outcome, drop_inertly, install, number_exploration, uninstall, with};
 use crate::graph::Graph;
 use crate::options::{Options, Progress};
 use crate::panics::Silence;
@@ -39,6 +39,7 @@ struct Jobs {
 /// What the workers of one exploration share.
 pub(crate) struct Shared<'options> {
     options: &'options Options,
+    pub(crate) exploration: u32,
     started: Instant,
     jobs: Mutex<Jobs>,
     work_came: Condvar,
@@ -59,6 +60,7 @@ impl<'options> Shared<'options> {
     pub(crate) fn new(options: &'options Options) -> Shared<'options> {
         Shared {
             options,
+            exploration: number_exploration(),
             started: Instant::now(),
             jobs: Mutex::default(),
             work_came: Condvar::new(),
@@ -211,7 +213,7 @@ impl<'options> Shared<'options> {
         let mut report = Report::new(self.options.model);
         let mut found = None;
         let search = Search::new(self.options.model, self.options.deviations_max);
-        let _installed = Installed::new(Engine::new(self.options, search));
+        let _installed = Installed::new(Engine::new(self.options, search, self.exploration));
         let mut ready = is_first || self.next_graph();
         while ready {
             let outcome = run_once(program);

@@ -52,17 +52,16 @@ fn spawning_from_a_spawned_thread_is_refused() {
 }
 
 #[test]
-fn objects_of_another_execution_are_refused() {
-    static KEPT: StdMutex<Option<Arc<Atomic>>> = StdMutex::new(None);
-    let found = failure(|| {
-        let word = Arc::new(Atomic::new(0));
-        let kept = KEPT.lock().expect("no panic holds it").replace(Arc::clone(&word));
-        let writer = Arc::clone(&word);
-        let thread = spawn(move || writer.store(1, Relaxed));
-        kept.unwrap_or(word).load(Relaxed);
-        thread.join();
+fn objects_of_another_exploration_are_refused() {
+    let kept = StdMutex::new(None);
+    explore(&Options::default(), || {
+        *kept.lock().expect("no panic holds it") = Some(Arc::new(Atomic::new(0)));
     });
-    expect(&found, FailureKind::Misuse, &["object of another execution", "inside the program"]);
+    let kept = kept.into_inner().expect("no panic holds it").expect("it was kept");
+    let found = failure(|| {
+        kept.load(Relaxed);
+    });
+    expect(&found, FailureKind::Misuse, &["object of another exploration", "inside the program"]);
 }
 
 #[test]
@@ -218,6 +217,41 @@ fn destructors_are_inert_while_a_stopped_thread_unwinds() {
         panic!("the program fails with guards alive");
     });
     assert_eq!(found.message, "the program fails with guards alive");
+}
+
+/// Counts its copies in an engine word.
+struct Counted(Arc<Atomic>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Counted {
+        self.0.fetch_add(1, Relaxed);
+        Counted(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[test]
+fn data_of_a_mutex_may_use_the_engine_itself() {
+    let report = explore(&Options::default(), || {
+        let count = Arc::new(Atomic::new(1));
+        let mutex = Arc::new(Mutex::new(vec![Counted(count)]));
+        let other = Arc::clone(&mutex);
+        let thread = spawn(move || other.with(|data| data.len()));
+        mutex.with(Vec::clear);
+        assert!(thread.join() <= 1, "the data is there or not");
+    });
+    assert_eq!(report.verdict, Verdict::Exhausted, "{report}");
+    let found = failure(|| {
+        let mutex = Mutex::new(vec![Counted(Arc::new(Atomic::new(1)))]);
+        let _locked = mutex.lock();
+        panic!("the program fails while data is locked");
+    });
+    assert_eq!(found.message, "the program fails while data is locked");
 }
 
 /// Explores when it is dropped.
