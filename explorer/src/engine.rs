@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::choices::Search;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
 use crate::options::Options;
-use crate::report::{FailureKind, Place, RawFailure};
+use crate::report::{FailureKind, RawFailure, SourcePlace};
 use crate::token::Guide;
 use crate::trace::describe;
 
@@ -149,14 +149,19 @@ impl Engine {
     }
 
     /// Records a failure; the first one counts.
-    pub(crate) fn fail(&mut self, kind: FailureKind, message: String, at: Option<Place>) -> Stop {
+    pub(crate) fn fail(
+        &mut self,
+        kind: FailureKind,
+        message: String,
+        at: Option<SourcePlace>,
+    ) -> Stop {
         let thread = self.run.current;
         self.failure.get_or_insert(RawFailure { kind, message, at, thread });
         Stop::Failed
     }
 
     pub(crate) fn misuse(&mut self, at: &'static Location<'static>, message: &str) -> Stop {
-        self.fail(FailureKind::Misuse, format!("{message} ({at})"), Some(Place::of(at)))
+        self.fail(FailureKind::Misuse, format!("{message} ({at})"), Some(SourcePlace::of(at)))
     }
 
     pub(crate) fn current_thread(&self) -> usize {
@@ -207,7 +212,7 @@ impl Engine {
             return Err(self.fail(
                 FailureKind::UnboundedLoop,
                 message,
-                Some(Place::of(request.at)),
+                Some(SourcePlace::of(request.at)),
             ));
         }
         let added = self.search.graph.order.len();
@@ -219,7 +224,7 @@ impl Engine {
 
     fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
         let recorded = &self.search.graph.threads[thread][index];
-        let at = Place::of(recorded.request.at);
+        let at = SourcePlace::of(recorded.request.at);
         let was = describe(&self.search.graph, &recorded.request);
         let message = format!(
             "nondeterminism: event {index} of thread {thread} was {was}, and now is {now}; \
@@ -356,7 +361,7 @@ impl Engine {
                     describe(graph, &other.request),
                     id.thread
                 );
-                let at = Place::of(event.request.at);
+                let at = SourcePlace::of(event.request.at);
                 return Err(self.fail(FailureKind::DataRace, message, Some(at)));
             }
             if !other_reads && newest.is_none_or(|(position, _)| position < other.position) {
@@ -519,7 +524,7 @@ impl Engine {
             .collect();
         let message = format!("nobody can go on: {}", waits.join("; "));
         let last = graph.threads[waiting[0]].last();
-        let at = last.map(|event| Place::of(event.request.at));
+        let at = last.map(|event| SourcePlace::of(event.request.at));
         self.fail(FailureKind::Deadlock, message, at);
         Outcome::Failed
     }

@@ -98,7 +98,7 @@ pub use consistency::Model;
 pub use mutex::{Mutex, MutexGuard};
 pub use options::{Options, Progress, ProgressCallback, Sample};
 pub use plain::{Plain, PlainValue};
-pub use report::{Failure, FailureKind, Place, Report, Verdict};
+pub use report::{Failure, FailureKind, Report, SourcePlace, Verdict};
 pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id};
 pub use token::{Token, TokenError};
 pub use trace::{BlockedThread, EventRef, Source, Trace, TraceEvent, TraceKind};

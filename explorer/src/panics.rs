@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::engine::{Stop, with};
-use crate::report::{FailureKind, Place};
+use crate::report::{FailureKind, SourcePlace};
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    static LAST: RefCell<Option<Place>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<SourcePlace>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
@@ -33,7 +33,7 @@ impl Silence {
                 let previous = std::panic::take_hook();
                 std::panic::set_hook(Box::new(move |info| {
                     if INSIDE.get() {
-                        LAST.set(info.location().map(Place::of));
+                        LAST.set(info.location().map(SourcePlace::of));
                     } else {
                         previous(info);
                     }
