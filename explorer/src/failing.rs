@@ -15,7 +15,6 @@ use crate::consistency::Model;
 use crate::engine::{Engine, Outcome, number_exploration, with};
 use crate::graph::Graph;
 use crate::options::Options;
-use crate::panics::Silence;
 use crate::report::{Failure, FailureKind, RawFailure, Report, Verdict};
 use crate::run::run_once;
 use crate::token::{Guide, Script, Token};
@@ -49,7 +48,6 @@ fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Fo
     if found.failure.kind == FailureKind::Nondeterminism {
         return (found, false);
     }
-    let _silence = Silence::begin();
     let mut runs_left = SHRINKING_RUNS_MAX;
     for bound in 0..=found.graph.deviations {
         let search = Search::new(options.model, Some(bound));
@@ -85,7 +83,6 @@ struct Arrival {
 
 /// Runs the program along a script, in rounds, until it fails or nothing more happens.
 fn guided(options: &Options, program: &dyn Fn(), model: Model, script: Script) -> Arrival {
-    let _silence = Silence::begin();
     let mut engine = Engine::new(options, Search::new(model, None), number_exploration());
     engine.guide = Some(Guide::new(script));
     let _installed = Installed::new(engine);

@@ -111,6 +111,7 @@ pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
     if let Some(refused) = refuse_nesting(options.model) {
         return refused;
     }
+    panics::install_hook();
     let (mut report, found) = match options.sample {
         Some(sample) => sample::explore_randomly(options, &program, sample),
         None => workers::explore_all(options, &program),
@@ -124,7 +125,11 @@ pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
 /// The report is FAILED in any case: with the message and token of the original failure, or with
 /// a sentence that says why the token does not lead there.
 pub fn replay(options: &Options, token: &Token, program: impl Fn() + Send + Sync) -> Report {
-    refuse_nesting(token.model()).unwrap_or_else(|| failing::replay_token(options, token, &program))
+    if let Some(refused) = refuse_nesting(token.model()) {
+        return refused;
+    }
+    panics::install_hook();
+    failing::replay_token(options, token, &program)
 }
 
 /// Nothing can be explored inside a program, or while operations are inert.

@@ -11,7 +11,6 @@
 use crate::choices::{Alternative, Search};
 use crate::engine::{Engine, Outcome, with};
 use crate::options::{Options, Sample};
-use crate::panics::Silence;
 use crate::report::{Report, Verdict};
 use crate::run::run_once;
 use crate::workers::{Found, Installed, Shared};
@@ -78,7 +77,6 @@ pub(crate) fn explore_randomly(
     program: &dyn Fn(),
     sample: Sample,
 ) -> (Report, Option<Found>) {
-    let _silence = Silence::begin();
     let shared = Shared::new(options);
     let mut report = Report::new(options.model);
     let mut random = Random::new(sample.seed);

@@ -15,7 +15,6 @@ use crate::choices::{Pending, Search};
 use crate::engine::{Engine, Outcome, drop_inertly, install, number_exploration, uninstall, with};
 use crate::graph::Graph;
 use crate::options::{Options, Progress};
-use crate::panics::Silence;
 use crate::report::{RawFailure, Report, Verdict};
 use crate::run::run_once;
 
@@ -208,7 +207,6 @@ impl<'options> Shared<'options> {
 
     /// One worker; the first one begins with the empty graph.
     fn work(&self, program: &dyn Fn(), is_first: bool) -> (Report, Option<Found>, bool) {
-        let _silence = Silence::begin();
         let _ending = EndOnPanic(self);
         let mut report = Report::new(self.options.model);
         let mut found = None;
