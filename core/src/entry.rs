@@ -19,8 +19,9 @@ use crate::config::Config;
 use crate::error::{GrowError, Misfit, NotAnItem, Refused};
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
+use crate::guard::Guard;
 use crate::item::Item;
-use crate::node::{Guard, Node, NodeRef, managed};
+use crate::node::{Node, NodeRef, managed};
 use crate::reclaim::{Detached, mark_stray_below};
 use crate::sites::{
     CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, PROTECT_ENTRY, PUBLISH_ITEM, PUBLISH_NODE, Site,

@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::entry::ChildRef;
 use crate::error::{FindError, GrowError, NotARoot};
 use crate::geometry::Geometry;
-use crate::node::{Guard, NodeRef};
+use crate::guard::Guard;
+use crate::node::NodeRef;
 use crate::sync::{Backend, Event};
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
