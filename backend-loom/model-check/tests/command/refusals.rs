@@ -1,8 +1,6 @@
 //! Bad input gets one sentence that says what to do, and exit code 4.
 
-mod command;
-
-use command::run;
+use crate::run;
 
 /// Runs with bad arguments; the one sentence must contain `part`.
 fn refuses(arguments: &[&str], part: &str) {

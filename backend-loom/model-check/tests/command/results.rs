@@ -1,11 +1,9 @@
 //! What comes out: verdicts, documents, and a failure from its columns to its replay.
 
-mod command;
-
 use std::io::Read as _;
 use std::process::Stdio;
 
-use command::{command, ran, run};
+use crate::{command, run};
 
 #[test]
 fn a_whole_world_is_good_and_says_what_that_means() {
@@ -155,8 +153,7 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
 #[test]
 fn help_and_version_are_results() {
     for flag in ["--help", "--version"] {
-        let output = command(&[flag]).output().expect("it starts");
-        let ran = ran(output);
+        let ran = run(&[flag]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.out.contains("model-check"), "{ran:?}");
     }
