@@ -149,3 +149,55 @@ fn is_race(name: &str) -> bool {
     };
     name.split_once("_vs_").is_some_and(|(one, other)| actor(one) && actor(other))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "//! # Walk vs. map\n//! Result: Never.\n//! CPUs: two,\n//!   and more.\n\
+        //! Invariant: x.\n//! Guards against: x.\n//! Sites: X.\n//! Bounds: 2.\n\
+        //! References: none.\nuse weft_scenarios::prelude::*;\n// std::x, unsafe\nscenario!(Race);\n";
+
+    #[test]
+    fn a_file_of_the_right_form_is_taken() {
+        assert!(complaints("walk_vs_map", GOOD).is_empty());
+        assert_eq!(title(GOOD), "Walk vs. map");
+    }
+
+    #[test]
+    fn names_are_races() {
+        for name in ["walk_vs_map", "lock_vs_lock_overlapping", "cpu0_vs_cpu1"] {
+            assert!(is_race(name), "{name}");
+        }
+        for name in ["walk", "walk_vs_", "_vs_map", "Walk_vs_map", "walk_vs_map_", "walk-vs-map"] {
+            assert!(!is_race(name), "{name}");
+            assert_eq!(complaints(name, GOOD).len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_defect_is_one_instruction() {
+        for (from, to, part) in [
+            ("//! # Walk", "//! Walk", "begin it with"),
+            ("//! Sites: X.\n", "", "`//! Sites: ..`"),
+            ("//! CPUs: two,", "//! two,", "`//! CPUs: ..`"),
+            ("scenario!(Race);", "// scenario!(Race);", "end it with the line"),
+            ("scenario!(", "unsafe {}\nscenario!(", "does without `unsafe`"),
+            ("use weft", "use std::x;\nuse weft", "not from `std::`"),
+            ("use weft", "use crate::x;\nuse weft", "not from `crate::`"),
+        ] {
+            let found = complaints("walk_vs_map", &GOOD.replace(from, to));
+            assert_eq!(found.len(), 1, "{from:?} to {to:?}: {found:?}");
+            assert!(found[0].contains(part), "{from:?} to {to:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_header_counts() {
+        let swapped = GOOD
+            .replace("//! Sites: X.\n", "")
+            .replace("//! References: none.\n", "//! References: none.\n//! Sites: X.\n");
+        let found = complaints("walk_vs_map", &swapped);
+        assert!(!found.is_empty() && found[0].contains("the order is"), "{found:?}");
+    }
+}

@@ -89,7 +89,8 @@ impl Engine for Explorer {
         });
         Exploration {
             verdict: verdict(&report, failure.is_some()),
-            executions: report.executions,
+            // The explorer counts executions that ended; the one that failed is one more.
+            executions: report.executions + u64::from(report.failure.is_some()),
             blocked: report.blocked,
             depth: report.events_max as u64,
             elapsed: report.elapsed,

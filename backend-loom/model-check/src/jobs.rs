@@ -193,7 +193,7 @@ fn row_stages(
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 2.5), (Some(3), 4.0)],
         Use::WithinBounds if explore.require_exhausted => &[(None, 20.0)],
         Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
-        Use::Sample(_) => &[(None, 10.0)],
+        Use::Sample(_) => &[(None, 4.0)],
     };
     requests(explore, checker, bounds, sabotage)
 }
@@ -209,7 +209,7 @@ pub(crate) fn broken_stages(
         Use::Everything => &[(None, 20.0)],
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(Some(2), 2.0), (None, 4.0)],
         Use::WithinBounds => &[(Some(2), 4.0)],
-        Use::Sample(_) => &[(None, 10.0)],
+        Use::Sample(_) => &[(None, 4.0)],
     };
     requests(explore, checker, bounds, sabotage)
 }
