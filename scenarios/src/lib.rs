@@ -6,7 +6,7 @@
 //! are built. The file is generic over the [`World`] it runs in, imports from `core` and from
 //! here only, and contains no `unsafe`.
 //!
-//! * [`scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
+//! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //! * [`tables`]: the two configurations of page tables that scenarios use.
 //!
