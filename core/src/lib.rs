@@ -9,8 +9,8 @@
 //!
 //! * [`sync`], [`sites`]: the seam, and every memory ordering as a row of one table;
 //! * [`address`], [`geometry`], [`format`], [`error`]: pure data;
-//! * [`lock`], [`node`], [`guard`], [`entry`], [`item`]: nodes with a lock each, what their entries own, and
-//!   how entries change while hardware and lock-free walkers look on;
+//! * [`lock`], [`node`], [`guard`], [`entry`], [`item`]: nodes with a lock each, what their entries
+//!   own, and how entries change while hardware and lock-free walkers look on;
 //! * [`range_lock`]: the way to a locked node, starting over where a sub-tree went away;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
 //!   the CPUs whose quiescent states make one.
