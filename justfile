@@ -7,19 +7,23 @@ _default:
     @just --list --unsorted
 
 # Explores every race under every engine; `just model-check --help` says what else it can do.
-model-check *ARGS: (_model-check "build")
+[no-exit-message]
+model-check *ARGS: _model-check
     @target/model-check/model-check "$@"
 
 # Runs the one execution that a REPLAY line names.
-replay TOKEN: (_model-check "build")
+[no-exit-message]
+replay TOKEN: _model-check
     @target/model-check/model-check replay "$1"
 
 # Breaks scratch copies with the patches on file, weakens every ordering: who notices?
-mutants *ARGS: (_model-check "build")
+[no-exit-message]
+mutants *ARGS: _model-check
     @target/model-check/model-check mutants "$@"
 
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
-new-scenario NAME: (_model-check "build")
+[no-exit-message]
+new-scenario NAME: _model-check
     @target/model-check/model-check new-scenario "$1"
 
 # Runs the tests of all packages.
@@ -69,6 +73,6 @@ setup:
         }
     done
 
-# Builds the command. Its errors are shown, its progress only on a terminal.
-_model-check VERB:
-    @cargo "$1" --quiet --profile model-check --package weft-model-check
+# Builds the command, optimised: executions are many. The first time takes some minutes.
+_model-check:
+    @cargo build --profile model-check --package weft-model-check

@@ -87,7 +87,7 @@ pub(crate) struct Explore {
     #[arg(long)]
     pub(crate) require_exhausted: bool,
     /// Run in a broken world and show the counterexample: a site's name (weakened by one step) or
-    /// w<index>.<step>, `free` (no grace periods), `torn` (updates of entries in two steps) or
+    /// `w<index>.<step>`, `free` (no grace periods), `torn` (updates of entries in two steps) or
     /// `cpu<n>` (grace periods forget that CPU).
     #[arg(long, value_name = "HOW")]
     pub(crate) sabotage: Option<String>,
@@ -119,7 +119,7 @@ pub(crate) struct Mutants {
 /// What to replay.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The token of a REPLAY line: wt1:<scenario>:<engine>:<sabotage>:<execution>.
+    /// The token of a REPLAY line: `wt1:<scenario>:<engine>:<sabotage>:<execution>`.
     pub(crate) token: String,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -129,7 +129,7 @@ pub(crate) struct Replay {
 /// What to create.
 #[derive(Debug, Args)]
 pub(crate) struct NewScenario {
-    /// The name, <actor>_vs_<actor>.
+    /// The name: `<actor>_vs_<actor>`.
     pub(crate) name: String,
     /// The folder to write to, instead of this workspace's scenarios/tests.
     #[arg(long, value_name = "FOLDER")]

@@ -14,22 +14,15 @@ use crate::summary::{Fate, Row, Summary, exit};
 
 /// Everything, as text.
 pub(crate) fn text(summary: &Summary) -> String {
-    let mut text = String::new();
-    if !summary.rows.is_empty() {
-        text += &rows(summary);
-        text += "\n";
-        text += &assumptions(summary);
-    }
-    if !summary.twins.is_empty() {
-        text += "\n";
-        text += &twins(summary);
-        text += "\n";
-    }
-    text += &counterexamples(summary);
-    text += &complaints(summary);
-    text += "\n";
-    text += &conclusion(summary);
-    text
+    let sections = [
+        rows(summary) + &assumptions(summary),
+        twins(summary),
+        counterexamples(summary),
+        complaints(summary),
+        conclusion(summary),
+    ];
+    let sections: Vec<String> = sections.into_iter().filter(|it| !it.is_empty()).collect();
+    sections.join("\n")
 }
 
 /// A table without lines, as wide as it needs to be.
@@ -54,6 +47,9 @@ fn is_coloured() -> bool {
 }
 
 fn rows(summary: &Summary) -> String {
+    if summary.rows.is_empty() {
+        return String::new();
+    }
     let header = [
         "scenario",
         "CPUs",
@@ -149,7 +145,8 @@ fn assumptions(summary: &Summary) -> String {
             });
         }
     }
-    lines.into_iter().map(|line| line + "\n").collect()
+    let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// A number in groups of three digits.
@@ -167,6 +164,9 @@ pub(crate) fn thousands(number: u64) -> String {
 
 /// One line per twin, one column per engine.
 fn twins(summary: &Summary) -> String {
+    if summary.twins.is_empty() {
+        return String::new();
+    }
     let mut engines: Vec<&str> = Vec::new();
     for twin in &summary.twins {
         if !engines.contains(&twin.engine) {
@@ -211,7 +211,9 @@ fn counterexamples(summary: &Summary) -> String {
     for row in &summary.rows {
         let Ok(report) = &row.result else { continue };
         let Some(failure) = &report.failure else { continue };
-        text.push('\n');
+        if !text.is_empty() {
+            text.push('\n');
+        }
         if told.insert((row.plan.name, &failure.message)) {
             text += &columns::counterexample(report, failure, columns::width());
         } else {
@@ -264,7 +266,7 @@ fn complaints(summary: &Summary) -> String {
     summary.missing.iter().for_each(|sentence| say("MISSING", sentence));
     summary.not_exhausted.iter().for_each(|sentence| say("NOT EXHAUSTED", sentence));
     summary.internal.iter().for_each(|sentence| say("INTERNAL", sentence));
-    if text.is_empty() { text } else { format!("\n{text}") }
+    text
 }
 
 /// One line that says what all of it means.

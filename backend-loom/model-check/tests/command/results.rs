@@ -53,7 +53,7 @@ fn junit_counts_failures() {
 fn the_list_names_roles_outcomes_situations_and_twins() {
     let ran = run(&["--list", "lock_vs_detach"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for part in ["Lock vs. detach", "mapper", "forbidden", "demanded", "twin", "1 scenarios"] {
+    for part in ["Lock vs. detach", "mapper", "forbidden", "demanded", "twin", "\n1 scenario\n"] {
         assert!(ran.out.contains(part), "no {part:?} in {}", ran.out);
     }
     let value = run(&["--list", "--format", "json"]).json();
