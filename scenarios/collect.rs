@@ -109,15 +109,20 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     }
     let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let mut from = 0;
+    let mut lacks = Vec::new();
     for key in HEADER {
         let found = header[from..].iter().position(|line| line.trim_start().starts_with(key));
         match found {
             Some(position) => from += position + 1,
-            None => complaints.push(format!(
-                "add a header line `//! {key} ..`; the order is {}",
-                HEADER.join(" ")
-            )),
+            None => lacks.push(key),
         }
+    }
+    if !lacks.is_empty() {
+        complaints.push(format!(
+            "add to the header, as `//! <name> ..`: {}; the order is {}",
+            lacks.join(" "),
+            HEADER.join(" ")
+        ));
     }
     if !text.lines().any(|line| line.starts_with("scenario!(")) {
         complaints.push("end it with the line `scenario!(Race);`".to_owned());
@@ -179,8 +184,8 @@ mod tests {
     fn every_defect_is_one_instruction() {
         for (from, to, part) in [
             ("//! # Walk", "//! Walk", "begin it with"),
-            ("//! Sites: X.\n", "", "`//! Sites: ..`"),
-            ("//! CPUs: two,", "//! two,", "`//! CPUs: ..`"),
+            ("//! Sites: X.\n", "", ": Sites:; the"),
+            ("//! CPUs: two,", "//! two,", ": CPUs:; the"),
             ("scenario!(Race);", "// scenario!(Race);", "end it with the line"),
             ("scenario!(", "unsafe {}\nscenario!(", "does without `unsafe`"),
             ("use weft", "use std::x;\nuse weft", "not from `std::`"),
