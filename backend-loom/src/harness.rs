@@ -243,6 +243,8 @@ fn conduct<E: Engine>(
         executions: request.executions,
         preemptions: request.preemptions,
         memory_model: request.memory_model,
+        compare_models: request.compare_models,
+        deviations: request.deviations,
         sample: request.sample,
         workers: request.workers.max(1),
         seed: request.seed,
@@ -289,6 +291,7 @@ fn conduct<E: Engine>(
         reached,
         failure,
         caveats: exploration.caveats,
+        other_models: exploration.other_models,
     }
 }
 
