@@ -10,8 +10,8 @@
 //! nobody would miss them), and that it stays clear of `unsafe` and `std`, which its own test
 //! target would let through. Each complaint is one sentence that says what to do.
 //!
-//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is what
-//! reports strip from source locations: collected modules have absolute paths.
+//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is
+//! what reports strip from source locations: collected modules have absolute paths.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -161,7 +161,8 @@ mod tests {
 
     const GOOD: &str = "//! # Walk vs. map\n//! Result: Never.\n//! CPUs: two,\n//!   and more.\n\
         //! Invariant: x.\n//! Guards against: x.\n//! Sites: X.\n//! Bounds: 2.\n\
-        //! References: none.\nuse weft_scenarios::prelude::*;\n// std::x, unsafe\nscenario!(Race);\n";
+        //! References: none.\nuse weft_scenarios::prelude::*;\n\
+        // std::x, unsafe\nscenario!(Race);\n";
 
     #[test]
     fn a_file_of_the_right_form_is_taken() {

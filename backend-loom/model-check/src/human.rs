@@ -135,6 +135,9 @@ fn assumptions(summary: &Summary) -> String {
         if let Some((_, print)) = report.model.split_once(" (") {
             lines.insert(format!("{} assumes: {}", report.engine, print.trim_end_matches(')')));
         }
+        if report.is_robust() == Some(false) {
+            lines.insert(not_robust(report));
+        }
         for caveat in &report.caveats {
             let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
             let mut same_engine = reports.filter(|other| other.engine == report.engine);
@@ -145,8 +148,25 @@ fn assumptions(summary: &Summary) -> String {
             });
         }
     }
+    let rows = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
+    let robust = rows.filter(|report| report.is_robust() == Some(true)).count();
+    if robust > 0 {
+        lines.insert(format!(
+            "as many executions under every memory model: {robust} of the scenarios"
+        ));
+    }
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
     if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// How many executions a scenario has under which model.
+fn not_robust(report: &Report) -> String {
+    let Report { scenario, model, executions, .. } = report;
+    let mut text = format!("not robust: {scenario} has {executions} executions under {model}");
+    for (model, count) in &report.other_models {
+        write!(text, ", {count} under {model}").expect("a string takes any text");
+    }
+    text
 }
 
 /// A number in groups of three digits.
