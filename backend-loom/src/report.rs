@@ -207,6 +207,9 @@ pub struct Report {
     pub depth: u64,
     /// Wall time of the search.
     pub elapsed: Duration,
+    /// The most memory that the checking process ever had in use, in bytes; 0 if the system does
+    /// not say.
+    pub memory_peak: u64,
     /// How often each outcome was seen.
     pub outcomes: BTreeMap<String, u64>,
     /// What each CPU saw and the outcome, as text; compared between engines.

@@ -37,6 +37,16 @@ pub(crate) enum Action {
     Replay(Replay),
     /// Writes a new scenario file that compiles, explores a race and catches a twin.
     NewScenario(NewScenario),
+    /// Compares the exhaustive engines: locks, litmus shapes and all scenarios, side by side.
+    Speed(Speed),
+    /// Explores one small program in this process, for a parent that asked.
+    #[command(hide = true)]
+    Measure {
+        /// The program.
+        program: String,
+        /// The engine.
+        engine: String,
+    },
     /// Explores one scenario in this process, for a parent that asked.
     #[command(hide = true)]
     Child {
@@ -114,6 +124,20 @@ pub(crate) struct Mutants {
     /// Log what is started and what ends; twice for progress too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// What to compare engines with.
+#[derive(Debug, Args)]
+pub(crate) struct Speed {
+    /// Wall time for each exploration.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "20")]
+    pub(crate) time: Duration,
+    /// Threads that the explorer searches with.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Human-readable, or one JSON document.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }
 
 /// What to replay.

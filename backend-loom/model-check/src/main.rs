@@ -9,7 +9,7 @@
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: patches on broken copies;
-//! * [`skeleton`]: a new scenario;
+//! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
 
 mod agreement;
@@ -25,6 +25,7 @@ mod progress;
 mod runner;
 mod scratch;
 mod skeleton;
+mod speed;
 mod summary;
 mod sweep;
 mod token;
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
         None => explore(&arguments.explore),
         Some(Action::Replay(replay)) => replay_one(&replay),
         Some(Action::Child { scenario, engine }) => answer(&scenario, &engine),
+        Some(Action::Measure { program, engine }) => speed::answer(&program, &engine),
+        Some(Action::Speed(options)) => speed::compare(&options),
         Some(Action::Sites(options)) => weaken(&options),
         Some(Action::Mutants(options)) => mutate(&options),
         Some(Action::NewScenario(options)) => skeleton::create(&options),
