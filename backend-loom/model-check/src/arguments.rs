@@ -93,6 +93,12 @@ pub(crate) struct Explore {
     /// The memory model (explorer).
     #[arg(long, value_enum)]
     pub(crate) memory_model: Option<Model>,
+    /// Explore only executions with at most so many choices other than the default ones (explorer).
+    #[arg(long, value_name = "N", conflicts_with = "sample")]
+    pub(crate) deviations: Option<u32>,
+    /// Draw executions at random instead of exploring all, as many as --executions says (explorer).
+    #[arg(long)]
+    pub(crate) sample: bool,
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
@@ -254,11 +260,23 @@ impl Explore {
                     .to_owned(),
             );
         }
-        if self.memory_model.is_some() && !any(|it| it.used_for == Use::Everything) {
-            return Some(format!(
-                "--memory-model needs the explorer, which is not among {}: add --engine explorer",
-                names()
-            ));
+        let for_explorer = [
+            ("--memory-model", self.memory_model.is_some()),
+            ("--deviations", self.deviations.is_some()),
+            ("--sample", self.sample),
+        ];
+        for (flag, given) in for_explorer {
+            if given && !any(|it| it.used_for == Use::Everything) {
+                return Some(format!(
+                    "{flag} needs the explorer, which is not among {}: add --engine explorer",
+                    names()
+                ));
+            }
+        }
+        if self.require_exhausted && (self.sample || self.deviations.is_some()) {
+            return Some(
+                "--require-exhausted contradicts a bound and a sample: leave one out".to_owned(),
+            );
         }
         None
     }

@@ -127,6 +127,29 @@ fn blocked(report: &Report) -> String {
     if report.blocked == 0 { "-".to_owned() } else { thousands(report.blocked) }
 }
 
+/// Whether weak memory shows at all: where every model has the same executions, it does not.
+fn robustness(summary: &Summary) -> String {
+    let reports = || summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
+    let compared: Vec<&Report> = reports().filter(|report| report.is_robust().is_some()).collect();
+    if compared.is_empty() {
+        return String::new();
+    }
+    let weak: Vec<&&Report> =
+        compared.iter().filter(|report| report.is_robust() == Some(false)).collect();
+    let mut text = format!(
+        "robust: {} of {} scenarios have the same executions under RC11, TSO and SC\n",
+        compared.len() - weak.len(),
+        compared.len()
+    );
+    for report in weak {
+        let others: Vec<String> =
+            report.other_models.iter().map(|(model, count)| format!("{model} {count}")).collect();
+        let Report { scenario, model, executions, .. } = report;
+        text += &format!("  {scenario}: {model} {executions}, {}\n", others.join(", "));
+    }
+    text
+}
+
 /// The fine print of the memory models, and what reports say besides.
 fn assumptions(summary: &Summary) -> String {
     let mut lines = BTreeSet::new();
@@ -134,9 +157,6 @@ fn assumptions(summary: &Summary) -> String {
         let Ok(report) = &row.result else { continue };
         if let Some((_, print)) = report.model.split_once(" (") {
             lines.insert(format!("{} assumes: {}", report.engine, print.trim_end_matches(')')));
-        }
-        if report.is_robust() == Some(false) {
-            lines.insert(not_robust(report));
         }
         for caveat in &report.caveats {
             let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
@@ -148,25 +168,9 @@ fn assumptions(summary: &Summary) -> String {
             });
         }
     }
-    let rows = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
-    let robust = rows.filter(|report| report.is_robust() == Some(true)).count();
-    if robust > 0 {
-        lines.insert(format!(
-            "as many executions under every memory model: {robust} of the scenarios"
-        ));
-    }
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    let text = robustness(summary) + &text;
     if text.is_empty() { text } else { format!("\n{text}") }
-}
-
-/// How many executions a scenario has under which model.
-fn not_robust(report: &Report) -> String {
-    let Report { scenario, model, executions, .. } = report;
-    let mut text = format!("not robust: {scenario} has {executions} executions under {model}");
-    for (model, count) in &report.other_models {
-        write!(text, ", {count} under {model}").expect("a string takes any text");
-    }
-    text
 }
 
 /// A number in groups of three digits.

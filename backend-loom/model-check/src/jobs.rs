@@ -192,7 +192,7 @@ fn row_stages(
     let bounds: &Bounds = match checker.used_for {
         Use::Everything if explore.require_exhausted => &[(None, 20.0)],
         Use::Everything => &[(None, 15.0), (Some(3), 5.0)],
-        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 2.5), (Some(3), 4.0)],
+        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 12.0), (Some(3), 4.0)],
         Use::WithinBounds if explore.require_exhausted => &[(None, 20.0)],
         Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
         Use::Sample(_) => &[(None, 4.0)],
@@ -237,14 +237,16 @@ fn requests(
     let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
     let memory_model = model.map_or_else(MemoryModel::default, MemoryModel::from);
     let everything = checker.used_for == Use::Everything;
+    let deviations = explore.deviations.filter(|_| everything);
     let request = |&(bound, seconds): &(Option<usize>, f64)| Request {
         sabotage: sabotage.clone(),
         time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
         executions: explore.executions.or(samples),
         preemptions: bound.filter(|_| !everything),
-        deviations: bound.filter(|_| everything).map(|bound| bound as u32),
+        deviations: deviations.or(bound.filter(|_| everything).map(|bound| bound as u32)),
         seed: explore.seed,
         memory_model,
+        sample: explore.sample && everything,
         ..Request::default()
     };
     bounds.iter().map(request).collect()
