@@ -11,6 +11,7 @@ use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::HostedMachine;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::config::{Config, Kind};
+use weft_core::entry::ChildRef;
 use weft_core::format::X86_64;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
@@ -71,6 +72,16 @@ pub extern "C" fn weft_guard_read(guard: &Guard<'_, Four>, index: usize) -> u64 
 #[unsafe(no_mangle)]
 pub extern "C" fn weft_guard_is_stray(guard: &Guard<'_, Four>) -> bool {
     guard.is_stray()
+}
+
+/// Looks at an entry of a node as a walker does, and says where it leads.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_walk(node: &NodeRef<'_, Four>, index: usize) -> u64 {
+    match node.walk(index % FourLevels::ENTRIES) {
+        ChildRef::Absent | ChildRef::Shared => 0,
+        ChildRef::Node(child) => child.paddr().as_u64(),
+        ChildRef::Item(raw) => raw.frame.as_u64(),
+    }
 }
 
 /// Unlocks with an exchange where a store does.
