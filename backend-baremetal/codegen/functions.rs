@@ -10,9 +10,10 @@ use std::marker::PhantomData;
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::HostedMachine;
 use weft_backend_baremetal::word::AtomicWord;
+use weft_core::address::Level;
 use weft_core::config::{Config, Kind};
 use weft_core::entry::ChildRef;
-use weft_core::format::X86_64;
+use weft_core::format::{Decoded, EntryFormat, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
 use weft_core::lock::SpinLock;
@@ -111,6 +112,23 @@ pub extern "C" fn control_call(lock: &SpinLock<AtomicWord>) {
     }
     if acquire(lock) {
         lock.release();
+    }
+}
+
+/// Decodes an entry through a call, but only where it is present.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_call_on_one_path(entry: &AtomicWord, level: u8) -> u64 {
+    #[inline(never)]
+    fn decode(entry: u64, level: u8) -> Decoded {
+        X86_64::decode(entry, Level::new(level))
+    }
+    match entry.load(&WALK_ENTRY) {
+        0 => 0,
+        present => match decode(present, level) {
+            Decoded::Absent => 0,
+            Decoded::Node(frame) => frame.as_u64(),
+            Decoded::Item(raw) => raw.frame.as_u64(),
+        },
     }
 }
 

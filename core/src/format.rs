@@ -223,7 +223,9 @@ impl EntryFormat for X86_64 {
         entry
     }
 
-    #[inline]
+    // Always: a caller rarely wants all of the result, and what it does not want is then not
+    // computed. With the panic in it the function is too long for the compiler to choose so.
+    #[inline(always)]
     fn decode(entry: u64, level: Level) -> Decoded {
         if entry == 0 {
             return Decoded::Absent;
