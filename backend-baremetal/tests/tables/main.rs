@@ -15,5 +15,6 @@ mod grace;
 mod growth;
 mod locking;
 mod protect;
+mod refused;
 mod replace;
 mod stray;

@@ -12,7 +12,7 @@ use weft_core::entry::Child;
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Guard, Node};
+use weft_core::node::{Guard, Node, Permanent};
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
@@ -186,4 +186,11 @@ where
     let mut entry = guard.entry(index).expect("the index is in range");
     let mut below = entry.allocate_if_absent().expect("a test has frames enough");
     1 + fill(machine, &mut below, G::ENTRIES - 1)
+}
+
+/// Drops a permanent root. No root that shares its entries is left.
+#[expect(unsafe_code, reason = "ends the permanence that only a machine's end would end")]
+pub(crate) fn dismantle<C: Config>(owner: Permanent<C>) {
+    // SAFETY: the tests that call this have dropped every root that shared entries.
+    drop(unsafe { owner.dismantle() });
 }
