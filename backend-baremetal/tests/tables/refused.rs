@@ -315,7 +315,9 @@ fn a_cpu_is_online_once<G: Geometry>() {
 fn with_two_machines(body: impl FnOnce(&Machine<TinyThree>, &Machine<TinyThree>)) {
     on_machine::<TinyThree>(|first| {
         on_machine::<TinyThree>(|second| {
-            assert!(first == first && first != second, "machines are equal to themselves only");
+            let handle = *first;
+            assert_eq!(*first, handle, "handles of a machine are equal");
+            assert_ne!(first, second, "machines are equal to themselves only");
             body(first, second);
         });
     });
