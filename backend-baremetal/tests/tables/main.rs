@@ -14,6 +14,7 @@ mod find;
 mod grace;
 mod growth;
 mod locking;
+mod model;
 mod protect;
 mod refused;
 mod replace;
