@@ -60,7 +60,7 @@ struct Step {
 }
 
 fn properties() -> impl Strategy<Value = Property> {
-    let flags = any::<u8>().prop_map(|bits| PageFlags::from_bits_truncate(bits));
+    let flags = any::<u8>().prop_map(PageFlags::from_bits_truncate);
     (flags, 0..CACHES.len()).prop_map(|(flags, cache)| Property { flags, cache: CACHES[cache] })
 }
 

@@ -5,7 +5,7 @@ use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::{AlreadyOnline, FindError, Misfit, NotARoot};
+use weft_core::error::{AlreadyOnline, FindError, GrowError, Misfit, NotARoot};
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::{Geometry, TinyThree};
 use weft_core::item::{Frame, MappedItem};
@@ -66,7 +66,6 @@ fn changing_rights_does_not_change_who_owns_the_frame<G: Geometry>() {
                     flags: (property.flags ^ PageFlags::TRACKED) | hardware,
                     ..property
                 };
-                entry.protect(change).expect("the entry maps a page");
                 entry.protect(change).expect("the entry maps a page");
                 let ChildRef::Item(page) = entry.child() else { panic!("the page is gone") };
                 let is_tracked = page.property.flags.contains(PageFlags::TRACKED);
@@ -193,8 +192,9 @@ fn shared_entries_are_not_walked_as_ones_own<G: Geometry>() {
             assert!(matches!(entry.child(), ChildRef::Shared), "under the lock as well");
             let not_managed = Misfit::NotManaged { index };
             assert_eq!(entry.detach().err(), Some(not_managed));
-            assert!(entry.allocate_if_absent().is_err(), "a user's node in the kernel's half");
-            assert!(entry.split().is_err());
+            let not_managed = Some(GrowError::NotManaged { index });
+            assert_eq!(entry.allocate_if_absent().err(), not_managed);
+            assert_eq!(entry.split().err(), not_managed);
             drop(guard);
             let vaddr = Vaddr::new(G::entry_span(G::ROOT) * index as u64);
             let found = lock_covering(root, vaddr, Level::LEAF).err();
