@@ -404,13 +404,14 @@ impl<'g, C: Config> NodeRef<'g, C> {
     ///
     /// If `index` is out of range.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub fn walk(self, index: usize) -> ChildRef<'g, C> {
         self.child_at(index, &WALK_ENTRY)
     }
 
+    // Always, as the decoding in it: out of line, the result would go through memory.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn child_at(self, index: usize, site: &'static Site) -> ChildRef<'g, C> {
         let decoded = C::Format::decode(self.frame.entry(index).load(site), self.level);
         if self.level == <Geo<C>>::ROOT && !C::MANAGED.contains(&index) {
