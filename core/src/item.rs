@@ -72,8 +72,8 @@ impl<B: Backend> Frame<B> {
 
     fn into_reference(self) -> Reference<B> {
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
-        unsafe { Reference::from_raw(this.reference.backend().clone(), this.reference.frame()) }
+        // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
+        unsafe { core::ptr::read(&raw const this.reference) }
     }
 
     /// Takes back a frame given up as [`Erased`].

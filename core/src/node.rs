@@ -233,7 +233,13 @@ impl<C: Config> Node<C> {
 
     /// Gives up the handle, keeping its reference in the entry that the result is written to.
     pub(crate) fn into_raw(self) -> Paddr {
-        ManuallyDrop::new(self).reference.frame()
+        self.into_reference().into_raw().1
+    }
+
+    fn into_reference(self) -> Reference<C::Backend> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
+        unsafe { core::ptr::read(&raw const this.reference) }
     }
 
     /// # Safety
@@ -248,12 +254,7 @@ impl<C: Config> Node<C> {
 
     /// The handle, its type remembered only by the metadata.
     pub(crate) fn erase(self) -> Erased<C::Backend> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
-        let reference = unsafe {
-            Reference::from_raw(this.reference.backend().clone(), this.reference.frame())
-        };
-        Erased::new(reference)
+        Erased::new(self.into_reference())
     }
 
     /// Takes back what [`erase`](Self::erase) of this configuration gave.
