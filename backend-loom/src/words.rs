@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
-use weft_core::sites::{LOCK_BORN_HELD, Site};
+use weft_core::sites::{ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
@@ -165,6 +165,11 @@ impl<E: Engine> Word for ModelWord<E> {
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
         if is_inert() {
             return 0;
+        }
+        if sabotage::tears_updates() {
+            let before = self.load(&ENTRY_UNDER_LOCK);
+            self.store(value, site);
+            return before;
         }
         let recording = self.labelled.begin(Step::Update(0, value), site);
         let before = self.labelled.word.swap(value, sabotage::order(site).atomic());
