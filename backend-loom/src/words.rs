@@ -214,6 +214,8 @@ impl<E: Engine> fmt::Debug for ModelLockWord<E> {
 impl<E: Engine> LockWord for ModelLockWord<E> {
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self {
+        // The lock of a frame that is not in use says the wrong thing, as if it had been used.
+        let value = if Ghost::label(name).frame.is_some() { !value & 1 } else { value };
         Self { labelled: Labelled::new(name, value, Access::UpdatedOnly) }
     }
 
