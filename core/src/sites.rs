@@ -225,7 +225,7 @@ sites! {
     access CLEAR_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
         carries "an absent entry publishes nothing; what it led to lives on for a grace period";
     access PROTECT_ENTRY: Release, pairs with [WALK_ENTRY],
-        carries "what the mapper published: a store of another CPU ends the mapper's release sequence",
+        carries "what the mapper published: a store by another CPU ends the release sequence",
         caught by "walk_vs_protect";
 
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],

@@ -1,7 +1,7 @@
 //! # Walk vs. protect
-//! Result: Never. A walker that finds a page after its rights changed finds it without its contents.
-//! CPUs: 0 fills a frame and maps it, accessed and dirty. 1 takes its write permission away. 2 walks
-//!   to the page and reads it.
+//! Result: Never. A walker finds a page whose rights have changed, without its contents.
+//! CPUs: 0 fills a frame and maps it, accessed and dirty. 1 takes its write permission away. 2
+//!   walks to the page and reads it.
 //! Invariant: an entry leads to a complete frame, whoever wrote the entry last.
 //! Guards against: a property changed with a store that publishes nothing: it ends the release
 //!   sequence of whoever mapped the page.
