@@ -187,6 +187,8 @@ where
         let finish = Box::new(move || {
             ghost.enter();
             ghost.set_phase(Phase::Finish);
+            let held = ghost.held();
+            assert!(held.is_empty(), "a lock is held by a CPU that has ended: {}", held[0].1);
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
             let outcome = close(stage, &model, &saw, &plan);

@@ -68,17 +68,18 @@ impl<B: Backend> fmt::Debug for Metadata<B> {
 }
 
 impl<B: Backend> Metadata<B> {
-    /// Metadata of a frame that is not allocated.
+    /// Metadata of a frame that is not allocated: whatever it says is wrong, as it is for a frame
+    /// that was used before, so that an allocation that leaves something out is noticed.
     pub fn new() -> Self {
         Self {
             lock: B::NodeLock::new("lock"),
-            references: B::Count::new("references", 0),
+            references: B::Count::new("references", u64::MAX),
             link: B::Cell::new("link", 0),
-            children: B::Cell::new("children", 0),
-            stray: B::Cell::new("stray", false),
-            attached: B::Cell::new("attached", false),
+            children: B::Cell::new("children", u16::MAX),
+            stray: B::Cell::new("stray", true),
+            attached: B::Cell::new("attached", true),
             level: B::Cell::new("level", 0),
-            kind: B::Cell::new("kind", 0),
+            kind: B::Cell::new("kind", u8::MAX),
         }
     }
 
