@@ -27,7 +27,7 @@ use crate::address::{Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::cpu::ReadSide;
 use crate::entry::ChildRef;
-use crate::error::OutOfMemory;
+use crate::error::{GrowError, OutOfMemory};
 use crate::format::{Decoded, EntryFormat};
 use crate::geometry::Geometry;
 use crate::guard::Guard;
@@ -159,6 +159,7 @@ impl<C: Config> Node<C> {
         level: Level,
         mut fill: impl FnMut(usize) -> u64,
     ) -> Result<Self, OutOfMemory> {
+        const { assert!(C::KIND.0 != Kind::FRAME.0, "a configuration has a kind of its own") };
         assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
         Metadata::prepare(backend, frame, level, C::KIND);
@@ -318,7 +319,7 @@ impl<C: Config> Permanent<C> {
     ///
     /// # Panics
     ///
-    /// If the node is not a root.
+    /// If the node is not a root, or maps a page itself.
     #[track_caller]
     pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
         const { assert!(C::ROOT_ENTRIES_STAY, "shared entries of a root must stay") };
@@ -326,8 +327,15 @@ impl<C: Config> Permanent<C> {
         let mut guard = root.borrow(section).lock();
         for index in C::MANAGED {
             let mut entry = guard.entry(index).expect("managed indices are indices");
-            if matches!(entry.child(), ChildRef::Absent) {
-                entry.allocate_if_absent().map_err(|_| OutOfMemory)?;
+            match entry.child() {
+                ChildRef::Absent => match entry.allocate_if_absent() {
+                    Ok(child) => drop(child),
+                    Err(GrowError::OutOfMemory) => return Err(OutOfMemory),
+                    Err(error) => unreachable!("a managed entry above the leaves grows: {error}"),
+                },
+                ChildRef::Node(_) => {}
+                // A split would be seen only through the root that was there first.
+                _ => panic!("a shared entry of a root leads to a node, not to a page"),
             }
         }
         drop(guard);

@@ -231,7 +231,7 @@ sites! {
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "nobody can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
-        carries "whoever adds a reference has one already, and that one keeps the frame";
+        carries "whoever adds a reference has one, or is in a section that outlasts the parent's";
     access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
         carries "what this owner did with the node is done before it is torn down",
         caught by "drop_vs_drop";
