@@ -10,8 +10,10 @@ use std::marker::PhantomData;
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::HostedMachine;
 use weft_backend_baremetal::word::AtomicWord;
+use weft_core::address::Level;
 use weft_core::config::{Config, Kind};
-use weft_core::format::X86_64;
+use weft_core::entry::ChildRef;
+use weft_core::format::{Decoded, EntryFormat, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
 use weft_core::lock::SpinLock;
@@ -73,6 +75,16 @@ pub extern "C" fn weft_guard_is_stray(guard: &Guard<'_, Four>) -> bool {
     guard.is_stray()
 }
 
+/// Looks at an entry of a node as a walker does, and says where it leads.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_walk(node: &NodeRef<'_, Four>, index: usize) -> u64 {
+    match node.walk(index % FourLevels::ENTRIES) {
+        ChildRef::Absent | ChildRef::Shared => 0,
+        ChildRef::Node(child) => child.paddr().as_u64(),
+        ChildRef::Item(raw) => raw.frame.as_u64(),
+    }
+}
+
 /// Unlocks with an exchange where a store does.
 #[unsafe(no_mangle)]
 pub extern "C" fn control_unlock_by_swap(lock: &SpinLock<AtomicWord>, word: &AtomicWord) {
@@ -100,6 +112,23 @@ pub extern "C" fn control_call(lock: &SpinLock<AtomicWord>) {
     }
     if acquire(lock) {
         lock.release();
+    }
+}
+
+/// Decodes an entry through a call, but only where it is present.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_call_on_one_path(entry: &AtomicWord, level: u8) -> u64 {
+    #[inline(never)]
+    fn decode(entry: u64, level: u8) -> Decoded {
+        X86_64::decode(entry, Level::new(level))
+    }
+    match entry.load(&WALK_ENTRY) {
+        0 => 0,
+        present => match decode(present, level) {
+            Decoded::Absent => 0,
+            Decoded::Node(frame) => frame.as_u64(),
+            Decoded::Item(raw) => raw.frame.as_u64(),
+        },
     }
 }
 

@@ -11,9 +11,10 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ptr;
 use core::sync::atomic::fence;
 
-use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
+use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::lock::SpinLock;
@@ -31,11 +32,8 @@ pub trait Tables: Send + Sync + 'static {
     fn drop_erased<B: Backend>(reference: Erased<B>);
 }
 
-/// The processors of a machine, each seen by itself.
+/// The instructions of a machine's processors, each run on the processor itself.
 pub trait Processors: Send + Sync + 'static {
-    /// The number of the processor that runs the caller: a different one on each.
-    fn cpu(&self) -> CpuId;
-
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
     /// # Safety
@@ -97,6 +95,15 @@ impl<G: Geometry, T: Tables, P: Processors> Clone for Machine<G, T, P> {
 
 impl<G: Geometry, T: Tables, P: Processors> Copy for Machine<G, T, P> {}
 
+impl<G: Geometry, T: Tables, P: Processors> PartialEq for Machine<G, T, P> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.parts, other.parts)
+    }
+}
+
+impl<G: Geometry, T: Tables, P: Processors> Eq for Machine<G, T, P> {}
+
 impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Machine").field(&self.parts.region).finish()
@@ -147,10 +154,6 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
 
     fn drop_erased(&self, reference: Erased<Self>) {
         T::drop_erased(reference);
-    }
-
-    fn cpu(&self) -> CpuId {
-        self.parts.processors.cpu()
     }
 
     unsafe fn load_root(&self, root: Option<Paddr>) {

@@ -6,15 +6,15 @@
 //!   physical addresses: on the machine the base is where the direct map begins, on a host it is
 //!   an anonymous mapping, and the code is the same. Its first frames hold the metadata of all of
 //!   them; the others are given out from a free list that runs through the free frames themselves.
-//! * *Processors* are instructions: which one am I, load this root. A machine implements
+//! * *Processors* are instructions: load this root. A machine implements
 //!   [`Processors`](backend::Processors) with registers, a host with a number per thread.
 //!
 //! A [`Machine`](backend::Machine) puts the two together, with the geometry and the kinds of
 //! tables that live on it, and is the [`Backend`](weft_core::sync::Backend). So tests, benches and
 //! fuzzers on a host run the production code on nodes of full size, and not a stand-in.
 //!
-//! Words are atomics at their addresses, see [`word`]. Under link-time optimisation nothing of the
-//! facade is left: `tests/code_generation.rs` reads the assembly.
+//! Words are atomics at their addresses, see [`word`]. Once compiled with optimisation nothing of
+//! the facade is left: `tests/code_generation.rs` reads the assembly.
 
 #![cfg_attr(bare_metal, no_std)]
 

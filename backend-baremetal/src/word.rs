@@ -7,9 +7,8 @@
 //! make two accesses race, and a race of plain accesses has no meaning at all in the language; so
 //! accesses are relaxed atomics of the value's size, which cost the same: one `mov`.
 //!
-//! Every access takes the ordering of its site. A site is a static of the core, so its value is
-//! seen here under link-time optimisation, and then the match over orderings goes away; without it
-//! the ordering is looked up at every access.
+//! Every access takes the ordering of its site. A site is a constant of the core, so its value is
+//! seen wherever these functions are inlined, and then the match over orderings goes away.
 
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -77,11 +76,6 @@ impl Word for AtomicWord {
         failure: &'static Site,
     ) -> Result<u64, u64> {
         self.exchange(current, new, success, failure)
-    }
-
-    #[inline]
-    fn fetch_or(&self, mask: u64, site: &'static Site) -> u64 {
-        self.0.fetch_or(mask, site.order.atomic())
     }
 }
 

@@ -57,6 +57,7 @@ pub enum CachePolicy {
 impl CachePolicy {
     /// The policy at `index` of the page attribute table. Entries 6 and 7 are nobody's: they
     /// repeat entries 2 and 3, as after reset.
+    #[inline]
     const fn of_index(index: u64) -> Self {
         match index {
             0 => Self::WriteBack,
@@ -133,6 +134,7 @@ pub trait EntryFormat: Send + Sync + 'static {
     fn decode(entry: u64, level: Level) -> Decoded;
 
     /// Whether hardware may still change the entry, so that a plain store could lose a bit.
+    #[inline]
     fn hardware_may_write(entry: u64) -> bool {
         entry != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
     }
@@ -159,10 +161,12 @@ const FLAGS: [(PageFlags, Bits); 6] = [
 ];
 
 impl X86_64 {
+    #[inline]
     const fn attribute_bit(level: Level) -> u64 {
         if level.as_u8() == 1 { ATTRIBUTE_LEAF } else { ATTRIBUTE_HUGE }
     }
 
+    #[inline]
     fn property(entry: u64, level: Level) -> Property {
         let mut flags = PageFlags::empty();
         for (ours, theirs) in FLAGS {
@@ -179,18 +183,22 @@ impl X86_64 {
 impl EntryFormat for X86_64 {
     const HARDWARE_BITS: u64 = Bits::ACCESSED.bits() | Bits::DIRTY.bits();
 
+    #[inline]
     fn maps_pages_at(level: Level) -> bool {
         level.as_u8() <= 3
     }
 
+    #[inline]
     fn holds(frame: Paddr) -> bool {
         frame.as_u64() & !ADDRESS == 0
     }
 
+    #[inline]
     fn node(frame: Paddr) -> u64 {
         frame.as_u64() | (Bits::PRESENT | Bits::WRITABLE | Bits::USER_ACCESSIBLE).bits()
     }
 
+    #[inline]
     fn item(item: RawItem) -> u64 {
         let RawItem { frame, level, property } = item;
         let mut entry = frame.as_u64() | Bits::PRESENT.bits();
@@ -215,6 +223,9 @@ impl EntryFormat for X86_64 {
         entry
     }
 
+    // Always: a caller rarely wants all of the result, and what it does not want is then not
+    // computed. With the panic in it the function is too long for the compiler to choose so.
+    #[inline(always)]
     fn decode(entry: u64, level: Level) -> Decoded {
         if entry == 0 {
             return Decoded::Absent;

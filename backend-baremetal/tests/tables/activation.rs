@@ -2,12 +2,11 @@
 
 use weft_backend_baremetal::hosted::{Loaded, on_cpu};
 use weft_core::address::{CpuId, Level};
-use weft_core::cpu::Cpu;
 use weft_core::error::NotARoot;
 use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 
-use crate::support::{Machine, User, Whole, fill, levels, live, node, on_machine};
+use crate::support::{Machine, User, Whole, fill, levels, live, node, on_machine, online};
 
 on_every_geometry!(
     the_first_activation_gives_nothing_back,
@@ -25,7 +24,7 @@ fn loaded<G: Geometry>(machine: &Machine<G>, cpu: u32) -> Loaded {
 
 fn the_first_activation_gives_nothing_back<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         assert_eq!((cpu.active(), loaded(machine, 0)), (None, Loaded::default()));
         cpu.activate(&root).expect("the node is a root");
@@ -37,7 +36,7 @@ fn the_first_activation_gives_nothing_back<G: Geometry>() {
 
 fn switching_gives_the_previous_root_back<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let first: Node<Whole<G>> = node(machine, G::ROOT);
         let frames = 1 + {
             let section = cpu.read_side();
@@ -57,7 +56,7 @@ fn switching_gives_the_previous_root_back<G: Geometry>() {
 
 fn activating_the_active_root_does_nothing<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         for _ in 0..3 {
             cpu.activate(&root).expect("the node is a root");
@@ -72,7 +71,7 @@ fn activating_the_active_root_does_nothing<G: Geometry>() {
 
 fn nodes_that_are_no_roots_are_refused<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         cpu.activate(&root).expect("the node is a root");
         for level in levels::<G>().filter(|&level| level < G::ROOT) {
@@ -88,7 +87,7 @@ fn nodes_that_are_no_roots_are_refused<G: Geometry>() {
 
 fn each_cpu_owns_its_root<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpus = [0, 1].map(|cpu| Cpu::online(machine, CpuId::new(cpu)));
+        let mut cpus = [0, 1].map(|cpu| online(machine, cpu));
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let frame = root.paddr();
         for cpu in &mut cpus {
@@ -107,7 +106,7 @@ fn each_cpu_owns_its_root<G: Geometry>() {
 
 fn deactivating_gives_the_root_back<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         cpu.deactivate();
         assert_eq!(loaded(machine, 0).times, 0, "there was nothing to deactivate");
         let root: Node<Whole<G>> = node(machine, G::ROOT);
@@ -121,7 +120,7 @@ fn deactivating_gives_the_root_back<G: Geometry>() {
 
 fn tables_of_several_kinds_take_turns<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let whole: Node<Whole<G>> = node(machine, G::ROOT);
         cpu.activate(&whole).expect("the node is a root");
         drop(whole);

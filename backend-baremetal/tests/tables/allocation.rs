@@ -1,15 +1,14 @@
 //! Nodes and their handles.
 
-use weft_core::address::{CpuId, Level};
+use weft_core::address::Level;
 use weft_core::config::Kind;
-use weft_core::cpu::Cpu;
 use weft_core::entry::ChildRef;
 use weft_core::error::OutOfMemory;
 use weft_core::geometry::{Geometry, TinyTwo};
 use weft_core::item::{Frame, Item};
 use weft_core::node::{Metadata, Node};
 
-use crate::support::{Machine, Whole, levels, live, node, on_machine, tracked};
+use crate::support::{Machine, Whole, levels, live, node, on_machine, online, tracked};
 
 on_every_geometry!(
     new_nodes_have_absent_entries,
@@ -21,12 +20,12 @@ on_every_geometry!(
 );
 
 fn assert_empty<G: Geometry>(machine: &Machine<G>, node: &Node<Whole<G>>, level: Level) {
-    let cpu = Cpu::online(machine, CpuId::new(0));
+    let cpu = online(machine, 0);
     let section = cpu.read_side();
     assert_eq!(node.level(), level);
     let node = node.borrow(&section);
     for index in 0..G::ENTRIES {
-        assert!(matches!(node.walk(index, level), ChildRef::Absent), "entry {index}");
+        assert!(matches!(node.walk(index), ChildRef::Absent), "entry {index}");
     }
     let guard = node.try_lock().expect("a new node is not locked");
     assert_eq!(guard.children(), 0);
@@ -49,7 +48,7 @@ fn reused_frames_have_absent_entries<G: Geometry>() {
         let mut used = vec![root.paddr()];
         {
             // Nodes that are full of entries, and stray ones.
-            let cpu = Cpu::online(machine, CpuId::new(0));
+            let cpu = online(machine, 0);
             let section = cpu.read_side();
             let mut guard = root.borrow(&section).lock();
             for index in 0..2 {
@@ -107,7 +106,7 @@ fn allocation_fails_when_no_frame_is_left<G: Geometry>() {
 fn entries_beyond_the_last_are_refused<G: Geometry>() {
     on_machine::<G>(|machine| {
         let node: Node<Whole<G>> = node(machine, G::ROOT);
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let mut guard = node.borrow(&section).lock();
         assert!(guard.entry(G::ENTRIES - 1).is_ok());

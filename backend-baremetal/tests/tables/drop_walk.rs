@@ -1,16 +1,16 @@
 //! What goes with the last reference to a node.
 
-use weft_core::address::{CpuId, Level};
+use weft_core::address::Level;
 use weft_core::config::Config;
-use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
+use weft_core::format::{EntryFormat, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
 use weft_core::node::{Node, Permanent};
 
 use crate::support::{
-    Kernel, Machine, User, WRITABLE, Whole, fill, live, node, on_machine, page_levels, put,
-    untracked,
+    Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, fill, live, node, on_machine,
+    online, page_levels, put, untracked,
 };
 
 on_every_geometry!(
@@ -24,7 +24,7 @@ on_every_geometry!(
 fn trees_go_with_their_root<G: Geometry>() {
     on_machine::<G>(|machine| {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let mut guard = root.borrow(&section).lock();
         let mut frames = 1;
@@ -42,7 +42,7 @@ fn trees_go_with_their_root<G: Geometry>() {
 fn a_handle_of_a_child_keeps_its_sub_tree<G: Geometry>() {
     on_machine::<G>(|machine| {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let mut guard = root.borrow(&section).lock();
         let frames = fill(machine, &mut guard, 0);
@@ -61,7 +61,7 @@ fn a_handle_of_a_child_keeps_its_sub_tree<G: Geometry>() {
 fn untracked_pages_own_nothing<G: Geometry>() {
     on_machine::<G>(|machine| {
         let owner = Frame::allocate(machine).expect("a test has frames enough");
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in page_levels::<G>() {
             let node: Node<Whole<G>> = node(machine, level);
@@ -83,7 +83,7 @@ fn untracked_pages_own_nothing<G: Geometry>() {
 fn roots_leave_the_half_that_they_share_alone<G: Geometry>() {
     share_and_drop::<G, Kernel<G>, User<G>>();
     // The other way round, so that the shared half comes first.
-    share_and_drop::<G, User<G>, Kernel<G>>();
+    share_and_drop::<G, LowerKernel<G>, UpperUser<G>>();
 }
 
 fn share_and_drop<G: Geometry, K, C>()
@@ -92,7 +92,7 @@ where
     C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>,
 {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let owner: Node<K> = node(machine, G::ROOT);
         let owner = Permanent::new(owner, &section).expect("a test has frames enough");
@@ -101,17 +101,17 @@ where
 
         let root = Node::<C>::root_sharing(&owner).expect("a test has frames enough");
         let (theirs, ours) = (owner.borrow(&section), root.borrow(&section));
+        let mut guard = ours.lock();
         for index in 0..G::ENTRIES {
-            match (theirs.walk(index, G::ROOT), ours.walk(index, G::ROOT)) {
+            match (theirs.walk(index), ours.walk(index)) {
                 (ChildRef::Absent, ChildRef::Absent) => assert!(C::MANAGED.contains(&index)),
-                (ChildRef::Node(theirs), ChildRef::Node(ours)) => {
+                (ChildRef::Node(theirs), ChildRef::Shared) => {
                     assert!(K::MANAGED.contains(&index));
-                    assert_eq!(theirs.paddr(), ours.paddr());
+                    assert_eq!(X86_64::node(theirs.paddr()), guard.read_raw(index));
                 }
                 other => panic!("entry {index} is not shared: {other:?}"),
             }
         }
-        let mut guard = ours.lock();
         assert_eq!(guard.children(), 0, "shared entries are not counted");
         let frames = fill(machine, &mut guard, C::MANAGED.end - 1);
         assert_eq!(guard.children(), 1);
@@ -129,7 +129,7 @@ where
 
 fn a_permanent_root_needs_memory_for_its_entries<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for allocations in [0, G::ENTRIES as u64 / 2 - 1] {
             let kernel: Node<Kernel<G>> = node(machine, G::ROOT);

@@ -1,14 +1,15 @@
 //! Locking the node that covers an address.
 
-use weft_core::address::{CpuId, Level, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Vaddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::FindError;
 use weft_core::geometry::Geometry;
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 
-use crate::support::{User, Whole, levels, live, node, on_machine, page_levels, put, untracked};
+use crate::support::{
+    User, Whole, levels, live, node, on_machine, online, page_levels, put, untracked,
+};
 
 on_every_geometry!(
     nodes_are_found_on_every_level,
@@ -31,19 +32,19 @@ fn follow<'g, G: Geometry>(
     vaddr: Vaddr,
     target: Level,
 ) -> NodeRef<'g, Whole<G>> {
-    let (mut node, mut level) = (root, G::ROOT);
-    while level > target {
-        let ChildRef::Node(child) = node.walk(G::index(vaddr, level), level) else {
-            panic!("no node below {level:?}");
+    let mut node = root;
+    while node.level() > target {
+        let ChildRef::Node(child) = node.walk(G::index(vaddr, node.level())) else {
+            panic!("no node below {node:?}");
         };
-        (node, level) = (child, level.below().expect("the level is above another"));
+        node = child;
     }
     node
 }
 
 fn nodes_are_found_on_every_level<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let vaddr = last_of_lower_half::<G>();
         for level in levels::<G>() {
@@ -65,7 +66,7 @@ fn nodes_are_found_on_every_level<G: Geometry>() {
 
 fn missing_nodes_are_grown_once<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -83,7 +84,7 @@ fn missing_nodes_are_grown_once<G: Geometry>() {
 
 fn a_huge_page_ends_the_way<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let vaddr = last_of_lower_half::<G>();
         for huge in page_levels::<G>() {
@@ -103,7 +104,7 @@ fn a_huge_page_ends_the_way<G: Geometry>() {
 
 fn addresses_of_other_tables_are_refused<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<User<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -122,7 +123,7 @@ fn addresses_of_other_tables_are_refused<G: Geometry>() {
 
 fn levels_above_the_root_are_refused<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let level = Level::new(G::LEVELS + 1);
@@ -133,7 +134,7 @@ fn levels_above_the_root_are_refused<G: Geometry>() {
 
 fn running_out_of_memory_leaves_empty_nodes<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let vaddr = last_of_lower_half::<G>();
         for allocations in 0..u64::from(G::LEVELS) - 1 {
@@ -163,7 +164,7 @@ fn running_out_of_memory_leaves_empty_nodes<G: Geometry>() {
 
 fn a_lock_that_is_held_is_not_waited_for<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);

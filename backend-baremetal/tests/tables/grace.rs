@@ -1,13 +1,12 @@
 //! The monitor: who is waited for, and when batches are dropped.
 
-use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::Item;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sync::Backend;
 
-use crate::support::{Machine, live, on_machine, tracked};
+use crate::support::{Machine, live, on_machine, online, tracked};
 
 on_every_geometry!(
     without_cpus_nothing_waits,
@@ -24,10 +23,6 @@ fn retire<G: Geometry>(machine: &Machine<G>, frames: usize) {
         batch.push(tracked(machine).retire().expect("a tracked page owns a frame"));
     }
     machine.reclaim().retire(machine, batch);
-}
-
-fn online<G: Geometry>(machine: &Machine<G>, cpu: u32) -> Cpu<Machine<G>> {
-    Cpu::online(machine, CpuId::new(cpu))
 }
 
 fn without_cpus_nothing_waits<G: Geometry>() {

@@ -3,7 +3,6 @@
 use weft_backend_baremetal::hosted::{hardware_sets, on_cpu};
 use weft_core::address::{CpuId, Level};
 use weft_core::config::Config;
-use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::GrowError;
 use weft_core::format::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
@@ -12,8 +11,8 @@ use weft_core::item::MappedItem;
 use weft_core::node::{Guard, Node};
 
 use crate::support::{
-    Machine, User, Whole, device_frame, levels, live, node, on_machine, page_levels, put, tracked,
-    untracked,
+    Machine, User, Whole, device_frame, levels, live, node, on_machine, online, page_levels, put,
+    tracked, untracked,
 };
 
 on_every_geometry!(
@@ -28,7 +27,7 @@ on_every_geometry!(
 
 fn absent_entries_grow_a_locked_child<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in levels::<G>().skip(1) {
             let parent: Node<Whole<G>> = node(machine, level);
@@ -58,7 +57,7 @@ fn grown<C: Config>(guard: &mut Guard<'_, C>, index: usize) -> Result<(), GrowEr
 
 fn present_entries_and_leaves_do_not_grow<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
@@ -79,7 +78,7 @@ fn present_entries_and_leaves_do_not_grow<G: Geometry>() {
 
 fn growing_without_memory_changes_nothing<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
@@ -116,7 +115,7 @@ fn assert_part<G: Geometry>(guard: &mut Guard<'_, Whole<G>>, index: usize, prope
 
 fn a_split_keeps_frames_and_property<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let flags = (0..=PageFlags::all().bits()).map(PageFlags::from_bits_retain);
         // Untracked: whoever could own a huge page is not among the items of this test.
@@ -151,7 +150,7 @@ fn a_split_keeps_frames_and_property<G: Geometry>() {
 
 fn only_huge_pages_are_split<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let split = |guard: &mut Guard<'_, Whole<G>>, index| {
             let before = (guard.read_raw(index), guard.children(), live(machine));
@@ -182,7 +181,7 @@ fn only_huge_pages_are_split<G: Geometry>() {
 fn a_split_keeps_what_hardware_sets_meanwhile<G: Geometry>() {
     const ROUNDS: usize = 50;
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let level = Level::new(2);
         for _ in 0..ROUNDS {
@@ -210,7 +209,7 @@ fn a_split_keeps_what_hardware_sets_meanwhile<G: Geometry>() {
 
 fn pages_of_pages_are_split_down_to_leaves<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let top = page_levels::<G>().last().expect("leaves map pages");
         let parent: Node<Whole<G>> = node(machine, top);

@@ -11,7 +11,7 @@ use weft_core::geometry::Geometry;
 use weft_core::node::{Guard, Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
-use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, put, tracked};
+use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, online, put, tracked};
 
 on_every_geometry!(
     dropping_a_guard_gives_the_lock_back,
@@ -24,7 +24,7 @@ on_every_geometry!(
 
 fn dropping_a_guard_gives_the_lock_back<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -38,7 +38,7 @@ fn dropping_a_guard_gives_the_lock_back<G: Geometry>() {
 
 fn a_lock_that_is_given_away_stays_held<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -70,7 +70,7 @@ fn on_threads<G: Geometry>(machine: &Machine<G>, body: impl Fn(&mut Cpu<Machine<
             let (start, body) = (&start, &body);
             scope.spawn(move || {
                 on_cpu(id, || {
-                    let mut cpu = Cpu::online(machine, id);
+                    let mut cpu = online(machine, id.as_u32());
                     start.wait();
                     body(&mut cpu);
                 });
@@ -166,7 +166,7 @@ fn who_waited_for_a_node_that_became_stray_starts_over<G: Geometry>() {
     on_machine_of::<G>(frames::<G>(), |machine| {
         let owner: Node<Whole<G>> = node(machine, G::ROOT);
         for _ in 0..TRIALS {
-            let cpus = [0, 1, 2].map(|cpu| Cpu::online(machine, CpuId::new(cpu)));
+            let cpus = [0, 1, 2].map(|cpu| online(machine, cpu));
             let [mine, finders, detachers] = &cpus;
             let section = mine.read_side();
             let leaf = first_leaf(owner.borrow(&section));

@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{CpuId, Level, Paddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Paddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::NotAnItem;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, X86_64};
@@ -13,7 +12,9 @@ use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Guard, Node};
 
-use crate::support::{WRITABLE, Whole, node, on_machine, page_levels, put, tracked, untracked};
+use crate::support::{
+    WRITABLE, Whole, node, on_machine, online, page_levels, put, tracked, untracked,
+};
 
 on_every_geometry!(
     protecting_changes_the_property_and_returns_the_old_one,
@@ -38,7 +39,7 @@ fn without_write(property: Property) -> Property {
 /// Runs `body` for each level that maps pages, with a node whose last entry maps a writable one.
 fn with_pages<G: Geometry>(mut body: impl FnMut(&mut Guard<'_, Whole<G>>, usize)) {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in page_levels::<G>() {
             let node: Node<Whole<G>> = node(machine, level);
@@ -114,7 +115,7 @@ fn bits_that_hardware_sets_before_a_detachment_come_out<G: Geometry>() {
 
 fn only_pages_are_protected<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
@@ -150,7 +151,7 @@ impl Drop for StopOnDrop<'_> {
 /// must come out with the mark: of the detachment, or of the change of rights before it.
 fn no_bit_is_lost_while_hardware_writes_at_any_time<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let node = leaf.borrow(&section);

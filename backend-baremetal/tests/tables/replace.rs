@@ -1,7 +1,6 @@
 //! Putting children into entries and taking them out.
 
-use weft_core::address::{CpuId, Level, Paddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Paddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::Misfit;
 use weft_core::format::{EntryFormat, X86_64};
@@ -11,8 +10,8 @@ use weft_core::node::{Guard, Node};
 use weft_core::reclaim::Detached;
 
 use crate::support::{
-    Machine, User, WRITABLE, Whole, device_frame, levels, live, node, on_machine, page_levels, put,
-    tracked, untracked,
+    Machine, User, WRITABLE, Whole, device_frame, levels, live, node, on_machine, online,
+    page_levels, put, tracked, untracked,
 };
 
 on_every_geometry!(
@@ -60,6 +59,7 @@ fn leads_to<G: Geometry>(guard: &mut Guard<'_, Whole<G>>, index: usize) -> Optio
         ChildRef::Absent => None,
         ChildRef::Node(node) => Some(node.paddr()),
         ChildRef::Item(raw) => Some(raw.frame),
+        ChildRef::Shared => unreachable!("the table manages all of its root"),
     }
 }
 
@@ -74,7 +74,7 @@ fn replace<'g, G: Geometry>(
 
 fn every_child_replaces_every_child<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in levels::<G>() {
             let node: Node<Whole<G>> = node(machine, level);
@@ -103,7 +103,7 @@ fn every_child_replaces_every_child<G: Geometry>() {
 
 fn a_replaced_child_is_freed_after_a_grace_period<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         {
             let section = cpu.read_side();
@@ -135,7 +135,7 @@ fn assert_refused<G: Geometry>(
 
 fn refused_children_come_back_and_change_nothing<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for entry in levels::<G>() {
             for present in KINDS {
@@ -171,7 +171,7 @@ fn refused_children_come_back_and_change_nothing<G: Geometry>() {
 
 fn entries_of_another_table_are_refused<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<User<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
@@ -194,7 +194,7 @@ fn entries_of_another_table_are_refused<G: Geometry>() {
 
 fn neighbours_keep_what_they_have<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in page_levels::<G>() {
             let node: Node<Whole<G>> = node(machine, level);

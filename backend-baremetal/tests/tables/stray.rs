@@ -1,13 +1,12 @@
 //! Sub-trees that have been detached.
 
-use weft_core::address::{CpuId, Level, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Vaddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::geometry::Geometry;
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
-use crate::support::{Whole, fill, live, node, on_machine};
+use crate::support::{Whole, fill, live, node, on_machine, online};
 
 on_every_geometry!(
     every_node_of_a_detached_sub_tree_is_stray,
@@ -19,12 +18,11 @@ on_every_geometry!(
 
 /// All nodes below `node`, by following entries.
 fn below<'g, G: Geometry>(node: NodeRef<'g, Whole<G>>, found: &mut Vec<NodeRef<'g, Whole<G>>>) {
-    let level = node.level();
-    if level == Level::LEAF {
+    if node.level() == Level::LEAF {
         return;
     }
     for index in 0..G::ENTRIES {
-        if let ChildRef::Node(child) = node.walk(index, level) {
+        if let ChildRef::Node(child) = node.walk(index) {
             found.push(child);
             below(child, found);
         }
@@ -33,7 +31,7 @@ fn below<'g, G: Geometry>(node: NodeRef<'g, Whole<G>>, found: &mut Vec<NodeRef<'
 
 fn every_node_of_a_detached_sub_tree_is_stray<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -45,7 +43,7 @@ fn every_node_of_a_detached_sub_tree_is_stray<G: Geometry>() {
         drop(lock_covering(root, Vaddr::new(0), Level::LEAF).expect("frames enough"));
         let (mut going, mut all) = (Vec::new(), Vec::new());
         below(root, &mut all);
-        let ChildRef::Node(top) = root.walk(0, G::ROOT) else { panic!("the root has a child") };
+        let ChildRef::Node(top) = root.walk(0) else { panic!("the root has a child") };
         going.push(top);
         below(top, &mut going);
         assert!(going.len() < all.len());
@@ -66,7 +64,7 @@ fn every_node_of_a_detached_sub_tree_is_stray<G: Geometry>() {
 
 fn a_find_after_a_detachment_grows_anew<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
@@ -84,8 +82,8 @@ fn a_find_after_a_detachment_grows_anew<G: Geometry>() {
 
 fn a_detached_sub_tree_lives_until_the_grace_period_ends<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut mine = Cpu::online(machine, CpuId::new(0));
-        let mut other = Cpu::online(machine, CpuId::new(1));
+        let mut mine = online(machine, 0);
+        let mut other = online(machine, 1);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let frames = {
             let section = mine.read_side();
@@ -109,7 +107,7 @@ fn a_detached_sub_tree_lives_until_the_grace_period_ends<G: Geometry>() {
 
 fn a_handle_of_a_stray_node_outlives_the_grace_period<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0));
+        let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let handle = {
             let section = cpu.read_side();
@@ -134,7 +132,7 @@ fn a_handle_of_a_stray_node_outlives_the_grace_period<G: Geometry>() {
 
 fn a_node_put_in_the_place_of_another_makes_it_stray<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0));
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();

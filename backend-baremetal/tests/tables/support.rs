@@ -7,6 +7,7 @@ use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
 use weft_core::config::{Config, Kind};
+use weft_core::cpu::Cpu;
 use weft_core::entry::Child;
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
@@ -19,30 +20,22 @@ use weft_core::sync::Backend;
 const FRAMES: u64 = 1024;
 
 /// A machine with the tables below.
-pub(crate) type Machine<G> = HostedMachine<G, ThreeKinds>;
+pub(crate) type Machine<G> = HostedMachine<G, AllKinds>;
 /// A table that manages all of its root.
 pub(crate) type Whole<G> = WholeOn<Machine<G>>;
 /// A table that manages the lower half of its root.
 pub(crate) type User<G> = UserOn<Machine<G>>;
-/// A table that manages the upper half of its root.
+/// A table that manages the upper half of its root, for others to share.
 pub(crate) type Kernel<G> = KernelOn<Machine<G>>;
+/// As [`User`] with the halves exchanged.
+pub(crate) type UpperUser<G> = UpperUserOn<Machine<G>>;
+/// As [`Kernel`] with the halves exchanged.
+pub(crate) type LowerKernel<G> = LowerKernelOn<Machine<G>>;
 
-/// Whole, user and kernel tables.
-#[derive(Debug)]
-pub(crate) struct ThreeKinds;
-
-impl Tables for ThreeKinds {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        match reference.kind() {
-            kind if kind == UserOn::<B>::KIND => reference.drop_as::<UserOn<B>>(),
-            kind if kind == KernelOn::<B>::KIND => reference.drop_as::<KernelOn<B>>(),
-            _ => reference.drop_as::<WholeOn<B>>(),
-        }
-    }
-}
-
+/// Makes the configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries of
+/// their root, so that others can share them.
 macro_rules! configurations {
-    ($($name:ident: $kind:literal, $managed:expr;)+) => {
+    ($($name:ident: $kind:literal, $managed:expr $(, $stays:ident)?;)+) => {
         $(
             #[derive(Debug)]
             pub(crate) struct $name<B>(PhantomData<B>);
@@ -53,15 +46,32 @@ macro_rules! configurations {
                 type Format = X86_64;
                 const KIND: Kind = Kind($kind);
                 const MANAGED: Range<usize> = $managed;
+                $(const ROOT_ENTRIES_STAY: bool = configurations!(@ $stays);)?
             }
         )+
+
+        /// The tables of a test's machine.
+        #[derive(Debug)]
+        pub(crate) struct AllKinds;
+
+        impl Tables for AllKinds {
+            fn drop_erased<B: Backend>(reference: Erased<B>) {
+                match reference.kind().0 {
+                    $($kind => reference.drop_as::<$name<B>>(),)+
+                    _ => reference.drop_as::<WholeOn<B>>(),
+                }
+            }
+        }
     };
+    (@ stays) => { true };
 }
 
 configurations! {
-    WholeOn: 1, 0..<B::Geometry as Geometry>::ENTRIES;
-    UserOn: 2, 0..<B::Geometry as Geometry>::ENTRIES / 2;
-    KernelOn: 3, <B::Geometry as Geometry>::ENTRIES / 2..<B::Geometry as Geometry>::ENTRIES;
+    WholeOn: 1, 0..B::Geometry::ENTRIES;
+    UserOn: 2, 0..B::Geometry::ENTRIES / 2;
+    KernelOn: 3, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
+    UpperUserOn: 4, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
+    LowerKernelOn: 5, 0..B::Geometry::ENTRIES / 2, stays;
 }
 
 /// Makes a test of each generic function, for each geometry.
@@ -99,9 +109,14 @@ pub(crate) fn on_machine<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
 
 /// As [`on_machine`], with this many frames.
 pub(crate) fn on_machine_of<G: Geometry>(frames: u64, body: impl FnOnce(&Machine<G>)) {
-    let machine = hosted::start::<G, ThreeKinds>(frames).expect("the host has a few megabytes");
+    let machine = hosted::start::<G, AllKinds>(frames).expect("the host has a few megabytes");
     hosted::on_cpu(CpuId::new(0), || body(&machine));
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
+}
+
+/// Puts CPU `number` online.
+pub(crate) fn online<G: Geometry>(machine: &Machine<G>, number: u32) -> Cpu<Machine<G>> {
+    Cpu::online(machine, CpuId::new(number)).expect("the CPU is offline")
 }
 
 /// How many frames are in use.
