@@ -22,6 +22,9 @@ const REPORT: &str = "@weft-report ";
 /// How much longer than its budget a child may take.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// How often a parent looks whether it should stop waiting.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// The request to this process, if it was started by [`ask`].
 ///
 /// # Panics
@@ -70,6 +73,20 @@ impl Drop for Running {
 pub fn ask(
     command: &mut Command,
     request: &Request,
+    progress: impl FnMut(u64),
+) -> Result<Report, String> {
+    ask_until(command, request, || false, progress)
+}
+
+/// As [`ask`], but kills the child once `stop` says so; it is asked a few times a second.
+///
+/// # Errors
+///
+/// One sentence, if the child cannot be started, dies, passes its deadline, or is stopped.
+pub fn ask_until(
+    command: &mut Command,
+    request: &Request,
+    stop: impl Fn() -> bool,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, String> {
     let text = serde_json::to_string(request).expect("requests are plain data");
@@ -94,7 +111,11 @@ pub fn ask(
     });
     let deadline = Instant::now() + request.time + GRACE;
     loop {
-        match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if stop() {
+            return Err("the checker was stopped".to_owned());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match received.recv_timeout(left.min(STOP_INTERVAL)) {
             Ok(line) => {
                 if let Some(report) = line.strip_prefix(REPORT) {
                     let report = serde_json::from_str(report);
@@ -104,6 +125,7 @@ pub fn ask(
                     progress(count);
                 }
             }
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(RecvTimeoutError::Timeout) => {
                 return Err(format!(
                     "the checker hung: no answer {} s after its budget was used up",

@@ -22,7 +22,7 @@ use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
 use crate::counterexample;
-use crate::engine::{Body, Engine, Execution, Program, Progress, Search};
+use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
@@ -269,6 +269,7 @@ fn conduct<E: Engine>(
         cpus: plan.roles.len(),
         verdict: exploration.verdict.into(),
         verdict_text: exploration.verdict.to_string(),
+        cut_short: matches!(exploration.verdict, Verdict::CutShort { .. }),
         executions: exploration.executions,
         blocked: exploration.blocked,
         depth: exploration.depth,

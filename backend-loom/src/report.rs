@@ -193,6 +193,8 @@ pub struct Report {
     pub verdict: VerdictWord,
     /// The verdict with its numbers: `BOUNDED 3`, `SAMPLED 10000`.
     pub verdict_text: String,
+    /// Whether time or count ended the search before it had ended by itself.
+    pub cut_short: bool,
     /// Executions.
     pub executions: u64,
     /// Executions that ended with a waiting CPU and are none of the program.

@@ -1,0 +1,246 @@
+//! The command line, and what of it contradicts itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_backend_loom::engine::MemoryModel;
+
+use crate::checkers::{self, Checker, Use};
+
+/// Explores the interleavings of every race scenario, under several engines, and its twins.
+///
+/// Every verdict says what it is worth: EXHAUSTED (every execution was run), BOUNDED (every one
+/// under a bound, or the budget ended the search), SAMPLED (so many were drawn) or FAILED.
+///
+/// Exit codes: 0 good; 1 violation; 2 something expected was never reached, or a twin survived;
+/// 3 bounded where exhaustion was demanded; 4 usage or internal error; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "model-check", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Without options, everything is explored within a minute on two cores.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
+    #[command(flatten)]
+    pub(crate) explore: Explore,
+}
+
+/// What to do instead of exploring the scenarios.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Weakens every memory ordering by every step, and asks which scenario notices.
+    Sites(Explore),
+    /// Breaks scratch copies of the workspace with the patches on file, then weakens every
+    /// ordering; each must be noticed by the scenario that is said to notice it.
+    Mutants(Mutants),
+    /// Runs exactly one execution again, the one that a REPLAY line names.
+    Replay(Replay),
+    /// Writes a new scenario file that compiles, explores a race and catches a twin.
+    NewScenario(NewScenario),
+    /// Explores one scenario in this process, for a parent that asked.
+    #[command(hide = true)]
+    Child {
+        /// The scenario.
+        scenario: String,
+        /// The engine.
+        engine: String,
+    },
+}
+
+/// What to explore, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explore {
+    /// Parts of names of scenarios; a whole name selects only that one.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+    /// An engine to use, or `all` for every engine on every scenario; can be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Vec<String>,
+    /// Explore only executions with at most so many preemptions (loom).
+    #[arg(long, value_name = "N")]
+    pub(crate) preemptions: Option<usize>,
+    /// Wall time for each exploration.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) time: Option<Duration>,
+    /// Executions for each exploration: how many are drawn, or after how many a search is cut.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) executions: Option<u64>,
+    /// The seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Explorations at the same time; as many as there are cores if not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// Leave out the twins, the broken worlds that every scenario must catch.
+    #[arg(long)]
+    pub(crate) no_twins: bool,
+    /// List the scenarios instead: roles, outcomes, situations, twins.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// The memory model (explorer).
+    #[arg(long, value_enum)]
+    pub(crate) memory_model: Option<Model>,
+    /// A search that does not end as EXHAUSTED counts as exit code 3.
+    #[arg(long)]
+    pub(crate) require_exhausted: bool,
+    /// Run in a broken world and show the counterexample: a site's name (weakened by one step) or
+    /// w<index>.<step>, `free` (no grace periods), `torn` (updates of entries in two steps) or
+    /// `cpu<n>` (grace periods forget that CPU).
+    #[arg(long, value_name = "HOW")]
+    pub(crate) sabotage: Option<String>,
+    /// Log what is started and what ends; twice for progress too.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Which mutants to try.
+#[derive(Debug, Args)]
+pub(crate) struct Mutants {
+    /// Parts of names of patches, or of sites.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+    /// Only the patches.
+    #[arg(long, conflicts_with = "sites")]
+    pub(crate) patches: bool,
+    /// Only the orderings.
+    #[arg(long)]
+    pub(crate) sites: bool,
+    /// List the patches instead.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Log what is started and what ends; twice for progress too.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The token of a REPLAY line: wt1:<scenario>:<engine>:<sabotage>:<execution>.
+    pub(crate) token: String,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// What to create.
+#[derive(Debug, Args)]
+pub(crate) struct NewScenario {
+    /// The name, <actor>_vs_<actor>.
+    pub(crate) name: String,
+    /// The folder to write to, instead of this workspace's scenarios/tests.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// Ways to write results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// A table, and counterexamples in columns.
+    Human,
+    /// One document.
+    Json,
+    /// One document, as test servers take it.
+    Junit,
+}
+
+/// Memory models of the explorer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Model {
+    /// Repaired C11.
+    Rc11,
+    /// Total store order, as of x86.
+    Tso,
+    /// Sequential consistency.
+    Sc,
+}
+
+impl From<Model> for MemoryModel {
+    fn from(model: Model) -> Self {
+        match model {
+            Model::Rc11 => Self::Rc11,
+            Model::Tso => Self::Tso,
+            Model::Sc => Self::Sc,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.001..=1e6).contains(&seconds) {
+        return Err("not between 0.001 and 1000000 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// The engines that were asked for, and whether every scenario is to run on each of them.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    /// The engines, in the order of the list.
+    pub(crate) checkers: Vec<&'static Checker>,
+    /// Whether they were named, so that no scenario leaves one out.
+    pub(crate) named: bool,
+}
+
+impl Explore {
+    /// The engines, after the flags have been checked against them.
+    ///
+    /// # Errors
+    ///
+    /// One sentence, for an unknown engine and for flags that no selected engine can follow.
+    pub(crate) fn selection(&self) -> Result<Selection, String> {
+        for name in self.engine.iter().filter(|name| *name != "all") {
+            if checkers::find(name).is_none() {
+                let names = checkers::names().join(", ");
+                return Err(format!("there is no engine {name:?}: use {names} or all"));
+            }
+        }
+        let named = !self.engine.is_empty();
+        let every = !named || self.engine.iter().any(|name| name == "all");
+        let selected = |checker: &&Checker| every || self.engine.iter().any(|n| n == checker.name);
+        let selection =
+            Selection { checkers: checkers::ALL.iter().filter(selected).collect(), named };
+        self.contradiction(&selection.checkers).map_or(Ok(selection), Err)
+    }
+
+    fn contradiction(&self, selected: &[&'static Checker]) -> Option<String> {
+        let any = |what: fn(&Checker) -> bool| selected.iter().any(|checker| what(checker));
+        let names = || selected.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+        if self.require_exhausted && !any(|it| it.exhaustive) {
+            return Some(format!(
+                "--require-exhausted needs an engine that can exhaust, and {} only samples: add \
+                 --engine loom",
+                names()
+            ));
+        }
+        if self.preemptions.is_some() && !any(|it| it.used_for == Use::WithinBounds) {
+            return Some(format!(
+                "--preemptions needs an engine that bounds preemptions, and {} does not: add \
+                 --engine loom",
+                names()
+            ));
+        }
+        if self.preemptions.is_some() && self.require_exhausted {
+            return Some(
+                "--preemptions and --require-exhausted contradict each other: leave one out"
+                    .to_owned(),
+            );
+        }
+        if self.memory_model.is_some() && !any(|it| it.used_for == Use::Everything) {
+            return Some(format!(
+                "--memory-model needs the explorer, which is not among {}: add --engine explorer",
+                names()
+            ));
+        }
+        None
+    }
+
+    /// How many explorations run at the same time.
+    pub(crate) fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.map_or_else(cores, |jobs| usize::try_from(jobs).expect("at most 1024"))
+    }
+}

@@ -1,0 +1,87 @@
+//! The engines that the command knows: the only list of them.
+//!
+//! A line of the list makes an engine selectable, gives it rows and twins, and says how it is used.
+//! Engines are ordered by how much they promise; the first one is the primary engine, the one that
+//! every scenario is explored with.
+
+use weft_backend_loom::engine::{Engine, Progress};
+use weft_backend_loom::harness::{Describe, Plan, Run};
+use weft_backend_loom::model::Model;
+use weft_backend_loom::report::{Report, Request};
+use weft_backend_loom::{exhaustive, explorer, randomized, threads};
+
+/// The scenario files, collected by the build script.
+mod collected {
+    include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+}
+
+pub(crate) use collected::{NAMES, TITLES};
+
+/// What an engine is used for, and so which budgets it gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// Runs every execution of every scenario, without bounds, under a selectable memory model.
+    Everything,
+    /// Runs every execution where that ends in time, and otherwise bounds preemptions.
+    WithinBounds,
+    /// Draws so many executions.
+    Sample(u64),
+}
+
+/// An engine without its type.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    /// The name on the command line, in tables and in tokens.
+    pub(crate) name: &'static str,
+    /// The memory model, in words.
+    pub(crate) memory_model: &'static str,
+    /// Whether a search can end by itself.
+    pub(crate) exhaustive: bool,
+    /// Whether situations, outcomes and twins can be demanded of it.
+    pub(crate) controls_schedule: bool,
+    /// The largest number of CPUs.
+    pub(crate) cpus_max: usize,
+    /// How it is used.
+    pub(crate) used_for: Use,
+    /// Explores a scenario in this process; `None` if there is no such scenario.
+    pub(crate) run: fn(&str, Request, Progress) -> Option<Report>,
+}
+
+const fn checker<E: Engine>(used_for: Use) -> Checker {
+    Checker {
+        name: E::NAME,
+        memory_model: E::MEMORY_MODEL,
+        exhaustive: E::EXHAUSTIVE,
+        controls_schedule: E::CONTROLS_SCHEDULE,
+        cpus_max: E::CPUS_MAX,
+        used_for,
+        run: |name, request, progress| {
+            let run = Run::<E>::new(request).with_progress(progress);
+            collected::visit::<Model<E>, _>(name, run)
+        },
+    }
+}
+
+/// Every engine, the primary one first.
+pub(crate) static ALL: &[Checker] = &[
+    checker::<explorer::Explorer>(Use::Everything),
+    checker::<exhaustive::Loom>(Use::WithinBounds),
+    checker::<randomized::Shuttle>(Use::Sample(10_000)),
+    checker::<threads::Threads>(Use::Sample(500)),
+];
+
+/// The engine called `name`.
+pub(crate) fn find(name: &str) -> Option<&'static Checker> {
+    ALL.iter().find(|checker| checker.name == name)
+}
+
+/// The names of all engines.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|checker| checker.name).collect()
+}
+
+/// What a scenario says about itself.
+pub(crate) fn describe(name: &str) -> Option<Plan> {
+    // The description is the same under every engine; this one needs nothing.
+    collected::visit::<Model<threads::Threads>, _>(name, Describe)
+}

@@ -1,0 +1,147 @@
+//! Results for programs: JSON, and JUnit's XML.
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use serde_json::{Value, json};
+use weft_backend_loom::report::Report;
+use weft_backend_loom::sabotage;
+
+use crate::columns;
+use crate::summary::{Fate, Row, Summary, Twin};
+
+/// Everything in one document.
+pub(crate) fn json(summary: &Summary) -> Value {
+    json!({
+        "version": 1,
+        "exit": summary.exit(),
+        "elapsed_seconds": summary.elapsed.as_secs_f64(),
+        "unfinished": summary.unfinished,
+        "rows": summary.rows.iter().map(json_row).collect::<Vec<_>>(),
+        "twins": summary.twins.iter().map(json_twin).collect::<Vec<_>>(),
+        "disagreements": summary.disagreements,
+        "missing": summary.missing,
+        "not_exhausted": summary.not_exhausted,
+        "internal": summary.internal,
+    })
+}
+
+fn json_row(row: &Row) -> Value {
+    let report = match &row.result {
+        Ok(report) => report,
+        Err(error) => {
+            return json!({
+                "scenario": row.plan.name,
+                "engine": row.checker.name,
+                "model": row.checker.memory_model,
+                "cpus": row.plan.roles.len(),
+                "verdict": "DIED",
+                "error": error,
+            });
+        }
+    };
+    let mut value = serde_json::to_value(report).expect("reports are plain data");
+    let fields = value.as_object_mut().expect("a report is an object");
+    fields.remove("elapsed");
+    fields.insert("elapsed_seconds".to_owned(), json!(report.elapsed.as_secs_f64()));
+    fields.insert("sabotage".to_owned(), json!(sabotage::encode(&report.sabotage)));
+    fields.insert("token".to_owned(), json!(row.token));
+    value
+}
+
+fn json_twin(twin: &Twin) -> Value {
+    let (result, executions, detail) = match &twin.fate {
+        Fate::Caught { executions } => ("caught", Some(*executions), None),
+        Fate::CaughtOtherwise { executions, message } => {
+            ("caught-otherwise", Some(*executions), Some(message))
+        }
+        Fate::Survived { verdict } => ("survived", None, Some(verdict)),
+        Fate::Died(error) => ("died", None, Some(error)),
+    };
+    json!({
+        "scenario": twin.scenario,
+        "engine": twin.engine,
+        "sabotage": sabotage::encode(&twin.sabotage),
+        "broken": twin.sabotage.to_string(),
+        "message": twin.message,
+        "result": result,
+        "executions": executions,
+        "detail": detail,
+    })
+}
+
+/// A suite per scenario, a case per row and per twin, and one suite for what concerns them all.
+pub(crate) fn junit(summary: &Summary) -> String {
+    let mut document = quick_junit::Report::new("model-check");
+    document.set_time(summary.elapsed);
+    for rows in summary.rows.chunk_by(|a, b| a.plan.name == b.plan.name) {
+        let scenario = rows[0].plan.name;
+        let mut suite = TestSuite::new(scenario);
+        suite.add_test_cases(rows.iter().map(row_case));
+        let twins = summary.twins.iter().filter(|twin| twin.scenario == scenario);
+        suite.add_test_cases(twins.map(twin_case));
+        document.add_test_suite(suite);
+    }
+    let mut suite = TestSuite::new("model-check");
+    for (name, sentences) in [
+        ("engines agree", &summary.disagreements),
+        ("everything expected is met", &summary.missing),
+        ("exhausted where demanded", &summary.not_exhausted),
+        ("no internal error", &summary.internal),
+    ] {
+        suite.add_test_case(case(name, "model-check", &sentences.join("\n")));
+    }
+    document.add_test_suite(suite);
+    document.to_string().expect("text is written to memory")
+}
+
+/// A case that fails exactly if there is something to complain about.
+fn case(name: &str, class: &str, complaint: &str) -> TestCase {
+    let status = if complaint.is_empty() {
+        TestCaseStatus::success()
+    } else {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        let message = complaint.lines().next().unwrap_or_default();
+        status.set_message(message).set_description(complaint);
+        status
+    };
+    let mut case = TestCase::new(name, status);
+    case.set_classname(class);
+    case
+}
+
+fn row_case(row: &Row) -> TestCase {
+    let (scenario, engine) = (row.plan.name, row.checker.name);
+    let complaint = match &row.result {
+        Ok(report) => failed(row, report),
+        Err(error) => format!("DIED: {error}"),
+    };
+    let mut case = case(engine, scenario, &complaint);
+    if let Ok(report) = &row.result {
+        case.set_time(report.elapsed);
+        let Report { verdict_text, executions, model, .. } = report;
+        case.set_system_out(format!("{verdict_text}, {executions} executions, {model}"));
+    }
+    case
+}
+
+fn failed(row: &Row, report: &Report) -> String {
+    let Some(failure) = &report.failure else { return String::new() };
+    let mut text = format!("{}\n", failure.message);
+    text += &columns::counterexample(report, failure, 120);
+    if let Some(token) = &row.token {
+        text += &format!("  REPLAY    just replay {token}\n");
+    }
+    text
+}
+
+fn twin_case(twin: &Twin) -> TestCase {
+    let name = format!("twin {} ({}) {}", twin.number + 1, twin.sabotage, twin.engine);
+    let complaint = match &twin.fate {
+        Fate::Caught { .. } => String::new(),
+        Fate::CaughtOtherwise { message, .. } => {
+            format!("caught with another message than \"{}\": {message}", twin.message)
+        }
+        Fate::Survived { verdict } => format!("SURVIVED: {verdict}"),
+        Fate::Died(error) => format!("DIED: {error}"),
+    };
+    case(&name, twin.scenario, &complaint)
+}

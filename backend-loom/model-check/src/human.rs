@@ -1,0 +1,317 @@
+//! The table of rows, the table of twins, and what is said below them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use weft_backend_loom::report::{FailureClass, Report, VerdictWord};
+use weft_backend_loom::sabotage;
+use weft_scenarios::scenario::Grade;
+
+use crate::columns::{self, short_model};
+use crate::summary::{Fate, Row, Summary, exit};
+
+/// Everything, as text.
+pub(crate) fn text(summary: &Summary) -> String {
+    let mut text = String::new();
+    if !summary.rows.is_empty() {
+        text += &rows(summary);
+        text += "\n";
+        text += &assumptions(summary);
+    }
+    if !summary.twins.is_empty() {
+        text += "\n";
+        text += &twins(summary);
+        text += "\n";
+    }
+    text += &counterexamples(summary);
+    text += &complaints(summary);
+    text += "\n";
+    text += &conclusion(summary);
+    text
+}
+
+/// A table without lines, as wide as it needs to be.
+pub(crate) fn table(header: &[&str], right: std::ops::Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if !is_coloured() {
+        table.force_no_tty();
+    } else {
+        table.enforce_styling();
+    }
+    table.set_header(header);
+    for index in right {
+        let column = table.column_mut(index).expect("the header has as many");
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn is_coloured() -> bool {
+    console::colors_enabled()
+}
+
+fn rows(summary: &Summary) -> String {
+    let header = [
+        "scenario",
+        "CPUs",
+        "engine",
+        "model",
+        "verdict",
+        "executions",
+        "per s",
+        "blocked",
+        "depth",
+        "time",
+        "outcomes",
+        "situations",
+    ];
+    let mut table = table(&header, 5..12);
+    for row in &summary.rows {
+        let cells = match &row.result {
+            Ok(report) => report_cells(row, report),
+            Err(error) => died_cells(row, error),
+        };
+        table.add_row(cells);
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    for row in &summary.rows {
+        if let Err(error) = &row.result {
+            let (scenario, engine) = (row.plan.name, row.checker.name);
+            writeln!(text, "DIED {scenario} under {engine}: {error}").expect("memory");
+        }
+    }
+    text
+}
+
+fn report_cells(row: &Row, report: &Report) -> Vec<Cell> {
+    let colour = match report.verdict {
+        VerdictWord::Exhausted => Color::Green,
+        VerdictWord::Bounded => Color::Yellow,
+        VerdictWord::Sampled => Color::Cyan,
+        VerdictWord::Failed => Color::Red,
+    };
+    let allowed = |grade| grade != Grade::Forbidden;
+    let listed = row.plan.outcomes.iter().filter(|outcome| allowed(outcome.grade)).count();
+    let met = row.plan.reached.iter().filter(|it| report.reached.contains(it.name)).count();
+    let seconds = report.elapsed.as_secs_f64();
+    let rate = report.executions as f64 / seconds.max(0.000_001);
+    vec![
+        Cell::new(row.plan.name),
+        Cell::new(report.cpus),
+        Cell::new(row.checker.name),
+        Cell::new(short_model(&report.model)),
+        Cell::new(&report.verdict_text).fg(colour),
+        Cell::new(thousands(report.executions)),
+        Cell::new(thousands(rate as u64)),
+        Cell::new(blocked(report)),
+        Cell::new(report.depth),
+        Cell::new(format!("{seconds:.2} s")),
+        Cell::new(format!("{}/{listed}", report.outcomes.len())),
+        Cell::new(format!("{met}/{}", row.plan.reached.len())),
+    ]
+}
+
+fn died_cells(row: &Row, _error: &str) -> Vec<Cell> {
+    let mut cells = vec![
+        Cell::new(row.plan.name),
+        Cell::new(row.plan.roles.len()),
+        Cell::new(row.checker.name),
+        Cell::new(short_model(row.checker.memory_model)),
+        Cell::new("DIED").fg(Color::Red),
+    ];
+    cells.extend((0..7).map(|_| Cell::new("-")));
+    cells
+}
+
+fn blocked(report: &Report) -> String {
+    if report.blocked == 0 { "-".to_owned() } else { thousands(report.blocked) }
+}
+
+/// The fine print of the memory models, and what reports say besides.
+fn assumptions(summary: &Summary) -> String {
+    let mut lines = BTreeSet::new();
+    for row in &summary.rows {
+        let Ok(report) = &row.result else { continue };
+        if let Some((_, print)) = report.model.split_once(" (") {
+            lines.insert(format!("{} assumes: {}", report.engine, print.trim_end_matches(')')));
+        }
+        for caveat in &report.caveats {
+            let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
+            let mut same_engine = reports.filter(|other| other.engine == report.engine);
+            lines.insert(if same_engine.all(|other| other.caveats.contains(caveat)) {
+                format!("{}: {caveat}", report.engine)
+            } else {
+                format!("{} under {}: {caveat}", report.scenario, report.engine)
+            });
+        }
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// A number in groups of three digits.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One line per twin, one column per engine.
+fn twins(summary: &Summary) -> String {
+    let mut engines: Vec<&str> = Vec::new();
+    for twin in &summary.twins {
+        if !engines.contains(&twin.engine) {
+            engines.push(twin.engine);
+        }
+    }
+    let heads: Vec<String> =
+        engines.iter().map(|engine| format!("caught by {engine} in")).collect();
+    let mut header = vec!["scenario", "twin", "must be caught with"];
+    header.extend(heads.iter().map(String::as_str));
+    let mut table = table(&header, 3..header.len());
+    for group in summary.twins.chunk_by(|a, b| (a.scenario, a.number) == (b.scenario, b.number)) {
+        let twin = &group[0];
+        let mut cells =
+            vec![Cell::new(twin.scenario), Cell::new(&twin.sabotage), Cell::new(twin.message)];
+        for engine in &engines {
+            let fate = group.iter().find(|twin| twin.engine == *engine).map(|twin| &twin.fate);
+            cells.push(fate_cell(fate));
+        }
+        table.add_row(cells);
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}
+
+fn fate_cell(fate: Option<&Fate>) -> Cell {
+    match fate {
+        None => Cell::new("-"),
+        Some(Fate::Caught { executions }) => Cell::new(thousands(*executions)).fg(Color::Green),
+        Some(Fate::CaughtOtherwise { .. }) => Cell::new("another message").fg(Color::Red),
+        Some(Fate::Survived { .. }) => Cell::new("SURVIVED").fg(Color::Red),
+        Some(Fate::Died(_)) => Cell::new("DIED").fg(Color::Red),
+    }
+}
+
+/// The counterexamples. The same failure of one scenario is told once, however many engines have
+/// found it.
+fn counterexamples(summary: &Summary) -> String {
+    let mut text = String::new();
+    let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for row in &summary.rows {
+        let Ok(report) = &row.result else { continue };
+        let Some(failure) = &report.failure else { continue };
+        text.push('\n');
+        if told.insert((row.plan.name, &failure.message)) {
+            text += &columns::counterexample(report, failure, columns::width());
+        } else {
+            let (scenario, engine) = (row.plan.name, row.checker.name);
+            writeln!(text, "FAILED {scenario}   {engine}: the same").expect("memory");
+        }
+        text += &replay_line(row, failure.class);
+    }
+    text
+}
+
+fn replay_line(row: &Row, class: FailureClass) -> String {
+    match &row.token {
+        Some(token) => format!("  REPLAY    just replay {token}\n"),
+        None if class == FailureClass::Internal => String::new(),
+        None => format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name),
+    }
+}
+
+fn complaints(summary: &Summary) -> String {
+    let mut text = String::new();
+    let mut say = |word: &str, sentence: &str| {
+        writeln!(text, "{word} {sentence}").expect("a string takes any text");
+    };
+    for twin in &summary.twins {
+        let code = sabotage::encode(&twin.sabotage);
+        let (scenario, engine) = (twin.scenario, twin.engine);
+        let number = twin.number + 1;
+        let title = format!("{scenario} twin {number} ({}) under {engine}", twin.sabotage);
+        let again = format!("just model-check {scenario} --engine {engine} --sabotage {code}");
+        match &twin.fate {
+            Fate::Caught { .. } => {}
+            Fate::CaughtOtherwise { message, .. } => say(
+                "TWIN",
+                &format!("{title} was caught with another message: \"{message}\" [{again}]"),
+            ),
+            Fate::Survived { verdict } => {
+                say("TWIN", &format!("{title} SURVIVED: {verdict} [{again}]"));
+            }
+            Fate::Died(error) => say("TWIN", &format!("{title} DIED: {error}")),
+        }
+    }
+    summary.disagreements.iter().for_each(|sentence| say("DISAGREEMENT", sentence));
+    summary.missing.iter().for_each(|sentence| say("MISSING", sentence));
+    summary.not_exhausted.iter().for_each(|sentence| say("NOT EXHAUSTED", sentence));
+    summary.internal.iter().for_each(|sentence| say("INTERNAL", sentence));
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// One line that says what all of it means.
+fn conclusion(summary: &Summary) -> String {
+    let count = |word| {
+        let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
+        reports.filter(|report| report.verdict == word).count()
+    };
+    let scenarios: BTreeSet<&str> = summary.rows.iter().map(|row| row.plan.name).collect();
+    let caught = summary.twins.iter().filter(|it| matches!(it.fate, Fate::Caught { .. })).count();
+    let word = match summary.exit() {
+        exit::GOOD => "GOOD: no violation",
+        exit::VIOLATION => "VIOLATION",
+        exit::MISSING => "MISSING: something expected was never met, or a twin was not caught",
+        exit::BOUNDED => "BOUNDED where exhaustion was demanded",
+        exit::INTERRUPTED => "INTERRUPTED: this is what finished",
+        _ => "INTERNAL ERROR",
+    };
+    let plural = if scenarios.len() == 1 { "" } else { "s" };
+    let mut text = format!("{word}; {} scenario{plural}", scenarios.len());
+    for (verdict, name) in [
+        (VerdictWord::Exhausted, "EXHAUSTED"),
+        (VerdictWord::Bounded, "BOUNDED"),
+        (VerdictWord::Sampled, "SAMPLED"),
+        (VerdictWord::Failed, "FAILED"),
+    ] {
+        if count(verdict) > 0 {
+            write!(text, ", {} {name}", count(verdict)).expect("a string takes any text");
+        }
+    }
+    if !summary.twins.is_empty() {
+        write!(text, ", twins {caught}/{} caught", summary.twins.len()).expect("memory");
+    }
+    if summary.unfinished > 0 {
+        write!(text, ", {} not finished", summary.unfinished).expect("a string takes any text");
+    }
+    format!("{text}, in {:.1} s\n", summary.elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_groups_of_three() {
+        let numbers = [0, 999, 1_000, 123_456, 1_234_567];
+        let texts = numbers.map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn fine_print_is_left_out_of_the_table() {
+        assert_eq!(short_model("C11 (no load buffering)"), "C11");
+        assert_eq!(short_model("SC + happens-before"), "SC + happens-before");
+    }
+}

@@ -1,0 +1,242 @@
+//! What is explored: jobs, their budgets, and how the stages of one become a single report.
+//!
+//! A job is one scenario under one engine in one world. It has one or more stages, each a request
+//! to a child process. For a whole world, the next stage follows if time or count cut the one
+//! before: loom first searches without a bound, and where that does not end in time, again with a
+//! bound on preemptions, which the verdict then says. For a broken world, where a catch is all that
+//! is wanted, small bounds come first, because most bugs need few preemptions; the next stage
+//! follows if nothing was caught.
+//!
+//! The budgets are chosen so that everything takes less than a minute on two cores.
+
+use std::time::Duration;
+
+use weft_backend_loom::engine::MemoryModel;
+use weft_backend_loom::harness::Plan;
+use weft_backend_loom::report::{Report, Request, SabotageName};
+
+use crate::arguments::{Explore, Selection};
+use crate::checkers::{self, Checker, NAMES, Use};
+
+/// The most CPUs that are explored without a bound on preemptions.
+const UNBOUNDED_CPUS: usize = 2;
+
+/// One scenario under one engine in one world.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// The scenario.
+    pub(crate) scenario: &'static str,
+    /// The engine.
+    pub(crate) checker: &'static Checker,
+    /// How the world is broken.
+    pub(crate) sabotage: SabotageName,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
+    /// What is asked of children, one after the other.
+    pub(crate) stages: Vec<Request>,
+}
+
+/// Why a world is explored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is a row of the table.
+    Row,
+    /// It is a twin, to be caught with this message.
+    Twin {
+        /// Its position in the scenario's list.
+        number: usize,
+        /// A part of the message.
+        message: &'static str,
+    },
+    /// A site is weakened, and who notices is the question.
+    Site,
+}
+
+impl Job {
+    /// Whether another stage has to follow one that ended with this report.
+    pub(crate) fn goes_on_after(&self, report: &Report) -> bool {
+        let failed = report.failure.is_some();
+        match self.purpose {
+            Purpose::Row => !failed && report.cut_short,
+            Purpose::Twin { .. } | Purpose::Site => !failed,
+        }
+    }
+
+    /// A name for progress lines and logs.
+    pub(crate) fn title(&self) -> String {
+        let Self { scenario, checker, sabotage, .. } = self;
+        match sabotage {
+            SabotageName::None => format!("{scenario} {}", checker.name),
+            broken => format!("{scenario} {} ({broken})", checker.name),
+        }
+    }
+}
+
+/// One report of several stages: the last one's, which is the strongest, with everything that any
+/// of them has seen.
+pub(crate) fn merge(earlier: Option<Report>, later: Report) -> Report {
+    let Some(earlier) = earlier else { return later };
+    let mut merged = later;
+    merged.caveats.push(format!(
+        "a search without this bound was cut at {} executions after {:.1} s",
+        earlier.executions,
+        earlier.elapsed.as_secs_f64()
+    ));
+    for (outcome, count) in earlier.outcomes {
+        *merged.outcomes.entry(outcome).or_default() += count;
+    }
+    merged.observations.extend(earlier.observations);
+    merged.reached.extend(earlier.reached);
+    merged.never_reached.retain(|name| !merged.reached.contains(name));
+    merged.never_seen.retain(|name| !merged.outcomes.contains_key(name));
+    merged
+}
+
+/// The scenarios that the filters select.
+///
+/// # Errors
+///
+/// One sentence, if a filter selects nothing.
+pub(crate) fn select(filters: &[String]) -> Result<Vec<Plan>, String> {
+    let mut selected = vec![filters.is_empty(); NAMES.len()];
+    for filter in filters {
+        let exact = NAMES.iter().position(|name| name == filter);
+        let mut found = false;
+        for (index, name) in NAMES.iter().enumerate() {
+            let hit = exact.map_or_else(|| name.contains(filter.as_str()), |it| it == index);
+            found |= hit;
+            selected[index] |= hit;
+        }
+        if filter.is_empty() || !found {
+            return Err(format!(
+                "no scenario's name contains {filter:?}: use a part of one of {}",
+                NAMES.join(", ")
+            ));
+        }
+    }
+    let names = NAMES.iter().zip(selected).filter_map(|(name, selected)| selected.then_some(name));
+    Ok(names.map(|name| checkers::describe(name).expect("listed names exist")).collect())
+}
+
+/// Everything that the arguments ask for. Long searches come first, so that no core is left alone
+/// with one at the end.
+///
+/// # Errors
+///
+/// One sentence, if nothing is left to run.
+pub(crate) fn plan(
+    explore: &Explore,
+    selection: &Selection,
+    plans: &[Plan],
+    sabotage: &SabotageName,
+) -> Result<Vec<Job>, String> {
+    let mut jobs = Vec::new();
+    for plan in plans {
+        for checker in checkers_for(selection, plan) {
+            jobs.push(Job {
+                scenario: plan.name,
+                checker,
+                sabotage: sabotage.clone(),
+                purpose: Purpose::Row,
+                stages: row_stages(explore, checker, plan.roles.len(), sabotage),
+            });
+            if explore.no_twins || !checker.controls_schedule || *sabotage != SabotageName::None {
+                continue;
+            }
+            for (number, (sabotage, message)) in plan.twins.iter().enumerate() {
+                if !sabotage.is_modelled_by(checker.name) {
+                    continue;
+                }
+                jobs.push(Job {
+                    scenario: plan.name,
+                    checker,
+                    sabotage: sabotage.clone(),
+                    purpose: Purpose::Twin { number, message },
+                    stages: broken_stages(explore, checker, plan.roles.len(), sabotage),
+                });
+            }
+        }
+    }
+    if jobs.is_empty() {
+        return Err("no selected engine can run the selected scenarios: they have too many CPUs; \
+                    leave out --engine"
+            .to_owned());
+    }
+    Ok(jobs)
+}
+
+/// The engines that a scenario is explored with. Unless engines are named, the one that bounds
+/// preemptions leaves larger scenarios to the one that explores everything.
+pub(crate) fn checkers_for(selection: &Selection, plan: &Plan) -> Vec<&'static Checker> {
+    let cpus = plan.roles.len();
+    let everything = selection.checkers.iter().any(|it| it.used_for == Use::Everything);
+    let second_opinion =
+        |checker: &Checker| everything && !selection.named && checker.used_for == Use::WithinBounds;
+    let fits = |checker: &&Checker| {
+        checker.cpus_max >= cpus && (!second_opinion(checker) || cpus <= UNBOUNDED_CPUS)
+    };
+    selection.checkers.iter().copied().filter(|checker| fits(checker)).collect()
+}
+
+/// Bounds on preemptions with their time.
+type Bounds = [(Option<usize>, f64)];
+
+/// The stages of a row.
+fn row_stages(
+    explore: &Explore,
+    checker: &Checker,
+    cpus: usize,
+    sabotage: &SabotageName,
+) -> Vec<Request> {
+    let bounds: &Bounds = match checker.used_for {
+        Use::Everything => &[(None, 20.0)],
+        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 2.5), (Some(3), 4.0)],
+        Use::WithinBounds if explore.require_exhausted => &[(None, 20.0)],
+        Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
+        Use::Sample(_) => &[(None, 10.0)],
+    };
+    requests(explore, checker, bounds, sabotage)
+}
+
+/// The stages of a broken world.
+pub(crate) fn broken_stages(
+    explore: &Explore,
+    checker: &Checker,
+    cpus: usize,
+    sabotage: &SabotageName,
+) -> Vec<Request> {
+    let bounds: &Bounds = match checker.used_for {
+        Use::Everything => &[(None, 20.0)],
+        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(Some(2), 2.0), (None, 4.0)],
+        Use::WithinBounds => &[(Some(2), 4.0)],
+        Use::Sample(_) => &[(None, 10.0)],
+    };
+    requests(explore, checker, bounds, sabotage)
+}
+
+fn requests(
+    explore: &Explore,
+    checker: &Checker,
+    bounds: &Bounds,
+    sabotage: &SabotageName,
+) -> Vec<Request> {
+    let bounded = checker.used_for == Use::WithinBounds && explore.preemptions.is_some();
+    let asked = [(explore.preemptions, bounds[0].1)];
+    let bounds = if bounded { &asked[..] } else { bounds };
+    let samples = match checker.used_for {
+        Use::Sample(count) => Some(count),
+        Use::Everything | Use::WithinBounds => None,
+    };
+    let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
+    let memory_model = model.map_or_else(MemoryModel::default, MemoryModel::from);
+    let request = |&(preemptions, seconds): &(Option<usize>, f64)| Request {
+        sabotage: sabotage.clone(),
+        time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
+        executions: explore.executions.or(samples),
+        preemptions,
+        seed: explore.seed,
+        memory_model,
+        ..Request::default()
+    };
+    bounds.iter().map(request).collect()
+}

@@ -1,0 +1,185 @@
+//! The `model-check` command.
+//!
+//! Every scenario under every engine, each exploration in a child process of its own, on all
+//! cores; then the twins, the broken worlds that must be caught. What comes out is one table, and
+//! for a failure the one execution that fails, with a command that runs exactly it again.
+//!
+//! * [`arguments`], [`token`]: what people type;
+//! * [`checkers`]: the list of engines, and the collected scenarios;
+//! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
+//! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
+//! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
+
+mod agreement;
+mod arguments;
+mod checkers;
+mod columns;
+mod documents;
+mod human;
+mod jobs;
+mod listing;
+mod progress;
+mod runner;
+mod summary;
+mod token;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use weft_backend_loom::child;
+use weft_backend_loom::report::SabotageName;
+use weft_backend_loom::sabotage;
+
+use crate::arguments::{Action, Arguments, Explore, Format, Replay};
+use crate::jobs::{Job, Purpose};
+use crate::progress::Board;
+use crate::runner::Done;
+use crate::summary::{Summary, exit};
+use crate::token::Token;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
+    let result = match arguments.action {
+        None => explore(&arguments.explore),
+        Some(Action::Replay(replay)) => replay_one(&replay),
+        Some(Action::Child { scenario, engine }) => answer(&scenario, &engine),
+        Some(_) => Err("not there yet".to_owned()),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(sentence) => {
+            complain(&sentence);
+            ExitCode::from(exit::INTERNAL)
+        }
+    }
+}
+
+/// Help and version are results; everything else is one sentence and exit code 4.
+fn refused(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match print(&error.to_string()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sentence) => {
+                complain(&sentence);
+                ExitCode::from(exit::INTERNAL)
+            }
+        };
+    }
+    let text = error.to_string();
+    // The first paragraph says what is wrong; the others repeat what --help says.
+    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let first = first.collect::<Vec<_>>().join(" ");
+    let first = first.trim_start_matches("error: ");
+    let tips = text.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
+    let tips: String = tips.map(|tip| format!("; {tip}")).collect();
+    complain(&format!("{first}{tips}; --help shows what there is"));
+    ExitCode::from(exit::INTERNAL)
+}
+
+/// Writes a sentence for the user to the standard error stream.
+pub(crate) fn complain(sentence: &str) {
+    // If nobody reads it, the exit code still says it.
+    let _ = writeln!(io::stderr(), "model-check: {sentence}");
+}
+
+/// Writes a result. A reader that went away has had enough, which is a quiet end.
+///
+/// # Errors
+///
+/// One sentence, if the result cannot be written.
+pub(crate) fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write the results: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    log.with_ansi(console::colors_enabled_stderr()).with_target(false).init();
+}
+
+/// From now on an interruption ends the children, and what has finished is still shown.
+fn catch_interruptions() -> Result<(), String> {
+    ctrlc::set_handler(|| runner::INTERRUPTED.store(true, Ordering::Relaxed))
+        .map_err(|error| format!("cannot prepare for interruptions: {error}"))
+}
+
+fn answer(scenario: &str, engine: &str) -> Result<u8, String> {
+    let request = child::asked().ok_or("`child` is for model-check itself: leave it out")?;
+    let checker = checkers::find(engine).ok_or("the parent asked for an unknown engine")?;
+    let report = (checker.run)(scenario, request, child::progress_to_parent());
+    child::answer(&report.ok_or("the parent asked for an unknown scenario")?)
+}
+
+fn explore(explore: &Explore) -> Result<u8, String> {
+    start_log(explore.verbose);
+    let selection = explore.selection()?;
+    let plans = jobs::select(&explore.filters)?;
+    if explore.list {
+        let text = match explore.format {
+            Format::Human => listing::text(&plans),
+            Format::Json => format!("{:#}\n", listing::json(&plans)),
+            Format::Junit => return Err("--list has no JUnit form: use human or json".to_owned()),
+        };
+        print(&text)?;
+        return Ok(exit::GOOD);
+    }
+    let sabotage = explore.sabotage.as_deref().map_or(Ok(SabotageName::None), sabotage::decode)?;
+    let jobs = jobs::plan(explore, &selection, &plans, &sabotage)?;
+    let expected = jobs.len();
+    catch_interruptions()?;
+    let start = Instant::now();
+    let mut board = Board::new();
+    let done = runner::run(jobs, explore.workers(), &mut board);
+    let mut summary = Summary::of(&plans, done, expected, explore.require_exhausted);
+    summary.elapsed = start.elapsed();
+    show(&summary, explore.format)
+}
+
+fn show(summary: &Summary, format: Format) -> Result<u8, String> {
+    print(&match format {
+        Format::Human => human::text(summary),
+        Format::Json => format!("{:#}\n", documents::json(summary)),
+        Format::Junit => documents::junit(summary),
+    })?;
+    Ok(summary.exit())
+}
+
+fn replay_one(replay: &Replay) -> Result<u8, String> {
+    let token = Token::parse(&replay.token)?;
+    catch_interruptions()?;
+    let job = Job {
+        scenario: token.scenario,
+        checker: token.checker,
+        sabotage: token.sabotage.clone(),
+        purpose: Purpose::Row,
+        stages: vec![token.request()],
+    };
+    let plans = jobs::select(&[token.scenario.to_owned()])?;
+    let result = runner::ask(&job, &token.request(), |_| {});
+    let start = Instant::now();
+    let failed = result.as_ref().is_ok_and(|report| report.failure.is_some());
+    let mut summary = Summary::of(&plans, vec![Done { job, result }], 1, false);
+    summary.elapsed = start.elapsed();
+    let code = show(&summary, replay.format)?;
+    if code == exit::GOOD && !failed {
+        complain("this execution does not fail: the code has changed, or the fault is gone");
+    }
+    Ok(code)
+}

@@ -1,0 +1,247 @@
+//! Everything that came out, put together, and what it means.
+//!
+//! * A *row* is one scenario under one engine in the whole world. A child that died is a row too.
+//! * A *twin* is a broken world; it counts only if its own message is what it was caught with.
+//! * A situation or an interesting outcome is missing if no engine of this run has met it; an
+//!   engine that has run every execution must have met it by itself.
+//! * Engines are compared with each other: see [`agreement`](crate::agreement).
+//!
+//! Every token is replayed once before it is shown. One that leads to another message is an
+//! internal error: people would be sent after the wrong thing.
+
+use std::time::Duration;
+
+use weft_backend_loom::harness::Plan;
+use weft_backend_loom::report::{FailureClass, Report, SabotageName, VerdictWord};
+
+use crate::agreement;
+use crate::checkers::Checker;
+use crate::jobs::{Job, Purpose};
+use crate::runner::{self, Done};
+use crate::token::Token;
+
+/// Exit codes.
+pub(crate) mod exit {
+    pub(crate) const GOOD: u8 = 0;
+    pub(crate) const VIOLATION: u8 = 1;
+    pub(crate) const MISSING: u8 = 2;
+    pub(crate) const BOUNDED: u8 = 3;
+    pub(crate) const INTERNAL: u8 = 4;
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+/// One scenario under one engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// What the scenario says about itself.
+    pub(crate) plan: Plan,
+    /// The engine.
+    pub(crate) checker: &'static Checker,
+    /// What came out, or how the child died.
+    pub(crate) result: Result<Report, String>,
+    /// What replays the failure, if it has one.
+    pub(crate) token: Option<String>,
+}
+
+/// A twin under one engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Twin {
+    /// The scenario.
+    pub(crate) scenario: &'static str,
+    /// Its position in the scenario's list.
+    pub(crate) number: usize,
+    /// How the world is broken.
+    pub(crate) sabotage: SabotageName,
+    /// The message that it must be caught with.
+    pub(crate) message: &'static str,
+    /// The engine.
+    pub(crate) engine: &'static str,
+    /// How it went.
+    pub(crate) fate: Fate,
+}
+
+/// What became of a twin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was caught with its message.
+    Caught {
+        /// In this execution.
+        executions: u64,
+    },
+    /// It was caught with another message, which does not count.
+    CaughtOtherwise {
+        /// In this execution.
+        executions: u64,
+        /// The other message.
+        message: String,
+    },
+    /// Nothing was noticed.
+    Survived {
+        /// What the engine says it has done.
+        verdict: String,
+    },
+    /// The child died.
+    Died(String),
+}
+
+impl Fate {
+    fn of(result: Result<Report, String>, message: &str) -> Self {
+        match result {
+            Err(error) => Self::Died(error),
+            Ok(report) if report.is_caught_with(message) => {
+                Self::Caught { executions: report.executions }
+            }
+            Ok(Report { failure: Some(failure), executions, .. }) => {
+                Self::CaughtOtherwise { executions, message: failure.message }
+            }
+            Ok(report) => Self::Survived { verdict: report.verdict_text },
+        }
+    }
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    /// The rows, by scenario and engine.
+    pub(crate) rows: Vec<Row>,
+    /// The twins, by scenario, number and engine.
+    pub(crate) twins: Vec<Twin>,
+    /// Where engines saw different things, in sentences.
+    pub(crate) disagreements: Vec<String>,
+    /// What was expected and never met, in sentences.
+    pub(crate) missing: Vec<String>,
+    /// What must never happen to the command itself, in sentences.
+    pub(crate) internal: Vec<String>,
+    /// Rows that should have been exhausted and were not.
+    pub(crate) not_exhausted: Vec<String>,
+    /// Rows and twins that were not finished.
+    pub(crate) unfinished: usize,
+    /// Wall time of everything.
+    pub(crate) elapsed: Duration,
+}
+
+impl Summary {
+    /// Puts results together. `expected` jobs were planned.
+    pub(crate) fn of(plans: &[Plan], done: Vec<Done>, expected: usize, exhausted: bool) -> Self {
+        let mut summary = Self { unfinished: expected - done.len(), ..Self::default() };
+        for Done { job, result } in done {
+            match job.purpose {
+                Purpose::Row => summary.add_row(plans, job, result, exhausted),
+                Purpose::Twin { number, message } => summary.twins.push(Twin {
+                    scenario: job.scenario,
+                    number,
+                    engine: job.checker.name,
+                    fate: Fate::of(result, message),
+                    sabotage: job.sabotage,
+                    message,
+                }),
+                Purpose::Site => {}
+            }
+        }
+        summary.twins.sort_by_key(|twin| (twin.scenario, twin.number));
+        for plan in plans {
+            let reports = summary.rows.iter().filter(|row| row.plan.name == plan.name);
+            let reports: Vec<&Report> =
+                reports.filter_map(|row| row.result.as_ref().ok()).collect();
+            summary.disagreements.extend(agreement::disagreements(plan.name, &reports));
+            summary.missing.extend(missing(&reports));
+        }
+        summary
+    }
+
+    fn add_row(
+        &mut self,
+        plans: &[Plan],
+        job: Job,
+        result: Result<Report, String>,
+        exhausted: bool,
+    ) {
+        let plan = plans.iter().find(|plan| plan.name == job.scenario).expect("jobs have plans");
+        let token = result.as_ref().ok().and_then(|report| self.replayed(&job, report));
+        match &result {
+            Ok(report) if report.verdict == VerdictWord::Bounded && exhausted => {
+                let Report { scenario, engine, verdict_text, .. } = report;
+                self.not_exhausted.push(format!("{scenario} under {engine} is {verdict_text}"));
+            }
+            Ok(Report { failure: Some(failure), .. })
+                if failure.class == FailureClass::Internal =>
+            {
+                let (scenario, engine) = (job.scenario, job.checker.name);
+                self.internal.push(format!("{scenario} under {engine}: {}", failure.message));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let (scenario, engine) = (job.scenario, job.checker.name);
+                self.internal.push(format!("{scenario} under {engine}: {error}"));
+            }
+        }
+        self.rows.push(Row { plan: plan.clone(), checker: job.checker, result, token });
+    }
+
+    /// The token of a failure, once it has led to the same failure again.
+    fn replayed(&mut self, job: &Job, report: &Report) -> Option<String> {
+        let model = job.stages.first()?.memory_model;
+        let token = Token::of(report, job.scenario, job.checker, model)?;
+        let wanted = &report.failure.as_ref()?.message;
+        let found = match runner::ask(job, &token.request(), |_| {}) {
+            Ok(Report { failure: Some(failure), .. }) => failure.message,
+            Ok(_) => "nothing".to_owned(),
+            Err(error) => error,
+        };
+        if found != *wanted && !runner::interrupted() {
+            self.internal.push(format!(
+                "the token {token} does not lead to its failure again: \"{wanted}\" became \
+                 \"{found}\""
+            ));
+        }
+        Some(token.to_string())
+    }
+
+    /// The exit code. An internal error outranks everything, since it says that the command itself
+    /// cannot be trusted; then come violations.
+    pub(crate) fn exit(&self) -> u8 {
+        let died = |twin: &Twin| matches!(twin.fate, Fate::Died(_));
+        let caught = |twin: &Twin| matches!(twin.fate, Fate::Caught { .. });
+        let failed = |row: &Row| row.result.as_ref().is_ok_and(|report| report.failure.is_some());
+        if runner::interrupted() {
+            exit::INTERRUPTED
+        } else if !self.internal.is_empty() || self.twins.iter().any(died) {
+            exit::INTERNAL
+        } else if self.rows.iter().any(failed) || !self.disagreements.is_empty() {
+            exit::VIOLATION
+        } else if !self.missing.is_empty() || !self.twins.iter().all(caught) {
+            exit::MISSING
+        } else if !self.not_exhausted.is_empty() {
+            exit::BOUNDED
+        } else {
+            exit::GOOD
+        }
+    }
+}
+
+/// What one scenario should have met and has not, in sentences.
+fn missing(reports: &[&Report]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for report in reports {
+        let complete = report.verdict == VerdictWord::Exhausted;
+        let elsewhere = |has: fn(&Report, &str) -> bool, name: &str| {
+            reports.iter().any(|other| has(other, name))
+        };
+        let Report { scenario, engine, verdict_text, .. } = report;
+        for name in &report.never_reached {
+            if complete || !elsewhere(|other, name| other.reached.contains(name), name) {
+                sentences.push(format!(
+                    "{scenario} under {engine} ({verdict_text}) never reached: {name}"
+                ));
+            }
+        }
+        for name in &report.never_seen {
+            if complete || !elsewhere(|other, name| other.outcomes.contains_key(name), name) {
+                sentences.push(format!(
+                    "{scenario} under {engine} ({verdict_text}) never ended with: {name}"
+                ));
+            }
+        }
+    }
+    sentences
+}

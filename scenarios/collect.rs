@@ -1,0 +1,151 @@
+//! Collects the scenario files: the half that two build scripts share.
+//!
+//! A scenario file is registered nowhere. The build scripts of the `model-check` command and of the
+//! kernel list `scenarios/tests/*.rs` and write a file of `#[path]` modules, a list of names and a
+//! function that visits a scenario by its name. `include!` that file; the scenario files themselves
+//! come in by `#[path]`, because `include!` refuses their `//!` headers.
+//!
+//! The form of a scenario file is checked as text, for what a compiler would not notice or would
+//! say obscurely: the name, the header, the `scenario!` line (without it the file has no tests and
+//! nobody would miss them), and that it stays clear of `unsafe` and `std`, which its own test
+//! target would let through. Each complaint is one sentence that says what to do.
+//!
+//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is what
+//! reports strip from source locations: collected modules have absolute paths.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+/// The lines of a header, in this order, after the title.
+const HEADER: [&str; 7] =
+    ["Result:", "CPUs:", "Invariant:", "Guards against:", "Sites:", "Bounds:", "References:"];
+
+/// Writes `scenarios.rs` into the build's output directory: everything in it is visible as
+/// `visibility` says. `root` is the folder of the workspace, seen from the package.
+///
+/// # Panics
+///
+/// If the environment is not that of a build script, or a file cannot be read or written.
+pub(crate) fn scenarios(root: &str, visibility: &str) {
+    let package = env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    let root = fs::canonicalize(Path::new(&package).join(root)).expect("the workspace exists");
+    let directory = root.join("scenarios/tests");
+    // A directory is watched together with what it contains.
+    println!("cargo::rerun-if-changed={}", directory.display());
+    println!("cargo::rustc-cfg=weft_collected");
+    println!("cargo::rustc-check-cfg=cfg(weft_collected)");
+    println!("cargo::rustc-env=WEFT_ROOT={}", root.display());
+    let mut files = Vec::new();
+    for name in names(&directory) {
+        let path = directory.join(format!("{name}.rs"));
+        let text = fs::read_to_string(&path).expect("a listed file can be read");
+        for complaint in complaints(&name, &text) {
+            println!("cargo::error=scenarios/tests/{name}.rs: {complaint}");
+        }
+        files.push((name, title(&text), path));
+    }
+    if files.is_empty() {
+        println!("cargo::error=scenarios/tests has no scenario: add a file <actor>_vs_<actor>.rs");
+    }
+    let mut text = String::from("// Written by scenarios/collect.rs.\n");
+    for (name, _, path) in &files {
+        write!(text, "#[forbid(unsafe_code)]\n#[path = {path:?}]\nmod {name};\n").expect("memory");
+    }
+    write_lists(&mut text, &files, visibility);
+    let out = env::var("OUT_DIR").expect("cargo says where output goes");
+    let out = Path::new(&out).join("scenarios.rs");
+    if fs::read_to_string(&out).is_ok_and(|before| before == text) {
+        return;
+    }
+    fs::write(out, text).expect("the output directory can be written");
+}
+
+/// The sorted stems of the scenario files.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("scenarios/tests exists");
+    let paths = entries.map(|entry| entry.expect("an entry can be read").path());
+    let files = paths.filter(|path| path.is_file() && path.extension() == Some("rs".as_ref()));
+    let stems = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let mut names: Vec<String> = stems.filter(|stem| !stem.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
+fn title(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("//! # ").unwrap_or_default().trim().to_owned()
+}
+
+fn write_lists(text: &mut String, files: &[(String, String, std::path::PathBuf)], visible: &str) {
+    let names: Vec<_> = files.iter().map(|(name, _, _)| name).collect();
+    let titles: Vec<_> = files.iter().map(|(_, title, _)| title).collect();
+    let arms: String = files
+        .iter()
+        .map(|(name, _, _)| format!("        {name:?} => Some({name}::accept(visitor)),\n"))
+        .collect();
+    write!(
+        text,
+        "/// The names of all scenarios, sorted.\n\
+         {visible} const NAMES: &[&str] = &{names:?};\n\
+         /// The titles of all scenarios, in the order of `NAMES`.\n\
+         {visible} const TITLES: &[&str] = &{titles:?};\n\
+         /// Shows the scenario called `name` to a visitor.\n\
+         {visible} fn visit<B, V>(name: &str, visitor: V) -> Option<V::Out>\n\
+         where\n    B: ::weft_scenarios::world::World,\n    V: ::weft_scenarios::Visitor<B>,\n\
+         {{\n    match name {{\n{arms}        _ => None,\n    }}\n}}\n"
+    )
+    .expect("a string takes any text");
+}
+
+/// What is wrong with a scenario file, as instructions.
+fn complaints(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if !is_race(name) {
+        complaints.push("rename it to <actor>_vs_<actor>.rs, in lower case".to_owned());
+    }
+    if title(text).is_empty() {
+        complaints.push("begin it with a line `//! # <title>`".to_owned());
+    }
+    let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let mut from = 0;
+    for key in HEADER {
+        let found = header[from..].iter().position(|line| line.trim_start().starts_with(key));
+        match found {
+            Some(position) => from += position + 1,
+            None => complaints.push(format!(
+                "add a header line `//! {key} ..`; the order is {}",
+                HEADER.join(" ")
+            )),
+        }
+    }
+    if !text.lines().any(|line| line.starts_with("scenario!(")) {
+        complaints.push("end it with the line `scenario!(Race);`".to_owned());
+    }
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    for (number, line) in code.enumerate() {
+        let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        if words.contains(&"unsafe") {
+            complaints.push(format!("line {}: a scenario does without `unsafe`", number + 1));
+        }
+        for path in ["std", "crate", "super"] {
+            if words.contains(&path) && line.contains(&format!("{path}::")) {
+                complaints.push(format!(
+                    "line {}: import from `core` and `weft_scenarios`, not from `{path}::`",
+                    number + 1
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whether a name has the form `<actor>_vs_<actor>`.
+fn is_race(name: &str) -> bool {
+    let actor = |actor: &str| {
+        actor.starts_with(|c: char| c.is_ascii_lowercase())
+            && !actor.ends_with('_')
+            && actor.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    name.split_once("_vs_").is_some_and(|(one, other)| actor(one) && actor(other))
+}
