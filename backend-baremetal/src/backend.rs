@@ -16,10 +16,9 @@ use core::sync::atomic::fence;
 
 use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
-use weft_core::grace::Monitor;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
-use weft_core::reclaim::Erased;
+use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Event, FrameUse};
 
@@ -33,7 +32,12 @@ pub trait Tables: Send + Sync + 'static {
 }
 
 /// The instructions of a machine's processors, each run on the processor itself.
-pub trait Processors: Send + Sync + 'static {
+pub trait Processors: Send + Sync + Sized + 'static {
+    /// The grace periods that detached frames wait for: the core's
+    /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
+    /// translations before it.
+    type Reclaim<B: Backend>: Reclaim<B> + Default + fmt::Debug;
+
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
     /// # Safety
@@ -41,13 +45,17 @@ pub trait Processors: Send + Sync + 'static {
     /// The caller owns a reference to the root until another one has been loaded on this
     /// processor.
     unsafe fn load_root(&self, root: Option<Paddr>);
+
+    /// Hears what happens in the core. For kernels that test themselves; nothing by default.
+    #[inline]
+    fn observe(&self, _event: Event) {}
 }
 
 /// What a machine consists of.
 #[derive(Debug)]
 pub struct Parts<G: Geometry, T: Tables, P: Processors> {
     region: Region<Machine<G, T, P>>,
-    monitor: Monitor<Machine<G, T, P>>,
+    reclaim: P::Reclaim<Machine<G, T, P>>,
     processors: P,
 }
 
@@ -60,7 +68,7 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
     /// A machine with this memory and these processors, none of them online.
     pub fn new(region: Region<Machine<G, T, P>>, processors: P) -> Self {
         const { Self::NODE_FITS_A_FRAME };
-        Self { region, monitor: Monitor::new(), processors }
+        Self { region, reclaim: Default::default(), processors }
     }
 }
 
@@ -119,7 +127,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
     type NodeLock = SpinLock<AtomicWord>;
-    type Reclaim = Monitor<Self>;
+    type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
@@ -148,8 +156,8 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    fn reclaim(&self) -> &Monitor<Self> {
-        &self.parts.monitor
+    fn reclaim(&self) -> &P::Reclaim<Self> {
+        &self.parts.reclaim
     }
 
     fn drop_erased(&self, reference: Erased<Self>) {
@@ -169,5 +177,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    fn observe(&self, _event: Event) {}
+    fn observe(&self, event: Event) {
+        self.parts.processors.observe(event);
+    }
 }

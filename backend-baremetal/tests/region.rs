@@ -10,6 +10,7 @@ use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::format::X86_64;
 use weft_core::geometry::{FourLevels, Geometry};
+use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::reclaim::Erased;
@@ -47,6 +48,8 @@ impl<B: Backend> Config for Table<B> {
 struct OneProcessor;
 
 impl Processors for OneProcessor {
+    type Reclaim<B: Backend> = Monitor<B>;
+
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
 }
 
