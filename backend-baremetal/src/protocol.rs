@@ -81,10 +81,18 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 macro_rules! value {
-    (write u64 $value:ident $f:ident) => { write!($f, "{}", $value)? };
-    (write T $value:ident $f:ident) => { write!(Escape($f), "{}", $value)? };
-    (parse u64 $value:expr) => { $value.parse().ok()? };
-    (parse T $value:expr) => { unescape($value)? };
+    (write u64 $value:ident $f:ident) => {
+        write!($f, "{}", $value)?
+    };
+    (write T $value:ident $f:ident) => {
+        write!(Escape($f), "{}", $value)?
+    };
+    (parse u64 $value:expr) => {
+        $value.parse().ok()?
+    };
+    (parse T $value:expr) => {
+        unescape($value)?
+    };
 }
 
 macro_rules! lines {
@@ -233,7 +241,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_line_has_no_meaning() {
-        for line in ["", "boot", "@", "@nothing", "@boot", "@boot\t1", "@boot\t1\t2\t3", "@boot\ta\t1"] {
+        for line in
+            ["", "boot", "@", "@nothing", "@boot", "@boot\t1", "@boot\t1\t2\t3", "@boot\ta\t1"]
+        {
             assert_eq!(Line::parse(line), None, "{line:?}");
         }
         assert_eq!(Line::parse("@done\t1"), Some(Line::Done { passed: 1 }));

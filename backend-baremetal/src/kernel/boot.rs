@@ -91,7 +91,8 @@ impl BootInformation {
         let start: StartInfo = unsafe { read(address) };
         assert!(start.magic == START_INFO_MAGIC, "the boot loader speaks another protocol");
         assert!(start.version >= 1, "the boot loader gives no memory map");
-        let (mut usable, mut modules) = ([const { 0..0 }; RANGES_MAX], [const { 0..0 }; RANGES_MAX]);
+        let (mut usable, mut modules) =
+            ([const { 0..0 }; RANGES_MAX], [const { 0..0 }; RANGES_MAX]);
         let mut free = usable.iter_mut();
         for index in 0..u64::from(start.memory_map_entries) {
             let address = start.memory_map + index * size_of::<MemoryMapEntry>() as u64;

@@ -33,7 +33,7 @@ pub(crate) struct PerCpu {
     own_address: *const Self,
     /// The number of the processor, 0 for the one that booted.
     pub(crate) id: usize,
-    /// The state of the generator that preemption draws from.
+    /// The state of the generator that preemption draws from; 0 while there is no preemption.
     pub(crate) random: AtomicU64,
     /// Page faults, caught ones included.
     pub(crate) page_faults: AtomicU64,

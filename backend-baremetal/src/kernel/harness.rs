@@ -47,7 +47,6 @@ pub(crate) fn list() {
         let roles = scenarios::visit(name, Roles).expect("a listed scenario exists");
         serial::line(&Line::Scenario { name, title, roles: roles as u64 });
     }
-    serial::line(&Line::<&str>::Done { passed: 0 });
 }
 
 /// Runs the scenario called `name`.
@@ -139,7 +138,6 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         let mut own = Random::new(options.seed, 1 + processor as u64);
         // The same numbers on every processor.
         let mut common = Random::new(options.seed, 0);
-        smp::preempt(Some(&mut own));
         for _ in 0..options.repeat {
             let frames = self.machine.region().live();
             if processor == 0 {
@@ -149,7 +147,7 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
             let role = (processor + rotation) % smp::online();
             self.meeting.wait();
             if role < self.roles {
-                self.play(role, own.up_to(DELAY_BITS));
+                self.play(role, &mut own);
             }
             self.meeting.wait();
             if role < self.roles {
@@ -161,7 +159,6 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
                 self.close(frames);
             }
         }
-        smp::preempt(None);
         cpu::publish();
         // Whoever reads the totals comes after everybody has published.
         self.meeting.wait();
@@ -184,17 +181,19 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         metal::set_racing(true);
     }
 
-    fn play(&self, role: usize, delay: u64) {
+    fn play(&self, role: usize, random: &mut Random) {
         let cpu = self.cpus[role].lock().take().expect("a role is played once");
         let mut cpu = scenario::Cpu::new(cpu);
         let race = self.race.read();
         let race = race.as_ref().expect("the race was set up");
         let (_, play) = S::CPUS.iter().nth(role).expect("the role exists");
         let mut wait = Wait::new();
-        for _ in 0..delay {
+        for _ in 0..random.up_to(DELAY_BITS) {
             wait.relax();
         }
+        smp::be_preempted(random);
         let saw = play(race, &mut cpu);
+        smp::be_left_alone();
         *self.saw[role].lock() = Some(saw);
         *self.cpus[role].lock() = Some(cpu.into_core());
     }

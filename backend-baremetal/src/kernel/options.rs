@@ -36,8 +36,7 @@ impl Options {
     /// If it has a word that is not known, or asks for nothing: then whoever wrote it has another
     /// protocol in mind.
     pub(crate) fn parse(line: &'static str) -> Self {
-        let mut options =
-            Self { task: Task::List, repeat: 1, seed: 1, sabotage: Sabotage::None };
+        let mut options = Self { task: Task::List, repeat: 1, seed: 1, sabotage: Sabotage::None };
         let mut task = None;
         for word in line.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));

@@ -43,14 +43,7 @@ unsafe extern "C" fn memmove(_to: *mut u8, _from: *const u8, _bytes: usize) -> *
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memset(_to: *mut u8, _byte: i32, _bytes: usize) -> *mut u8 {
-    naked_asm!(
-        "mov r8, rdi",
-        "mov eax, esi",
-        "mov rcx, rdx",
-        "rep stosb",
-        "mov rax, r8",
-        "ret"
-    )
+    naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
 }
 
 #[unsafe(no_mangle)]
@@ -163,7 +156,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let _cut_off = write!(message, "{}", info.message());
     let mut location = Brief::<256>::new();
     if let Some(place) = info.location() {
-        let _cut_off = write!(location, "{}:{}", crate::options::shortened(place.file()), place.line());
+        let _cut_off =
+            write!(location, "{}:{}", crate::options::shortened(place.file()), place.line());
     }
     serial::line(&Line::Panic {
         cpu: cpu::id() as u64,

@@ -4,6 +4,8 @@
 //! runner's tests can demand that each way is recognised for what it is.
 
 use core::arch::asm;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use weft_backend_baremetal::protocol::Line;
 use weft_core::address::{CpuId, Level, Vaddr};
@@ -17,7 +19,7 @@ use crate::memory::MetalMachine;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{runtime, serial};
+use crate::{cpu, runtime, serial};
 
 /// What a test gets.
 struct Kernel {
@@ -52,6 +54,7 @@ pub(crate) fn list() {
     for (name, _) in TESTS {
         serial::line(&Line::SelfTest { name });
     }
+    serial::line(&Line::<&str>::Done { passed: 0 });
 }
 
 /// Runs the test called `name`.
@@ -140,7 +143,7 @@ fn good_rights(kernel: &Kernel) {
 fn good_stale(kernel: &Kernel) {
     let stale = stale_reads(kernel);
     serial::line(&Line::Metric { name: "stale reads", value: stale });
-    for (name, value) in crate::cpu::totals() {
+    for (name, value) in cpu::totals() {
         serial::line(&Line::Metric { name, value });
     }
     assert!(stale == 0, "a processor used a translation that was taken away");
@@ -160,23 +163,23 @@ fn stale_reads(kernel: &Kernel) -> u64 {
     world.map(&root, page, 7);
     drop(world.finish_set_up());
     let meeting = Rendezvous::new(processors);
-    let stale = core::sync::atomic::AtomicU64::new(0);
+    let stale = AtomicU64::new(0);
     smp::on_all(&|processor| {
         let id = CpuId::new(processor as u32);
-        let mut cpu = Cpu::online(&machine, id).expect("each processor is online once");
-        cpu.activate(&root).expect("it is a root");
+        let mut own = Cpu::online(&machine, id).expect("each processor is online once");
+        own.activate(&root).expect("it is a root");
         assert!(machine.user_read(page) == Some(7), "a mapped page cannot be read");
         meeting.wait();
         if processor == 0 {
-            unmap(&cpu, &root, page);
+            unmap(&own, &root, page);
         }
         meeting.wait();
         if machine.user_read(page).is_some() {
-            stale.fetch_add(1, core::sync::atomic::Ordering::AcqRel);
+            stale.fetch_add(1, Ordering::AcqRel);
         }
         meeting.wait();
-        drop(cpu);
-        crate::cpu::publish();
+        drop(own);
+        cpu::publish();
         meeting.wait();
     });
     drop(root);
@@ -226,7 +229,7 @@ fn bad_overflow(kernel: &Kernel) {
 /// A trap without a table resets the machine.
 fn bad_reset(_: &Kernel) {
     trap::load_nothing();
-    x86_64::instructions::interrupts::int3();
+    interrupts::int3();
 }
 
 /// Hangs everywhere, interruptible on the boot processor.
@@ -285,11 +288,11 @@ fn bad_unlock(kernel: &Kernel) {
     let meeting = Rendezvous::new(smp::online());
     smp::on_all(&|processor| {
         let id = CpuId::new(processor as u32);
-        let cpu = Cpu::online(&machine, id).expect("each processor is online once");
-        let section = cpu.read_side();
+        let own = Cpu::online(&machine, id).expect("each processor is online once");
+        let section = own.read_side();
         if processor == 0 {
             // Neither unlocked nor dropped.
-            core::mem::ManuallyDrop::new(root.borrow(&section).lock());
+            let _forgotten = ManuallyDrop::new(root.borrow(&section).lock());
         }
         meeting.wait();
         if processor == 1 {

@@ -72,5 +72,5 @@ pub(crate) fn break_lock() {
 /// Takes the lock and keeps it, for the test that a hang with it is still reported.
 pub(crate) fn lock_for_good() {
     interrupts::disable();
-    core::mem::ManuallyDrop::new(LOCK.lock());
+    let _kept = core::mem::ManuallyDrop::new(LOCK.lock());
 }

@@ -4,22 +4,22 @@
 //! interrupt; `sti; hlt` back to back cannot miss it, because interrupts are only taken after the
 //! instruction that follows `sti`.
 //!
-//! *Preemption*: under a job that asks for it, the timer of each processor interrupts it again and
-//! again after random times, and the handler lets the others run for a while. On a real machine
+//! *Preemption*: while a role is played, the timer interrupts its processor again and again after
+//! random times, and the handler lets the others run for a while. On a real machine
 //! that is a delay in the middle of anything; under an emulator that runs one processor at a time
 //! it is what makes their steps interleave at all.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::instructions::interrupts;
 
+use crate::apic;
 use crate::cpu;
 use crate::memory::{self, MetalMachine};
 use crate::random::Random;
 use crate::space::{self, Space};
 use crate::trap::vector;
-use crate::apic;
 
 /// The most processors that are supported.
 pub(crate) const CPUS_MAX: usize = 16;
@@ -31,7 +31,7 @@ const STACK_PAGES: u64 = 16;
 /// How long to wait for a processor to start, in cycles.
 const START_CYCLES: u64 = 2_000_000_000;
 /// Binary logarithm of the longest time between two preemptions, in ticks of the timer.
-const PREEMPTION_TICK_BITS: u32 = 17;
+const PREEMPTION_TICK_BITS: u32 = 10;
 /// The most pauses of a preemption.
 const PREEMPTION_PAUSES: u64 = 4;
 
@@ -43,7 +43,6 @@ static NEXT_STACK: AtomicU64 = AtomicU64::new(0);
 
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
 static APIC_IDS: [AtomicU32; CPUS_MAX] = [const { AtomicU32::new(0) }; CPUS_MAX];
-static PREEMPTING: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     static processor_start: u8;
@@ -207,35 +206,32 @@ pub(crate) fn interrupt(targets: u64, vector: u8) {
     }
 }
 
-/// Begins to preempt the calling processor at random times, or stops.
-pub(crate) fn preempt(random: Option<&mut Random>) {
-    let own = cpu::this();
-    match random {
-        Some(random) => {
-            own.random.store(random.next() | 1, Ordering::Relaxed);
-            PREEMPTING.store(true, Ordering::Relaxed);
-            apic::interrupt_after(1 << PREEMPTION_TICK_BITS);
-        }
-        None => {
-            PREEMPTING.store(false, Ordering::Relaxed);
-            apic::interrupt_after(0);
-        }
-    }
+/// Preempts the calling processor at random times, until [`be_left_alone`].
+pub(crate) fn be_preempted(random: &mut Random) {
+    cpu::this().random.store(random.next() | 1, Ordering::Relaxed);
+    apic::interrupt_after(1 + random.up_to(PREEMPTION_TICK_BITS) as u32);
+}
+
+/// Preempts the calling processor no more.
+pub(crate) fn be_left_alone() {
+    cpu::this().random.store(0, Ordering::Relaxed);
+    apic::interrupt_after(0);
 }
 
 /// The timer has interrupted: lets others run, and sets the timer again. Called by the handler.
 pub(crate) fn preempted() {
     let own = cpu::this();
-    if !PREEMPTING.load(Ordering::Relaxed) {
+    let state = own.random.load(Ordering::Relaxed);
+    if state == 0 {
         return;
     }
     cpu::count(&own.preemptions);
-    let mut random = Random::new(own.random.load(Ordering::Relaxed), 0);
+    let mut random = Random::new(state, 0);
     for _ in 0..=random.next() % PREEMPTION_PAUSES {
         core::hint::spin_loop();
     }
     let ticks = 1 + random.up_to(PREEMPTION_TICK_BITS);
-    own.random.store(random.next(), Ordering::Relaxed);
+    own.random.store(random.next() | 1, Ordering::Relaxed);
     apic::interrupt_after(ticks as u32);
 }
 

@@ -152,8 +152,7 @@ fn map_image(root: Root<'_>) {
 pub(crate) fn map_device(space: &Space, machine: MetalMachine, frame: u64) -> *mut u8 {
     let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
     let section = cpu.read_side();
-    let property =
-        Property { flags: READ | PageFlags::WRITE, cache: CachePolicy::Uncached };
+    let property = Property { flags: READ | PageFlags::WRITE, cache: CachePolicy::Uncached };
     let vaddr = DEVICES + frame % (1 << 32);
     let pages = Pages { vaddr, frame, bytes: FRAME_SIZE, level: Level::LEAF, property };
     map(space.borrow(&section), &pages);

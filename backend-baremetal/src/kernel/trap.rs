@@ -94,7 +94,8 @@ pub(crate) fn init() {
                 _ => 1,
             };
             // An interrupt gate, present, to the code segment at selector 8.
-            let low = stub & 0xffff | 8 << 16 | stack << 32 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48;
+            let low =
+                stub & 0xffff | 8 << 16 | stack << 32 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48;
             [low, stub >> 32]
         })
     });
