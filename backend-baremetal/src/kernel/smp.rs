@@ -31,7 +31,7 @@ const STACK_PAGES: u64 = 16;
 /// How long to wait for a processor to start, in cycles.
 const START_CYCLES: u64 = 2_000_000_000;
 /// Binary logarithm of the longest time between two preemptions, in ticks of the timer.
-const PREEMPTION_TICK_BITS: u32 = 10;
+const PREEMPTION_TICK_BITS: u32 = 13;
 /// The most pauses of a preemption.
 const PREEMPTION_PAUSES: u64 = 4;
 
