@@ -20,7 +20,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse};
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, LockWord};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord};
@@ -37,6 +37,9 @@ pub trait Processors: Send + Sync + Sized + 'static {
     /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
     /// translations before it.
     type Reclaim<B: Backend>: Reclaim<B> + Default + fmt::Debug;
+
+    /// The word of a lock: [`AtomicWord`], or one that tells when it is waited for.
+    type LockWord: LockWord + fmt::Debug;
 
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
@@ -123,10 +126,10 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
 // and cells are atomics; (4) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
     type Word = AtomicWord;
-    type LockWord = AtomicWord;
+    type LockWord = P::LockWord;
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
-    type NodeLock = SpinLock<AtomicWord>;
+    type NodeLock = SpinLock<P::LockWord>;
     type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
 

@@ -28,6 +28,7 @@ use weft_core::sync::{Backend, Word};
 
 use crate::backend::{Machine, Parts, Processors, Tables};
 use crate::frame::Region;
+use crate::word::AtomicWord;
 
 /// A machine whose processors are threads.
 pub type HostedMachine<G, T> = Machine<G, T, Threads>;
@@ -90,6 +91,7 @@ impl Threads {
 
 impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
 
     unsafe fn load_root(&self, root: Option<Paddr>) {
         let cpu = CPU.get().expect("a thread that acts as a processor is inside `on_cpu`");

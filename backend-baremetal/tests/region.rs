@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
+use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::format::X86_64;
@@ -49,6 +50,7 @@ struct OneProcessor;
 
 impl Processors for OneProcessor {
     type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
 
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
 }

@@ -11,11 +11,13 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
 use weft_backend_baremetal::backend::Processors;
+use weft_backend_baremetal::word::AtomicWord;
 use weft_backend_baremetal::world::Users;
 use weft_core::address::{CpuId, Paddr, Vaddr};
 use weft_core::grace::Monitor;
 use weft_core::reclaim::{Batch, Reclaim};
-use weft_core::sync::{Backend, Event};
+use weft_core::sites::Site;
+use weft_core::sync::{Backend, Event, LockWord};
 use weft_scenarios::scenario::Situation;
 
 use crate::sabotage::Sabotage;
@@ -31,6 +33,7 @@ pub(crate) struct Metal;
 
 impl Processors for Metal {
     type Reclaim<B: Backend> = FlushFirst<B>;
+    type LockWord = WatchedWord;
 
     unsafe fn load_root(&self, root: Option<Paddr>) {
         cpu::count(&cpu::this().root_loads);
@@ -109,6 +112,38 @@ fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
         }
     }
     any
+}
+
+/// The word of a lock that notes when somebody waits for it.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct WatchedWord(AtomicWord);
+
+impl LockWord for WatchedWord {
+    fn new(name: &'static str, value: u64) -> Self {
+        Self(LockWord::new(name, value))
+    }
+
+    #[inline]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        LockWord::compare_exchange(&self.0, current, new, success, failure)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, site: &'static Site) {
+        LockWord::store(&self.0, value, site);
+    }
+
+    fn relax(&self) {
+        Metal.observe(Event::LockContended);
+        self.0.relax();
+    }
 }
 
 /// The core's monitor, which gets what no processor translates to any more.
