@@ -246,6 +246,8 @@ impl Watch {
         let line = line.trim_end_matches(['\r', '\n']);
         match Line::parse(line) {
             Some(line) => self.lines.push(line),
+            // What a processor says while another one is cut off begins with an empty line.
+            None if line.is_empty() => {}
             None => {
                 tracing::debug!("{line}");
                 if self.log.len() == LOG_LINES_MAX {

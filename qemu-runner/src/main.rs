@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
@@ -12,7 +14,7 @@ use weft_qemu_runner::host::{self, Accelerator, Qemu};
 use weft_qemu_runner::machine::{self, Ending, Settings};
 use weft_qemu_runner::protocol::{Line, argument};
 use weft_qemu_runner::summary::{Row, Summary, exit};
-use weft_qemu_runner::verdict::{self, Failure, Request};
+use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
 use weft_qemu_runner::{documents, image, symbols, table};
 
 /// Self-tests whose names begin so are to pass.
@@ -275,11 +277,23 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
     let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
     bar.set_style(style.expect("the template is well formed"));
     bar.enable_steady_tick(Duration::from_millis(100));
-    let mut rows = Vec::new();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || seen.store(true, Ordering::Release))
+        .map_err(|error| format!("interruptions cannot be caught: {error}"))?;
+    let (mut rows, mut unfinished) = (Vec::new(), Vec::new());
     for known in selected {
-        bar.set_message(known.name.clone());
-        rows.push(run_one(bench, arguments, known)?);
-        bar.inc(1);
+        if !interrupted.load(Ordering::Acquire) {
+            bar.set_message(known.name.clone());
+            let row = run_one(bench, arguments, known);
+            bar.inc(1);
+            // An interruption reaches QEMU as well: what it was doing is not a result.
+            if !interrupted.load(Ordering::Acquire) {
+                rows.push(row);
+                continue;
+            }
+        }
+        unfinished.push(known.name.clone());
     }
     bar.finish_and_clear();
     Ok(Summary {
@@ -290,12 +304,12 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         seed: arguments.seed,
         sabotage: arguments.sabotage.clone(),
         demand: arguments.demand,
-        unfinished: Vec::new(),
+        unfinished,
         elapsed: started.elapsed(),
     })
 }
 
-fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Result<Row, String> {
+fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Row {
     let repetitions = if known.self_test { 1 } else { arguments.repeat };
     let request = Request { name: known.name.clone(), repetitions };
     let what = if known.self_test { argument::SELF_TEST } else { argument::SCENARIO };
@@ -315,19 +329,30 @@ fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Result<Row, S
         command_line += &format!(" {}={sabotage}", argument::SABOTAGE);
         again += &format!(" --sabotage {sabotage}");
     }
-    let run = machine::run(&bench.qemu, &bench.image, &bench.settings, &command_line)?;
-    let verdict = verdict::of(&request, &run);
+    let verdict = match machine::run(&bench.qemu, &bench.image, &bench.settings, &command_line) {
+        Ok(run) => verdict::of(&request, &run),
+        Err(sentence) => Verdict::without_run(sentence),
+    };
     let places = places(&bench.image, verdict.failure.as_ref());
-    Ok(Row { request, self_test: known.self_test, verdict, places, again })
+    Row { request, self_test: known.self_test, verdict, places, again }
 }
 
-/// Where the processors of a hang were, in words.
+/// Where processors were when it went wrong, in words.
 fn places(image: &Path, failure: Option<&Failure>) -> Vec<String> {
-    let Some(Failure::Hang(places)) = failure else { return Vec::new() };
-    let describe = |place: &verdict::Place| {
-        let names = symbols::names(image, place.rip).join("\n    in ");
-        let interrupts = if place.interruptible { "on" } else { "off" };
-        format!("processor {}, interrupts {interrupts}: {:#x} {names}", place.cpu, place.rip)
-    };
-    places.iter().map(describe).collect()
+    let lines = |names: Vec<String>| names.join("\n    in ");
+    match failure {
+        Some(Failure::Hang(places)) => {
+            let describe = |place: &verdict::Place| {
+                let interrupts = if place.interruptible { "on" } else { "off" };
+                let names = lines(symbols::names(image, place.rip));
+                format!("processor {}, interrupts {interrupts}: {names}", place.cpu)
+            };
+            places.iter().map(describe).collect()
+        }
+        Some(Failure::Violation { message, .. }) => {
+            let names = symbols::names_in(image, message);
+            if names.is_empty() { Vec::new() } else { vec![format!("in {}", lines(names))] }
+        }
+        _ => Vec::new(),
+    }
 }

@@ -99,6 +99,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The verdict where there was no run.
+    pub fn without_run(sentence: String) -> Self {
+        Self {
+            failure: Some(Failure::Internal(sentence)),
+            cpus: 0,
+            outcomes: Vec::new(),
+            situations: Vec::new(),
+            metrics: Vec::new(),
+            elapsed: Duration::ZERO,
+            fingerprint: 0,
+            log: Vec::new(),
+        }
+    }
+
     /// The metric called `name`; 0 if it was not reported.
     pub fn metric(&self, name: &str) -> u64 {
         self.metrics.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)

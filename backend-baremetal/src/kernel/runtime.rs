@@ -159,7 +159,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         let _cut_off =
             write!(location, "{}:{}", crate::options::shortened(place.file()), place.line());
     }
-    serial::line(&Line::Panic {
+    serial::line_amidst(&Line::Panic {
         cpu: cpu::id() as u64,
         message: message.text(),
         location: location.text(),

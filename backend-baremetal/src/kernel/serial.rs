@@ -56,6 +56,12 @@ pub(crate) fn line<T: fmt::Display>(line: &Line<T>) {
     print(format_args!("{line}\n"));
 }
 
+/// Prints a line with a meaning, after [`break_lock`]: whoever had the lock may have been in the
+/// middle of a line.
+pub(crate) fn line_amidst<T: fmt::Display>(line: &Line<T>) {
+    print(format_args!("\n{line}\n"));
+}
+
 /// Makes the lock free, also if whoever holds it never gives it back.
 pub(crate) fn break_lock() {
     for _ in 0..TRIES_BEFORE_BREAKING {

@@ -161,7 +161,7 @@ fn answer_where(frame: &TrapFrame) {
     // Whoever was interrupted may hold the lock of the serial port.
     serial::break_lock();
     let cpu = cpu::this().id;
-    serial::line(&Line::<&str>::Hang {
+    serial::line_amidst(&Line::<&str>::Hang {
         cpu: cpu as u64,
         rip: frame.rip,
         interruptible: u64::from(frame.rflags & INTERRUPT_FLAG != 0),
