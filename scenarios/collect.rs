@@ -10,8 +10,8 @@
 //! nobody would miss them), and that it stays clear of `unsafe` and `std`, which its own test
 //! target would let through. Each complaint is one sentence that says what to do.
 //!
-//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is what
-//! reports strip from source locations: collected modules have absolute paths.
+//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is
+//! what reports strip from source locations: collected modules have absolute paths.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -109,15 +109,20 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     }
     let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let mut from = 0;
+    let mut lacks = Vec::new();
     for key in HEADER {
         let found = header[from..].iter().position(|line| line.trim_start().starts_with(key));
         match found {
             Some(position) => from += position + 1,
-            None => complaints.push(format!(
-                "add a header line `//! {key} ..`; the order is {}",
-                HEADER.join(" ")
-            )),
+            None => lacks.push(key),
         }
+    }
+    if !lacks.is_empty() {
+        complaints.push(format!(
+            "add to the header, as `//! <name> ..`: {}; the order is {}",
+            lacks.join(" "),
+            HEADER.join(" ")
+        ));
     }
     if !text.lines().any(|line| line.starts_with("scenario!(")) {
         complaints.push("end it with the line `scenario!(Race);`".to_owned());
@@ -148,4 +153,57 @@ fn is_race(name: &str) -> bool {
             && actor.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     name.split_once("_vs_").is_some_and(|(one, other)| actor(one) && actor(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "//! # Walk vs. map\n//! Result: Never.\n//! CPUs: two,\n//!   and more.\n\
+        //! Invariant: x.\n//! Guards against: x.\n//! Sites: X.\n//! Bounds: 2.\n\
+        //! References: none.\nuse weft_scenarios::prelude::*;\n\
+        // std::x, unsafe\nscenario!(Race);\n";
+
+    #[test]
+    fn a_file_of_the_right_form_is_taken() {
+        assert!(complaints("walk_vs_map", GOOD).is_empty());
+        assert_eq!(title(GOOD), "Walk vs. map");
+    }
+
+    #[test]
+    fn names_are_races() {
+        for name in ["walk_vs_map", "lock_vs_lock_overlapping", "cpu0_vs_cpu1"] {
+            assert!(is_race(name), "{name}");
+        }
+        for name in ["walk", "walk_vs_", "_vs_map", "Walk_vs_map", "walk_vs_map_", "walk-vs-map"] {
+            assert!(!is_race(name), "{name}");
+            assert_eq!(complaints(name, GOOD).len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_defect_is_one_instruction() {
+        for (from, to, part) in [
+            ("//! # Walk", "//! Walk", "begin it with"),
+            ("//! Sites: X.\n", "", ": Sites:; the"),
+            ("//! CPUs: two,", "//! two,", ": CPUs:; the"),
+            ("scenario!(Race);", "// scenario!(Race);", "end it with the line"),
+            ("scenario!(", "unsafe {}\nscenario!(", "does without `unsafe`"),
+            ("use weft", "use std::x;\nuse weft", "not from `std::`"),
+            ("use weft", "use crate::x;\nuse weft", "not from `crate::`"),
+        ] {
+            let found = complaints("walk_vs_map", &GOOD.replace(from, to));
+            assert_eq!(found.len(), 1, "{from:?} to {to:?}: {found:?}");
+            assert!(found[0].contains(part), "{from:?} to {to:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_header_counts() {
+        let swapped = GOOD
+            .replace("//! Sites: X.\n", "")
+            .replace("//! References: none.\n", "//! References: none.\n//! Sites: X.\n");
+        let found = complaints("walk_vs_map", &swapped);
+        assert!(!found.is_empty() && found[0].contains("the order is"), "{found:?}");
+    }
 }

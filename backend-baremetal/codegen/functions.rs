@@ -85,6 +85,16 @@ pub extern "C" fn weft_walk(node: &NodeRef<'_, Four>, index: usize) -> u64 {
     }
 }
 
+/// As [`weft_walk`], for the rights of a page. A function that is called twice is inlined less
+/// readily, and kernels walk in more than one place.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_walk_flags(node: &NodeRef<'_, Four>, index: usize) -> u8 {
+    match node.walk(index % FourLevels::ENTRIES) {
+        ChildRef::Absent | ChildRef::Shared | ChildRef::Node(_) => 0,
+        ChildRef::Item(raw) => raw.property.flags.bits(),
+    }
+}
+
 /// Unlocks with an exchange where a store does.
 #[unsafe(no_mangle)]
 pub extern "C" fn control_unlock_by_swap(lock: &SpinLock<AtomicWord>, word: &AtomicWord) {

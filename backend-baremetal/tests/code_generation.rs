@@ -268,6 +268,7 @@ fn reading_a_locked_node_is_address_arithmetic_and_one_load() {
 #[test]
 fn a_walk_decodes_the_entry_in_place() {
     keeps("weft_walk", &WALK);
+    keeps("weft_walk_flags", &WALK);
     let paths = follow(assembly(), "weft_walk", true);
     assert!(paths.len() > 2, "nothing, a node and a page are told apart");
 }

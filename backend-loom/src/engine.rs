@@ -201,6 +201,10 @@ pub struct Search {
     pub preemptions: Option<usize>,
     /// The memory model, for engines that know more than one.
     pub memory_model: MemoryModel,
+    /// Count the executions under the other memory models too, if the search ends.
+    pub compare_models: bool,
+    /// Bound on choices that differ from the default execution, for engines that know one.
+    pub deviations: Option<u32>,
     /// Draw executions at random, for engines that do not always.
     pub sample: bool,
     /// Operating system threads that search, for engines that can share the work.
@@ -228,6 +232,8 @@ impl Search {
             executions: None,
             preemptions: None,
             memory_model: MemoryModel::default(),
+            compare_models: false,
+            deviations: None,
             sample: false,
             workers: 1,
             seed: 0,
@@ -247,6 +253,8 @@ impl fmt::Debug for Search {
             .field("executions", &self.executions)
             .field("preemptions", &self.preemptions)
             .field("memory_model", &self.memory_model)
+            .field("compare_models", &self.compare_models)
+            .field("deviations", &self.deviations)
             .field("sample", &self.sample)
             .field("workers", &self.workers)
             .field("seed", &self.seed)
@@ -276,6 +284,9 @@ pub struct Exploration {
     pub failure: Option<Failure>,
     /// What the reader of the verdict has to know besides: one sentence each.
     pub caveats: Vec<String>,
+    /// Executions under other memory models, from engines that know more than one and were asked
+    /// to compare them.
+    pub other_models: Vec<(MemoryModel, u64)>,
 }
 
 /// The outcome of a search in one word.
@@ -283,7 +294,8 @@ pub struct Exploration {
 pub enum Verdict {
     /// The search ended by itself, without a bound.
     Exhausted,
-    /// The search ended by itself under this bound on preemptions.
+    /// The search ended by itself under this bound: on preemptions, or on choices that differ from
+    /// the default execution.
     Bounded(usize),
     /// Time or count ended the search.
     CutShort {

@@ -74,6 +74,9 @@ impl Engine for Explorer {
                 Err(error) => return refused(&error.to_string()),
             },
         };
+        let whole = report.verdict == weft_explorer::Verdict::Exhausted;
+        let other_models =
+            if search.compare_models && whole { compare(search, &run) } else { Vec::new() };
         let failure = report.failure.as_ref().map(|found| {
             if search.replay.is_none() {
                 let again = weft_explorer::replay(&options, &found.token, run);
@@ -89,12 +92,14 @@ impl Engine for Explorer {
         });
         Exploration {
             verdict: verdict(&report, failure.is_some()),
-            executions: report.executions,
+            // The explorer counts executions that ended; the one that failed is one more.
+            executions: report.executions + u64::from(report.failure.is_some()),
             blocked: report.blocked,
             depth: report.events_max as u64,
             elapsed: report.elapsed,
             failure,
             caveats: Vec::new(),
+            other_models,
         }
     }
 }
@@ -112,6 +117,19 @@ fn execute(cpus: usize, execution: Execution) {
     finish();
 }
 
+/// Counts the executions under the memory models that the search itself is not about.
+fn compare(search: &Search, run: &(impl Fn() + Send + Sync)) -> Vec<(MemoryModel, u64)> {
+    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
+    let others = models.into_iter().filter(|model| *model != search.memory_model);
+    let count = |memory_model| {
+        let search = Search { memory_model, progress: None, ..search.clone() };
+        let report = weft_explorer::explore(&options(&search), run);
+        let whole = report.verdict == weft_explorer::Verdict::Exhausted;
+        whole.then_some((memory_model, report.executions))
+    };
+    others.filter_map(count).collect()
+}
+
 fn options(search: &Search) -> Options {
     let progress = search.progress.clone().map(|progress| {
         let report = move |now: &weft_explorer::Progress| progress(now.executions);
@@ -126,6 +144,7 @@ fn options(search: &Search) -> Options {
         workers: search.workers,
         time_limit: Some(search.time),
         executions_max: search.executions.filter(|_| !search.sample),
+        deviations_max: search.deviations,
         sample: search
             .sample
             .then(|| Sample { seed: search.seed, count: search.executions.unwrap_or(1_000) }),
@@ -149,7 +168,8 @@ fn verdict(report: &weft_explorer::Report, failed: bool) -> Verdict {
         weft_explorer::Verdict::Exhausted => Verdict::Exhausted,
         weft_explorer::Verdict::Sampled(_) => Verdict::Sampled(report.executions),
         weft_explorer::Verdict::Failed => Verdict::Failed,
-        weft_explorer::Verdict::Bounded(_) | weft_explorer::Verdict::CutShort => {
+        weft_explorer::Verdict::Bounded(bound) => Verdict::Bounded(bound as usize),
+        weft_explorer::Verdict::CutShort => {
             Verdict::CutShort { executions: report.executions, preemptions: None }
         }
     }
@@ -196,6 +216,7 @@ fn refused(message: &str) -> Exploration {
         elapsed: std::time::Duration::ZERO,
         failure: Some(crate::capture::internal(message)),
         caveats: Vec::new(),
+        other_models: Vec::new(),
     }
 }
 

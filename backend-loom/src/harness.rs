@@ -26,6 +26,7 @@ use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict}
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
+use crate::programs::Named;
 use crate::report::{Report, Request, SabotageName};
 use crate::sabotage;
 
@@ -243,6 +244,8 @@ fn conduct<E: Engine>(
         executions: request.executions,
         preemptions: request.preemptions,
         memory_model: request.memory_model,
+        compare_models: request.compare_models,
+        deviations: request.deviations,
         sample: request.sample,
         workers: request.workers.max(1),
         seed: request.seed,
@@ -274,6 +277,7 @@ fn conduct<E: Engine>(
         blocked: exploration.blocked,
         depth: exploration.depth,
         elapsed: exploration.elapsed,
+        memory_peak: memory_peak(),
         never_reached: if whole && E::CONTROLS_SCHEDULE {
             missing(plan, &reached)
         } else {
@@ -289,7 +293,25 @@ fn conduct<E: Engine>(
         reached,
         failure,
         caveats: exploration.caveats,
+        other_models: exploration.other_models,
     }
+}
+
+/// Explores a program that is no scenario, for comparing engines.
+pub fn measure<E: Engine>(named: Named, request: Request) -> Report {
+    let Named { name, cpus, program } = named;
+    let roles = vec!["CPU"; cpus];
+    let plan = Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new() };
+    conduct::<E>(&plan, &Tally::default(), program, request, None)
+}
+
+/// The largest resident set of this process so far, in bytes, as Linux tells it.
+fn memory_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes =
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 fn missing(plan: &Plan, reached: &BTreeSet<String>) -> Vec<String> {

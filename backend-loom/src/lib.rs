@@ -21,6 +21,7 @@ pub mod harness;
 mod memory;
 #[expect(unsafe_code, reason = "keeps the facade's promises with the model's memory")]
 pub mod model;
+pub mod programs;
 pub mod randomized;
 pub mod report;
 pub mod sabotage;

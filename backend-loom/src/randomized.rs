@@ -72,6 +72,7 @@ impl Engine for Shuttle {
                 elapsed: budget.elapsed(),
                 failure: Some(capture::internal(message)),
                 caveats: Vec::new(),
+                other_models: Vec::new(),
             },
         }
     }
@@ -152,6 +153,7 @@ fn run(
         elapsed: run.budget.elapsed(),
         failure,
         caveats: Vec::new(),
+        other_models: Vec::new(),
     }
 }
 

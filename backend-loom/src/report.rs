@@ -82,6 +82,10 @@ pub struct Request {
     pub preemptions: Option<usize>,
     /// The memory model, for engines that know more than one.
     pub memory_model: MemoryModel,
+    /// Count the executions under the other memory models too, if the search ends.
+    pub compare_models: bool,
+    /// The bound on choices that differ from the default execution, for engines that know one.
+    pub deviations: Option<u32>,
     /// Draw executions at random, for engines that do not always.
     pub sample: bool,
     /// Operating system threads that search, for engines that can share the work; 0 means one.
@@ -203,6 +207,9 @@ pub struct Report {
     pub depth: u64,
     /// Wall time of the search.
     pub elapsed: Duration,
+    /// The most memory that the checking process ever had in use, in bytes; 0 if the system does
+    /// not say.
+    pub memory_peak: u64,
     /// How often each outcome was seen.
     pub outcomes: BTreeMap<String, u64>,
     /// What each CPU saw and the outcome, as text; compared between engines.
@@ -217,6 +224,8 @@ pub struct Report {
     pub failure: Option<Counterexample>,
     /// What the reader has to know besides.
     pub caveats: Vec<String>,
+    /// Executions under other memory models.
+    pub other_models: Vec<(MemoryModel, u64)>,
 }
 
 /// How a report is judged when the world is whole.
@@ -241,6 +250,14 @@ impl Report {
         } else {
             Judgement::Good
         }
+    }
+
+    /// Whether every memory model has the same number of executions: then the protocol shows no
+    /// weak behaviour, and its orderings are strong enough to make it robust. `None` if the models
+    /// were not compared.
+    pub fn is_robust(&self) -> Option<bool> {
+        let mut others = self.other_models.iter();
+        (!self.other_models.is_empty()).then(|| others.all(|(_, count)| *count == self.executions))
     }
 
     /// Whether the failure is the one that `message` is a part of. A deadlock is a catch only if

@@ -33,12 +33,13 @@ macro_rules! tests {
     ($name:ident $engine:ty, $how:ident) => {
         #[test]
         fn $name() {
+            type World = $crate::model::Model<$engine>;
             $crate::testing::run_test(
                 module_path!(),
                 stringify!($name),
                 $crate::testing::Budget::$how(),
-                || super::accept::<$crate::model::Model<$engine>, _>($crate::harness::Describe),
-                |run: $crate::harness::Run<$engine>| super::accept::<$crate::model::Model<$engine>, _>(run),
+                || super::accept::<World, _>($crate::harness::Describe),
+                |run: $crate::harness::Run<$engine>| super::accept::<World, _>(run),
             );
         }
     };

@@ -33,7 +33,6 @@ impl<B: Backend> Cpu<B> {
     /// # Errors
     ///
     /// [`AlreadyOnline`] if there is a value for this CPU.
-    #[track_caller]
     pub fn online(backend: &B, id: CpuId) -> Result<Self, AlreadyOnline> {
         if !backend.reclaim().online(id) {
             return Err(AlreadyOnline { cpu: id });
@@ -58,7 +57,6 @@ impl<B: Backend> Cpu<B> {
     }
 
     /// Announces that this CPU is in no read-side section, and drops whatever waited only for it.
-    #[track_caller]
     pub fn quiescent(&mut self) {
         // SAFETY: this is the one value of this CPU, and it is borrowed mutably, which no section
         // survives.
@@ -79,7 +77,6 @@ impl<B: Backend> Cpu<B> {
     /// # Panics
     ///
     /// If the root is one of another machine.
-    #[track_caller]
     pub fn activate<C: Config<Backend = B>>(&mut self, root: &Node<C>) -> Result<(), NotARoot> {
         assert!(*root.backend() == self.backend, "the root is one of another machine");
         let level = root.level();
@@ -93,14 +90,12 @@ impl<B: Backend> Cpu<B> {
     }
 
     /// Runs on no table of ours from now on, and gives back the root. Called on the CPU itself.
-    #[track_caller]
     pub fn deactivate(&mut self) {
         if self.active.is_some() {
             self.switch(None);
         }
     }
 
-    #[track_caller]
     fn switch(&mut self, next: Option<Erased<B>>) {
         let frame = next.as_ref().map(Erased::paddr);
         let previous = core::mem::replace(&mut self.active, next);

@@ -19,8 +19,9 @@ use crate::config::Config;
 use crate::error::{GrowError, Misfit, NotAnItem, Refused};
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
+use crate::guard::Guard;
 use crate::item::Item;
-use crate::node::{Guard, Node, NodeRef, managed};
+use crate::node::{Node, NodeRef, managed};
 use crate::reclaim::{Detached, mark_stray_below};
 use crate::sites::{
     CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, PROTECT_ENTRY, PUBLISH_ITEM, PUBLISH_NODE, Site,
@@ -92,7 +93,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// What the entry leads to.
-    #[track_caller]
     pub fn child(&self) -> ChildRef<'g, C> {
         self.guard.child(self.index)
     }
@@ -103,7 +103,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// # Errors
     ///
     /// [`Refused`], with the child, if it does not fit; the entry is then as it was.
-    #[track_caller]
     pub fn replace(&mut self, child: Child<C>) -> Result<Detached<C>, Refused<Child<C>>> {
         let level = self.guard.level();
         if let Err(reason) = self.check_removable(level) {
@@ -128,7 +127,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// # Errors
     ///
     /// [`Misfit::NotManaged`] if the entry belongs to another table.
-    #[track_caller]
     pub fn detach(&mut self) -> Result<Detached<C>, Misfit> {
         self.replace(Child::Absent).map_err(|refused| refused.reason)
     }
@@ -140,7 +138,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     ///
     /// [`GrowError::Present`] if there is something, [`GrowError::Leaf`] at the lowest level,
     /// [`GrowError::NotManaged`] or [`GrowError::OutOfMemory`]; the entry is then as it was.
-    #[track_caller]
     pub fn allocate_if_absent(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
         let below = level.below().ok_or(GrowError::Leaf)?;
@@ -169,7 +166,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     ///
     /// [`GrowError::NoHugePage`] if there is none, [`GrowError::NotManaged`] or
     /// [`GrowError::OutOfMemory`]; the entry is then as it was.
-    #[track_caller]
     pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
         self.check_managed(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
@@ -215,7 +211,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// # Errors
     ///
     /// [`NotAnItem`] if the entry maps no page.
-    #[track_caller]
     pub fn protect(
         &mut self,
         mut change: impl FnMut(Property) -> Property,
@@ -242,7 +237,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Writes `bits` and returns, as detached, what the entry owned.
-    #[track_caller]
     fn exchange(&mut self, bits: u64, site: &'static Site, level: Level) -> Detached<C> {
         let mut old = self.guard.read_raw(self.index);
         if C::Format::hardware_may_write(old) {
@@ -271,7 +265,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Whether a node fits here; if so, it has a parent from now on.
-    #[track_caller]
     fn admit_node(&self, node: &Node<C>, level: Level) -> Result<(), Misfit> {
         assert!(node.backend() == self.backend(), "the node is one of another machine");
         let found = node.level();
@@ -304,7 +297,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Whether what is here may be taken out.
-    #[track_caller]
     fn check_removable(&self, level: Level) -> Result<(), Misfit> {
         self.check_managed(level)?;
         let stays = C::ROOT_ENTRIES_STAY && level == <Geo<C>>::ROOT;
@@ -322,7 +314,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         }
     }
 
-    #[track_caller]
     fn word(&self) -> &'g <C::Backend as Backend>::Word {
         self.guard.node().frame_ref().entry(self.index)
     }

@@ -37,7 +37,6 @@ impl<B: Backend> Waiting<B> {
         Self { first: B::Cell::new(first, 0), last: B::Cell::new(last, 0) }
     }
 
-    #[track_caller]
     fn take(&self, backend: &B) -> Batch<B> {
         let ends = match (self.first.get(), self.last.get()) {
             (0, _) => None,
@@ -49,7 +48,6 @@ impl<B: Backend> Waiting<B> {
         unsafe { Batch::from_ends(backend, ends) }
     }
 
-    #[track_caller]
     fn put(&self, batch: Batch<B>) {
         if let Some((first, last)) = batch.into_ends() {
             self.first.set(first.as_u64() + 1);
@@ -94,7 +92,6 @@ impl<B: Backend> Monitor<B> {
     }
 
     /// No longer awaits `cpu`. Returns what became free, to be dropped without the lock.
-    #[track_caller]
     fn passed(&self, backend: &B, cpu: CpuId) -> Batch<B> {
         let awaited = self.awaited.get();
         if awaited & cpu.bit() == 0 {
@@ -115,7 +112,6 @@ impl<B: Backend> Monitor<B> {
 
     /// Starts a grace period for `batch`. With nobody online it is over at once: `batch` then
     /// joins `over`, which is returned.
-    #[track_caller]
     fn start(&self, batch: Batch<B>, mut over: Batch<B>) -> Batch<B> {
         let online = self.online.get();
         if online == 0 {
@@ -132,7 +128,6 @@ impl<B: Backend> Monitor<B> {
 // next period will do so; a CPU leaves `awaited` only in `passed`, which it calls outside of its
 // sections; all of it happens under one lock, whose edges are the ordering that is promised.
 unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
-    #[track_caller]
     fn online(&self, cpu: CpuId) -> bool {
         self.lock.acquire();
         let online = self.online.get();
@@ -141,7 +136,6 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
         online & cpu.bit() == 0
     }
 
-    #[track_caller]
     unsafe fn offline(&self, backend: &B, cpu: CpuId) {
         self.lock.acquire();
         self.online.set(self.online.get() & !cpu.bit());
@@ -150,7 +144,6 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
         over.drop_all();
     }
 
-    #[track_caller]
     unsafe fn quiescent(&self, backend: &B, cpu: CpuId) {
         self.lock.acquire();
         let over = self.passed(backend, cpu);
@@ -158,7 +151,6 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
         over.drop_all();
     }
 
-    #[track_caller]
     fn retire(&self, backend: &B, batch: Batch<B>) {
         self.lock.acquire();
         let over = if self.awaited.get() == 0 {

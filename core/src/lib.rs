@@ -9,8 +9,8 @@
 //!
 //! * [`sync`], [`sites`]: the seam, and every memory ordering as a row of one table;
 //! * [`address`], [`geometry`], [`format`], [`error`]: pure data;
-//! * [`lock`], [`node`], [`entry`], [`item`]: nodes with a lock each, what their entries own, and
-//!   how entries change while hardware and lock-free walkers look on;
+//! * [`lock`], [`node`], [`guard`], [`entry`], [`item`]: nodes with a lock each, what their entries
+//!   own, and how entries change while hardware and lock-free walkers look on;
 //! * [`range_lock`]: the way to a locked node, starting over where a sub-tree went away;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
 //!   the CPUs whose quiescent states make one.
@@ -32,10 +32,12 @@ pub mod format;
 pub mod geometry;
 #[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
 pub mod grace;
+#[expect(unsafe_code, reason = "a lock is given away and taken back, exactly once")]
+pub mod guard;
 #[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
 pub mod item;
 pub mod lock;
-#[expect(unsafe_code, reason = "handles, borrowed nodes and guards are made of addresses")]
+#[expect(unsafe_code, reason = "handles and borrowed nodes are made of addresses")]
 pub mod node;
 pub mod range_lock;
 #[expect(unsafe_code, reason = "batches own frames through links in their metadata")]

@@ -4,8 +4,7 @@
 //!   everything below it.
 //! * [`NodeRef`] borrows a node for as long as a read-side section lasts. It can look at entries
 //!   without locks and can take the lock.
-//! * [`Guard`] holds the lock: it changes entries, the count and the flag, and unlocks when
-//!   dropped. [`Held`] is a lock whose guard was given away, to be taken back once.
+//! * [`Guard`] holds the lock: see [`crate::guard`].
 //!
 //! *Stray.* A node is stray once the sub-tree it belongs to has been detached. The flag is set
 //! under the node's own lock, while the parent is still locked. So whoever locks a node and finds
@@ -27,18 +26,18 @@ use core::ops::Range;
 use crate::address::{Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::cpu::ReadSide;
-use crate::entry::{ChildRef, Entry};
-use crate::error::{IndexOutOfRange, OutOfMemory};
+use crate::entry::ChildRef;
+use crate::error::OutOfMemory;
 use crate::format::{Decoded, EntryFormat};
 use crate::geometry::Geometry;
+use crate::guard::Guard;
 use crate::item::Item;
 use crate::reclaim::Erased;
 use crate::reference::{FrameRef, Reference};
 use crate::sites::{
-    DROP_WALK_ENTRY, ENTRY_INIT, ENTRY_UNDER_LOCK, REFERENCE_BORN, REFERENCE_INCREMENT, Site,
-    WALK_ENTRY,
+    DROP_WALK_ENTRY, ENTRY_INIT, REFERENCE_BORN, REFERENCE_INCREMENT, Site, WALK_ENTRY,
 };
-use crate::sync::{Backend, Count, Event, FrameUse, PlainCell, RawLock, Word};
+use crate::sync::{Backend, Count, FrameUse, PlainCell, RawLock, Word};
 
 /// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
 /// configuration.
@@ -405,14 +404,15 @@ impl<'g, C: Config> NodeRef<'g, C> {
     ///
     /// If `index` is out of range.
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub fn walk(self, index: usize) -> ChildRef<'g, C> {
         self.child_at(index, &WALK_ENTRY)
     }
 
+    // Always, as the decoding in it: out of line, the result would go through memory.
     #[track_caller]
-    #[inline]
-    fn child_at(self, index: usize, site: &'static Site) -> ChildRef<'g, C> {
+    #[inline(always)]
+    pub(crate) fn child_at(self, index: usize, site: &'static Site) -> ChildRef<'g, C> {
         let decoded = C::Format::decode(self.frame.entry(index).load(site), self.level);
         if self.level == <Geo<C>>::ROOT && !C::MANAGED.contains(&index) {
             // Nodes and items there are those of another configuration.
@@ -468,161 +468,5 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[inline]
     pub(crate) fn frame_ref(self) -> FrameRef<'g, C::Backend> {
         self.frame
-    }
-}
-
-/// The lock of a node, held. Dropping it unlocks, on the CPU that locked: it does not travel.
-pub struct Guard<'g, C: Config> {
-    node: NodeRef<'g, C>,
-    _stays_on_its_cpu: PhantomData<*const ()>,
-}
-
-impl<C: Config> fmt::Debug for Guard<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guard({:?})", self.node)
-    }
-}
-
-impl<'g, C: Config> Guard<'g, C> {
-    fn of(node: NodeRef<'g, C>) -> Self {
-        Self { node, _stays_on_its_cpu: PhantomData }
-    }
-
-    /// The node.
-    pub fn node(&self) -> NodeRef<'g, C> {
-        self.node
-    }
-
-    /// The level of the node.
-    pub fn level(&self) -> Level {
-        self.node.level()
-    }
-
-    /// How many managed entries are present.
-    #[track_caller]
-    pub fn children(&self) -> u16 {
-        self.metadata().children.get()
-    }
-
-    /// Whether the node has been detached: then let go and start over.
-    #[track_caller]
-    pub fn is_stray(&self) -> bool {
-        self.metadata().stray.get()
-    }
-
-    /// Entry `index`, to look at and to change.
-    ///
-    /// # Errors
-    ///
-    /// [`IndexOutOfRange`] if the node has no such entry.
-    pub fn entry(&mut self, index: usize) -> Result<Entry<'_, 'g, C>, IndexOutOfRange> {
-        let entries = <Geo<C>>::ENTRIES;
-        if index >= entries {
-            return Err(IndexOutOfRange { index, entries });
-        }
-        Ok(Entry::new(self, index))
-    }
-
-    /// The bits of entry `index`.
-    ///
-    /// # Panics
-    ///
-    /// If `index` is out of range.
-    #[track_caller]
-    pub fn read_raw(&self, index: usize) -> u64 {
-        self.node.frame.entry(index).load(&ENTRY_UNDER_LOCK)
-    }
-
-    /// Stores the bits of entry `index`, publishing with `site`.
-    ///
-    /// # Safety
-    ///
-    /// 1. The caller keeps the count of children, and the ownership of what the entry led and
-    ///    leads to.
-    /// 2. Hardware cannot be writing the entry, or the caller does not need what it writes.
-    /// 3. What the entry leads to is complete, and `site` publishes it.
-    #[track_caller]
-    pub unsafe fn write_raw(&mut self, index: usize, bits: u64, site: &'static Site) {
-        self.node.frame.entry(index).store(bits, site);
-    }
-
-    /// Gives the lock away without unlocking, to be taken back with [`Held::take_back`].
-    pub fn give_away(self) -> Held<'g, C> {
-        Held { node: ManuallyDrop::new(self).node, _stays_on_its_cpu: PhantomData }
-    }
-
-    #[track_caller]
-    pub(crate) fn mark_stray(&mut self) {
-        self.metadata().stray.set(true);
-        self.node.backend().observe(Event::MarkedStray(self.node.paddr()));
-    }
-
-    #[track_caller]
-    pub(crate) fn set_children(&mut self, children: u16) {
-        self.metadata().children.set(children);
-    }
-
-    /// The child at `index`, looked at under the lock.
-    #[track_caller]
-    pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
-        self.node.child_at(index, &ENTRY_UNDER_LOCK)
-    }
-
-    /// Makes this the child of an entry that is about to lead here. False if it is, or was, the
-    /// child of one already.
-    #[track_caller]
-    pub(crate) fn attach(&mut self) -> bool {
-        let attached = &self.metadata().attached;
-        let fresh = !attached.get();
-        attached.set(true);
-        fresh
-    }
-
-    #[track_caller]
-    fn metadata(&self) -> &'g Metadata<C::Backend> {
-        self.node.frame.metadata()
-    }
-}
-
-impl<C: Config> Drop for Guard<'_, C> {
-    fn drop(&mut self) {
-        self.metadata().lock.release();
-    }
-}
-
-/// A lock without a guard: held, owned by whoever has this value, and given back by dropping it.
-///
-/// A range lock owns many nodes and works on one at a time, so most of its locks are in this form.
-/// There is one `Held` or one [`Guard`] per held lock, never both, and neither can be copied: that
-/// is what makes it safe to turn one into the other.
-pub struct Held<'g, C: Config> {
-    node: NodeRef<'g, C>,
-    _stays_on_its_cpu: PhantomData<*const ()>,
-}
-
-impl<C: Config> fmt::Debug for Held<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Held({:?})", self.node)
-    }
-}
-
-impl<'g, C: Config> Held<'g, C> {
-    /// The node whose lock this is.
-    pub fn node(&self) -> NodeRef<'g, C> {
-        self.node
-    }
-
-    /// Takes the lock back.
-    pub fn take_back(self) -> Guard<'g, C> {
-        let node = ManuallyDrop::new(self).node;
-        // SAFETY: `give_away` consumed the guard to make this value, which is consumed in turn.
-        unsafe { node.guard_without_locking() }
-    }
-}
-
-impl<C: Config> Drop for Held<'_, C> {
-    fn drop(&mut self) {
-        // SAFETY: as in `take_back`; this value is being dropped and not used again.
-        drop(unsafe { self.node.guard_without_locking() });
     }
 }

@@ -21,7 +21,8 @@ use crate::config::Config;
 use crate::entry::ChildRef;
 use crate::error::{FindError, GrowError, NotARoot};
 use crate::geometry::Geometry;
-use crate::node::{Guard, NodeRef};
+use crate::guard::Guard;
+use crate::node::NodeRef;
 use crate::sync::{Backend, Event};
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
@@ -37,7 +38,6 @@ type Take<'g, C> = fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError>;
 ///
 /// [`FindError::NotARoot`], [`FindError::NotManaged`], [`FindError::NoSuchLevel`], or
 /// [`FindError::OutOfMemory`], after which nodes grown so far stay, empty.
-#[track_caller]
 pub fn lock_covering<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
@@ -51,7 +51,6 @@ pub fn lock_covering<'g, C: Config>(
 /// # Errors
 ///
 /// [`FindError::WouldWait`], or those of [`lock_covering`].
-#[track_caller]
 pub fn try_lock_covering<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
@@ -60,7 +59,6 @@ pub fn try_lock_covering<'g, C: Config>(
     descend(root, vaddr, level, |node| node.try_lock().ok_or(FindError::WouldWait))
 }
 
-#[track_caller]
 fn descend<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
@@ -92,7 +90,6 @@ fn descend<'g, C: Config>(
 }
 
 /// Follows present entries down to `target`, or as far as they lead.
-#[track_caller]
 fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -> NodeRef<'g, C> {
     let mut node = root;
     while node.level() > target {
@@ -105,7 +102,6 @@ fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -
 /// Grows missing nodes below a locked one that is not stray, down to `target`. `None` if another
 /// CPU has grown here between our walk and our lock: the descent has to start over, since the
 /// nodes below were not locked by us.
-#[track_caller]
 fn grow_down<'g, C: Config>(
     mut guard: Guard<'g, C>,
     vaddr: Vaddr,

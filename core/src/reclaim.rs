@@ -44,7 +44,6 @@ impl<B: Backend> Erased<B> {
     }
 
     /// What the frame is used as: [`Kind::FRAME`], or the kind of a configuration.
-    #[track_caller]
     pub fn kind(&self) -> Kind {
         Kind(self.reference.borrow().metadata().kind.get())
     }
@@ -59,7 +58,6 @@ impl<B: Backend> Erased<B> {
     /// # Panics
     ///
     /// If the frame is of another kind.
-    #[track_caller]
     pub fn drop_as<C: Config<Backend = B>>(self) {
         let kind = self.kind();
         if kind == Kind::FRAME {
@@ -91,7 +89,6 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Adds a reference at the front.
-    #[track_caller]
     pub fn push(&mut self, reference: Erased<B>) {
         let frame = reference.paddr();
         let next = self.ends.map_or(frame, |(first, _)| first);
@@ -103,7 +100,6 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Adds all of `other` at the front.
-    #[track_caller]
     pub fn append(&mut self, other: Self) {
         self.ends = match (other.ends, self.ends) {
             (Some((first, middle)), Some((next, last))) => {
@@ -116,7 +112,6 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Takes the reference at the front.
-    #[track_caller]
     pub fn pop(&mut self) -> Option<Erased<B>> {
         let (first, last) = self.ends?;
         // SAFETY: `push` gave this reference up to the batch, and it is taken out once, here.
@@ -127,7 +122,6 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Gives up every reference in the batch.
-    #[track_caller]
     pub fn drop_all(mut self) {
         while let Some(reference) = self.pop() {
             self.backend.drop_erased(reference);
@@ -161,7 +155,6 @@ impl<B: Backend> Batch<B> {
 /// before the drop.
 pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// `cpu` may enter read-side sections from now on. False, and no change, if it could already.
-    #[track_caller]
     fn online(&self, cpu: CpuId) -> bool;
 
     /// `cpu` is in no section and enters none until it is online again.
@@ -169,7 +162,6 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// # Safety
     ///
     /// That is so: the caller has the CPU to itself.
-    #[track_caller]
     unsafe fn offline(&self, backend: &B, cpu: CpuId);
 
     /// A section begins on the calling CPU.
@@ -183,11 +175,9 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// # Safety
     ///
     /// That is so: the caller has the CPU to itself.
-    #[track_caller]
     unsafe fn quiescent(&self, backend: &B, cpu: CpuId);
 
     /// Drops `batch` after a grace period.
-    #[track_caller]
     fn retire(&self, backend: &B, batch: Batch<B>);
 }
 
@@ -214,7 +204,6 @@ impl<C: Config> Detached<C> {
     }
 
     /// Hands it to the reclamation now. Dropping it does the same.
-    #[track_caller]
     pub fn retire(self) {}
 }
 
@@ -236,7 +225,6 @@ impl<C: Config> Drop for Detached<C> {
 
 /// Marks a node, and all nodes below it, stray. The caller has detached it and still holds the
 /// lock of its former parent, so nobody who follows the protocol waits for us from above.
-#[track_caller]
 pub(crate) fn mark_stray_below<C: Config>(node: NodeRef<'_, C>) {
     let mut guard = node.lock();
     guard.mark_stray();

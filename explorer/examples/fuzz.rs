@@ -68,7 +68,7 @@ fn try_family(family: &Family, arguments: &Arguments) -> bool {
         }
     }
     println!(
-        "{:<30} {:>8} {:>11} {:>8} {:>6} {:>9} {:>11} {:>7.1} s",
+        "{:<30} {:>8} {:>11} {:>8} {:>6} {:>9} {:>11} {:>7.1} s {:>7.1} s",
         family.name,
         tally.programs,
         tally.executions,
@@ -76,6 +76,7 @@ fn try_family(family: &Family, arguments: &Arguments) -> bool {
         tally.races,
         tally.deadlocks,
         differences,
+        tally.engine.as_secs_f64(),
         started.elapsed().as_secs_f64()
     );
     differences == 0
@@ -90,8 +91,16 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         return Ok(true);
     }
     println!(
-        "{:<30} {:>8} {:>11} {:>8} {:>6} {:>9} {:>11} {:>9}",
-        "family", "programs", "executions", "blocked", "races", "deadlocks", "differences", "time"
+        "{:<30} {:>8} {:>11} {:>8} {:>6} {:>9} {:>11} {:>9} {:>9}",
+        "family",
+        "programs",
+        "executions",
+        "blocked",
+        "races",
+        "deadlocks",
+        "differences",
+        "engine",
+        "all"
     );
     let selected = FAMILIES.iter().filter(|family| family.name.contains(&arguments.family));
     let agreed: Vec<bool> = selected.map(|family| try_family(family, arguments)).collect();

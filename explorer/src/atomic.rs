@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::atomic::Ordering;
 
 use crate::engine::{is_inert, perform};
-use crate::event::{Kind, NO_LOCATION, Request, Update};
+use crate::event::{Kind, NO_LOCATION, Payload, Request, Update};
 use crate::handle::Handle;
 
 /// What an inert `fetch_*` returns: neither 0 nor 1, so that no destructor takes itself for the
@@ -21,7 +21,7 @@ pub struct Atomic(Handle);
 impl Atomic {
     /// A word with an initial value, which every thread that gets hold of the word knows.
     pub fn new(initial: u64) -> Atomic {
-        Atomic(Handle::create(initial, None))
+        Atomic(Handle::create(initial, Payload::default()))
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -76,7 +76,10 @@ impl Atomic {
                 return Err(engine.misuse(at, "a store cannot be Acquire: use Release or Relaxed"));
             }
             let request = Request::new(Kind::Write, location, at);
-            engine.write(Request { order, operand: value, ..request }, None)
+            engine.write(
+                Request { order, update: Update::Store(value), ..request },
+                Payload::default(),
+            )
         });
     }
 

@@ -24,7 +24,9 @@
 //!   satisfy it, forwards or backwards. A stale read stays stale: the newer write was there before
 //!   it, so whatever keeps the read keeps the write. Hence it is never maximal and never deleted or
 //!   revisited, its thread stays blocked in every graph below, and none of those is complete or
-//!   a deadlock. What the other threads do there, they also do where the read takes the newest value.
+//!   a deadlock. What the other threads do there, they also do where the read takes the newest
+//!   value. (A waiting read that ignored all writes that do not satisfy it would save more, and
+//!   would visit executions twice: the gate sees it.)
 //! * *Waiting for a change* (the spin-assume transformation of Kokologiannakis, Ren, Vafeiadis,
 //!   FMCAD'21): a loop that re-reads a word without effect is one read that blocks when it gets a
 //!   value which the loop does not accept. Which values those are is learnt when the thread says
@@ -88,6 +90,8 @@ pub(crate) struct Search {
     pub(crate) graph: Graph,
     pub(crate) alternatives: Vec<Alternative>,
     pub(crate) suspended: Vec<Pending>,
+    /// Graphs that are not needed any more; their memory is used for the next ones.
+    spare: Vec<Graph>,
     pub(crate) model: Model,
     pub(crate) deviations_max: u32,
     pub(crate) counts: Counts,
@@ -99,6 +103,7 @@ impl Search {
             graph: Graph::default(),
             alternatives: Vec::new(),
             suspended: Vec::new(),
+            spare: Vec::new(),
             model,
             deviations_max: deviations_max.unwrap_or(u32::MAX),
             counts: Counts::default(),
@@ -125,15 +130,8 @@ impl Search {
     }
 
     /// Adds a write, not yet placed in coherence, and puts aside the reads that it may revisit.
-    fn push_write(
-        &mut self,
-        thread: usize,
-        request: Request,
-        payload: Payload,
-        read: Option<EventId>,
-    ) -> EventId {
+    fn push_write(&mut self, thread: usize, request: Request, read: Option<EventId>) -> EventId {
         let mut event = self.graph.blank(thread, request);
-        event.payload = payload;
         event.exclusive = read.is_some();
         event.released = event.release_fence;
         if releases(event.request.order) {
@@ -159,7 +157,10 @@ impl Search {
     ) -> EventId {
         let location = request.location;
         let known = self.graph.known_before(thread, self.graph.threads[thread].len());
-        let write = self.push_write(thread, request, payload, None);
+        let write = self.push_write(thread, request, None);
+        if payload.is_some() {
+            self.graph.place_mut(location).unlocked.push((write, payload));
+        }
         let oldest = self.graph.coherence_bound(location, &known);
         let position = self.graph.event(write).position;
         let coherence = &self.graph.place(location).coherence;
@@ -180,13 +181,12 @@ impl Search {
     pub(crate) fn add_update(&mut self, read: EventId) -> bool {
         let event = self.graph.event(read);
         let Some(value) = event.request.update.written(event.value) else { return true };
-        let (payload, source) = (event.payload.clone(), event.reads_from);
-        let mut request = event.request.clone();
+        let source = event.reads_from;
+        let mut request = event.request;
         request.kind = Kind::Write;
-        request.update = Update::None;
-        request.operand = value;
+        request.update = Update::Store(value);
         let location = request.location;
-        let write = self.push_write(read.thread(), request, payload, Some(read));
+        let write = self.push_write(read.thread(), request, Some(read));
         let index = self.graph.coherence_position(location, source);
         let next = self.graph.place(location).coherence.get(index).copied();
         if next.is_some_and(|next| self.graph.is_exclusive(next)) {
@@ -198,10 +198,12 @@ impl Search {
 
     /// Adds an event that has no options, or a choice with its alternatives.
     pub(crate) fn add_other(&mut self, thread: usize, request: Request) -> EventId {
-        let alternatives = if request.kind == Kind::Choose { 1..request.operand } else { 0..0 };
+        let alternatives = match request.update {
+            Update::Choose(count) => 1..count,
+            _ => 0..0,
+        };
         let mut event: Event = self.graph.blank(thread, request);
         match event.request.kind {
-            Kind::Choose => event.value = 0,
             Kind::Fence => {
                 if acquires(event.request.order) {
                     let pending = event.pending_acquires;
@@ -296,7 +298,7 @@ impl Search {
     }
 
     pub(crate) fn resume(&mut self, pending: Pending) {
-        self.graph = pending.graph;
+        self.spare.push(std::mem::replace(&mut self.graph, pending.graph));
         self.alternatives = pending.alternatives;
     }
 
@@ -376,7 +378,9 @@ impl Search {
     fn revisit(&mut self, read: EventId, write: EventId) {
         if !self.alternatives.is_empty() {
             let alternatives = std::mem::take(&mut self.alternatives);
-            self.suspended.push(Pending { graph: self.graph.clone(), alternatives });
+            let mut graph = self.spare.pop().unwrap_or_default();
+            graph.clone_from(&self.graph);
+            self.suspended.push(Pending { graph, alternatives });
             self.counts.depth_max = self.counts.depth_max.max(self.suspended.len());
         }
         let graph = &mut self.graph;

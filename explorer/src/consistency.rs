@@ -25,7 +25,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::event::{Event, EventId, INITIAL, Kind};
-use crate::graph::Graph;
+use crate::graph::{Graph, Place};
 use crate::relation::Relation;
 
 /// The memory model under which executions are consistent.
@@ -91,7 +91,7 @@ impl Graph {
             }
         }
         let (mut lowest, mut highest) = (vec![usize::MAX; count], vec![0; count]);
-        for place in self.places.iter().filter(|place| !place.coherence.is_empty()) {
+        for place in self.places.iter().filter(|place| is_shared(place)) {
             lowest.fill(usize::MAX);
             highest.fill(0);
             for id in place.coherence.iter().chain(&place.accesses) {
@@ -291,6 +291,13 @@ impl Graph {
             }
         }
     }
+}
+
+/// Whether `eco` of this location can order anything that happens-before does not: if one thread
+/// makes all accesses, or nobody writes, it cannot.
+fn is_shared(place: &Place) -> bool {
+    let Some(first) = place.coherence.first() else { return false };
+    place.coherence.iter().chain(&place.accesses).any(|other| other.thread != first.thread)
 }
 
 /// Whether TSO's order has anything to say about the event.

@@ -12,11 +12,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::choices::Search;
-use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX};
+use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
 use crate::options::Options;
-use crate::report::{FailureKind, Place, RawFailure};
+use crate::report::{FailureKind, RawFailure, SourcePlace};
 use crate::token::Guide;
 use crate::trace::describe;
 
@@ -61,8 +62,8 @@ pub(crate) struct Engine {
     pub(crate) guide: Option<Guide>,
     pub(crate) failure: Option<RawFailure>,
     run: Run,
-    /// Counts runs, so that an object that outlives the run it belongs to is noticed.
-    run_number: u32,
+    /// Which exploration this is, so that objects of another one are noticed.
+    exploration: u32,
     events_max: usize,
 }
 
@@ -120,14 +121,21 @@ pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) ->
     with(action).unwrap_or_else(|stop| std::panic::resume_unwind(Box::new(stop)))
 }
 
+/// A number that no other exploration of this process has.
+pub(crate) fn number_exploration() -> u32 {
+    static EXPLORATIONS: AtomicU32 = AtomicU32::new(1);
+    EXPLORATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Engine {
-    pub(crate) fn new(options: &Options, search: Search) -> Engine {
+    /// An engine of an exploration; the workers of one have the same number.
+    pub(crate) fn new(options: &Options, search: Search, exploration: u32) -> Engine {
         Engine {
             search,
             guide: None,
             failure: None,
             run: Run::default(),
-            run_number: 0,
+            exploration,
             events_max: options.events_max.min(60_000),
         }
     }
@@ -137,19 +145,23 @@ impl Engine {
     pub(crate) fn begin(&mut self) -> impl Sized + use<> {
         let old = std::mem::take(&mut self.run);
         self.run.thread_count = 1;
-        self.run_number += 1;
         old.bodies
     }
 
     /// Records a failure; the first one counts.
-    pub(crate) fn fail(&mut self, kind: FailureKind, message: String, at: Option<Place>) -> Stop {
+    pub(crate) fn fail(
+        &mut self,
+        kind: FailureKind,
+        message: String,
+        at: Option<SourcePlace>,
+    ) -> Stop {
         let thread = self.run.current;
         self.failure.get_or_insert(RawFailure { kind, message, at, thread });
         Stop::Failed
     }
 
     pub(crate) fn misuse(&mut self, at: &'static Location<'static>, message: &str) -> Stop {
-        self.fail(FailureKind::Misuse, format!("{message} ({at})"), Some(Place::of(at)))
+        self.fail(FailureKind::Misuse, format!("{message} ({at})"), Some(SourcePlace::of(at)))
     }
 
     pub(crate) fn current_thread(&self) -> usize {
@@ -160,8 +172,8 @@ impl Engine {
         self.run.next[self.run.current]
     }
 
-    pub(crate) fn run_number(&self) -> u32 {
-        self.run_number
+    pub(crate) fn exploration(&self) -> u32 {
+        self.exploration
     }
 
     /// Creates a location: the k-th of a thread has the same number in every run.
@@ -182,8 +194,7 @@ impl Engine {
         if index < length {
             let recorded = &self.search.graph.threads[thread][index];
             let (old, new) = (&recorded.request, request);
-            let same = (old.kind, old.location, old.operand)
-                == (new.kind, new.location, new.operand)
+            let same = (old.kind, old.location) == (new.kind, new.location)
                 && (old.order, old.failure_order, old.update)
                     == (new.order, new.failure_order, new.update);
             return if same {
@@ -195,13 +206,13 @@ impl Engine {
         if index >= self.events_max {
             let operation = describe(&self.search.graph, request);
             let message = format!(
-                "unbounded loop: thread {thread} made {index} operations and still repeats {operation}; \
-                 wait with an await operation or `wait_for_change`, or raise `events_max`"
+                "unbounded loop: thread {thread} made {index} operations and still repeats \
+                 {operation}; wait with an await operation or `wait_for_change`, or raise `events_max`"
             );
             return Err(self.fail(
                 FailureKind::UnboundedLoop,
                 message,
-                Some(Place::of(request.at)),
+                Some(SourcePlace::of(request.at)),
             ));
         }
         let added = self.search.graph.order.len();
@@ -213,11 +224,11 @@ impl Engine {
 
     fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
         let recorded = &self.search.graph.threads[thread][index];
-        let at = Place::of(recorded.request.at);
+        let at = SourcePlace::of(recorded.request.at);
         let was = describe(&self.search.graph, &recorded.request);
         let message = format!(
             "nondeterminism: event {index} of thread {thread} was {was}, and now is {now}; \
-             keep all state that threads share in Atomic, Plain or Mutex, created inside the program"
+             keep all state that threads share in Atomic, Plain or Mutex, made inside the program"
         );
         self.fail(FailureKind::Nondeterminism, message, Some(at))
     }
@@ -227,11 +238,11 @@ impl Engine {
     }
 
     /// An atomic read, with its write if it is a read-modify-write.
-    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, Payload), Stop> {
+    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, EventId), Stop> {
         let read = match self.find(&request)? {
             Some(read) => read,
             None => {
-                let read = self.search.add_read(self.run.current, request.clone());
+                let read = self.search.add_read(self.run.current, request);
                 self.guide_read(read)?;
                 if !self.search.add_update(read) {
                     let message = "two read-modify-writes of the token read the same write";
@@ -245,14 +256,14 @@ impl Engine {
         };
         self.advance();
         let event = self.search.graph.event(read);
-        let (update, value, payload) = (event.request.update, event.value, event.payload.clone());
+        let (update, value) = (event.request.update, event.value);
         if update.blocks(value) {
             return Err(Stop::Blocked);
         }
         if update.written(value).is_some() {
             self.advance();
         }
-        Ok((value, payload))
+        Ok((value, read))
     }
 
     fn guide_read(&mut self, read: EventId) -> Result<(), Stop> {
@@ -312,7 +323,8 @@ impl Engine {
                     self.search.alternatives.clear();
                     let event = self.search.graph.event_mut(id);
                     event.value = guide.pick_of(id);
-                    if event.value >= event.request.operand {
+                    if !matches!(event.request.update, Update::Choose(count) if event.value < count)
+                    {
                         guide.misfit = true;
                         return Err(Stop::Failed);
                     }
@@ -349,7 +361,7 @@ impl Engine {
                     describe(graph, &other.request),
                     id.thread
                 );
-                let at = Place::of(event.request.at);
+                let at = SourcePlace::of(event.request.at);
                 return Err(self.fail(FailureKind::DataRace, message, Some(at)));
             }
             if !other_reads && newest.is_none_or(|(position, _)| position < other.position) {
@@ -390,7 +402,7 @@ impl Engine {
             );
         };
         let event = graph.event_mut(read);
-        event.waits_on = Some(event.value);
+        (event.waits, event.waits_on) = (true, event.value);
         if self.guide.is_none() && graph.is_stale(read) {
             self.search.counts.redundant += 1;
             return Stop::Redundant;
@@ -510,9 +522,9 @@ impl Engine {
                 format!("thread {thread} waits at {operation} and reads {}", event.value)
             })
             .collect();
-        let message = format!("deadlock: {}", waits.join("; "));
+        let message = format!("nobody can go on: {}", waits.join("; "));
         let last = graph.threads[waiting[0]].last();
-        let at = last.map(|event| Place::of(event.request.at));
+        let at = last.map(|event| SourcePlace::of(event.request.at));
         self.fail(FailureKind::Deadlock, message, at);
         Outcome::Failed
     }

@@ -23,6 +23,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::engine::drop_inertly;
+
 /// The most threads a program may have, the main thread included.
 pub(crate) const THREADS_MAX: usize = 8;
 
@@ -90,10 +92,14 @@ pub(crate) enum Kind {
     Choose,
 }
 
-/// What an atomic read does with the value that it gets.
+/// The operands: what an atomic read does with the value that it gets, and what others need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Update {
     None,
+    /// A write of this value.
+    Store(u64),
+    /// A choice among this many.
+    Choose(u64),
     CompareExchange {
         expected: u64,
         new: u64,
@@ -116,6 +122,7 @@ impl Update {
     pub(crate) fn written(self, value: u64) -> Option<u64> {
         match self {
             Update::None | Update::AwaitEqual(_) | Update::AwaitUnequal(_) => None,
+            Update::Store(_) | Update::Choose(_) => None,
             Update::CompareExchange { expected, new } | Update::AwaitExchange { expected, new } => {
                 (value == expected).then_some(new)
             }
@@ -143,14 +150,41 @@ impl Update {
     }
 }
 
-/// Data that travels with a write: the contents of an engine mutex.
-pub(crate) type Payload = Option<Arc<dyn Any + Send + Sync>>;
+/// Data that travels with a write: the contents of an engine mutex. Kept with the location, so
+/// that events are plain data.
+///
+/// Graphs are dropped at times that have nothing to do with the program, so what the destructor of
+/// the data does is of no effect.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Payload(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Payload {
+    pub(crate) fn new<T: Send + Sync + 'static>(data: Arc<T>) -> Payload {
+        Payload(Some(data))
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.as_ref()?.downcast_ref()
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(data) = self.0.take() {
+            drop_inertly(data);
+        }
+    }
+}
 
 /// The location of events that have none.
 pub(crate) const NO_LOCATION: u32 = u32::MAX;
 
 /// What a thread asks for: an event without its place in the graph.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) kind: Kind,
     /// For plain accesses and the like, `Relaxed`.
@@ -160,8 +194,6 @@ pub(crate) struct Request {
     pub(crate) update: Update,
     /// The location; for spawn and join the child; [`NO_LOCATION`] for fences and choices.
     pub(crate) location: u32,
-    /// Written by writes; the number of alternatives of a choice.
-    pub(crate) operand: u64,
     pub(crate) at: &'static Location<'static>,
 }
 
@@ -173,21 +205,21 @@ impl Request {
             failure_order: Ordering::Relaxed,
             update: Update::None,
             location,
-            operand: 0,
             at,
         }
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) request: Request,
     /// The write half of a read-modify-write.
     pub(crate) exclusive: bool,
     /// The choice made for this event is not the default one, the newest value or place.
     pub(crate) deviates: bool,
-    /// The thread was seen to wait for a change after reading this value here.
-    pub(crate) waits_on: Option<u64>,
+    /// The thread was seen to wait for a change after reading `waits_on` here.
+    pub(crate) waits: bool,
+    pub(crate) waits_on: u64,
     /// The value read, written or chosen.
     pub(crate) value: u64,
     /// What an atomic read reads.
@@ -199,7 +231,6 @@ pub(crate) struct Event {
     pub(crate) pending_acquires: View,
     pub(crate) release_fence: View,
     pub(crate) released: View,
-    pub(crate) payload: Payload,
 }
 
 impl Event {
@@ -210,7 +241,7 @@ impl Event {
 
     /// Whether the thread is known to wait here if the read returns `value`.
     pub(crate) fn would_block(&self, value: u64) -> bool {
-        self.request.update.blocks(value) || self.waits_on == Some(value)
+        self.request.update.blocks(value) || (self.waits && self.waits_on == value)
     }
 
     /// The order that applies, which for a failed compare-exchange is the failure order.

@@ -2,8 +2,8 @@
 //!
 //! *Fewest deviations.* The execution that is found first is deep in the search: it may deviate
 //! from the default execution in dozens of places that have nothing to do with the failure. The
-//! search is repeated with a growing bound on deviations, and the first failure it meets is reported
-//! instead; the search is within a budget of runs, and the failure says if that ended it.
+//! search is repeated with a growing bound on deviations, and the first failure it meets is
+//! reported instead; the search is within a budget of runs, and the failure says if that ended it.
 //!
 //! *Token.* The failing graph is turned into a script, the script is run, and what mattered in it
 //! becomes the token (see `token`).
@@ -12,13 +12,12 @@ use std::time::Instant;
 
 use crate::choices::Search;
 use crate::consistency::Model;
-use crate::engine::{Engine, Outcome, with};
+use crate::engine::{Engine, Outcome, number_exploration, with};
 use crate::graph::Graph;
 use crate::options::Options;
-use crate::panics::Silence;
 use crate::report::{Failure, FailureKind, RawFailure, Report, Verdict};
 use crate::run::run_once;
-use crate::token::{Guide, Script, Token, fingerprint};
+use crate::token::{Guide, Script, Token};
 use crate::trace::Trace;
 use crate::workers::{Found, Installed};
 
@@ -49,11 +48,10 @@ fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Fo
     if found.failure.kind == FailureKind::Nondeterminism {
         return (found, false);
     }
-    let _silence = Silence::begin();
     let mut runs_left = SHRINKING_RUNS_MAX;
     for bound in 0..=found.graph.deviations {
         let search = Search::new(options.model, Some(bound));
-        let _installed = Installed::new(Engine::new(options, search));
+        let _installed = Installed::new(Engine::new(options, search, number_exploration()));
         loop {
             if runs_left == 0 {
                 return (found, false);
@@ -85,8 +83,7 @@ struct Arrival {
 
 /// Runs the program along a script, in rounds, until it fails or nothing more happens.
 fn guided(options: &Options, program: &dyn Fn(), model: Model, script: Script) -> Arrival {
-    let _silence = Silence::begin();
-    let mut engine = Engine::new(options, Search::new(model, None));
+    let mut engine = Engine::new(options, Search::new(model, None), number_exploration());
     engine.guide = Some(Guide::new(script));
     let _installed = Installed::new(engine);
     let mut last = None;
@@ -149,5 +146,5 @@ pub(crate) fn misuse(message: &str, token: Token) -> Failure {
 
 /// The token of the execution in which nothing has happened yet.
 pub(crate) fn empty_token(model: Model) -> Token {
-    Token { model, fingerprint: fingerprint(&Graph::default()), script: Script::default() }
+    Token { model, fingerprint: 0, script: Script::default() }
 }

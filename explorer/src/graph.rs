@@ -15,12 +15,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::Ordering;
 
-use crate::event::{Event, EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, View, acquires};
+use crate::event::{
+    Event, EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update, View, acquires,
+};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Place {
     pub(crate) initial: u64,
+    /// The data of an engine mutex: at first, and after each unlocking store.
     pub(crate) payload: Payload,
+    pub(crate) unlocked: Vec<(EventId, Payload)>,
     /// An engine mutex; matters only for how events are described.
     pub(crate) is_mutex: bool,
     /// Atomic writes in coherence order, without the initial one.
@@ -29,7 +33,25 @@ pub(crate) struct Place {
     pub(crate) accesses: Vec<EventId>,
 }
 
-#[derive(Clone, Debug, Default)]
+impl Clone for Place {
+    fn clone(&self) -> Place {
+        let mut copy = Place::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Reuses the memory of what is overwritten.
+    fn clone_from(&mut self, other: &Place) {
+        self.initial = other.initial;
+        self.payload.clone_from(&other.payload);
+        self.unlocked.clone_from(&other.unlocked);
+        self.is_mutex = other.is_mutex;
+        self.coherence.clone_from(&other.coherence);
+        self.accesses.clone_from(&other.accesses);
+    }
+}
+
+#[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) threads: [Vec<Event>; THREADS_MAX],
     /// Events in the order in which they were added.
@@ -41,6 +63,26 @@ pub(crate) struct Graph {
     pub(crate) sequential_count: u32,
     /// How many events deviate from the default choice.
     pub(crate) deviations: u32,
+}
+
+impl Clone for Graph {
+    fn clone(&self) -> Graph {
+        let mut copy = Graph::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Reuses the memory of what is overwritten.
+    fn clone_from(&mut self, other: &Graph) {
+        for (mine, theirs) in self.threads.iter_mut().zip(&other.threads) {
+            mine.clone_from(theirs);
+        }
+        self.order.clone_from(&other.order);
+        self.places.clone_from(&other.places);
+        self.start = other.start;
+        self.sequential_count = other.sequential_count;
+        self.deviations = other.deviations;
+    }
 }
 
 impl Graph {
@@ -127,11 +169,15 @@ impl Graph {
         happens_before.include(id);
         causes.include(id);
         Event {
-            value: request.operand,
+            value: match request.update {
+                Update::Store(value) => value,
+                _ => 0,
+            },
             request,
             exclusive: false,
             deviates: false,
-            waits_on: None,
+            waits: false,
+            waits_on: 0,
             reads_from: INITIAL,
             position: 0,
             happens_before,
@@ -139,7 +185,6 @@ impl Graph {
             pending_acquires,
             release_fence,
             released: View::default(),
-            payload: None,
         }
     }
 
@@ -185,7 +230,10 @@ impl Graph {
                 let index = accesses.iter().rposition(|other| *other == id);
                 accesses.swap_remove(index.expect("an access is listed with its location"));
             }
-            Kind::Write => self.take_from_coherence(id, event.request.location),
+            Kind::Write => {
+                self.take_from_coherence(id, event.request.location);
+                self.place_mut(event.request.location).unlocked.retain(|(write, _)| *write != id);
+            }
             _ => {}
         }
     }
@@ -235,10 +283,8 @@ impl Graph {
         }
         let location = self.event(read).request.location;
         let value = self.written_value(location, write);
-        let mut payload = self.place(location).payload.clone();
         if write != INITIAL {
             let source = self.event(write);
-            payload = source.payload.clone();
             causes.join(&source.causes);
             if acquires(self.event(read).order_when_reading(value)) {
                 happens_before.join(&source.released);
@@ -251,10 +297,20 @@ impl Graph {
         let event = self.event_mut(read);
         event.reads_from = write;
         event.value = value;
-        event.payload = payload;
         event.happens_before = happens_before;
         event.causes = causes;
         event.pending_acquires = pending_acquires;
+    }
+
+    /// The data that a read of an engine mutex gets.
+    pub(crate) fn payload_read(&self, read: EventId) -> Payload {
+        let event = self.event(read);
+        let place = self.place(event.request.location);
+        if event.reads_from == INITIAL {
+            return place.payload.clone();
+        }
+        let unlocked = place.unlocked.iter().find(|(write, _)| *write == event.reads_from);
+        unlocked.map(|(_, payload)| payload.clone()).unwrap_or_default()
     }
 
     /// Whether a read missed a write that was there when its source was decided: one that is

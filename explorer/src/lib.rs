@@ -2,9 +2,9 @@
 //!
 //! Give [`explore`] a closure that creates its shared objects ([`Atomic`], [`Plain`], [`Mutex`]),
 //! spawns threads, and asserts what must hold. The closure is run once for every execution that
-//! the memory model allows: RC11 (C11 and Rust atomics as repaired by Lahav et al., PLDI'17), x86-TSO, or
-//! sequential consistency. Two interleavings that give all reads the same values and all writes the
-//! same order are one execution and are not run twice.
+//! the memory model allows: RC11 (C11 and Rust atomics as repaired by Lahav et al., PLDI'17),
+//! x86-TSO, or sequential consistency. Two interleavings that give all reads the same values and
+//! all writes the same order are one execution and are not run twice.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -42,7 +42,8 @@
 //! * **All shared state is engine state.** Threads run one after the other and take values from the
 //!   execution being explored, so a counter in an ordinary `Mutex` or `static` passes values
 //!   in an order that has nothing to do with it. A thread that behaves differently although it read
-//!   the same values is reported as nondeterminism; a leak that changes nothing but a message is not.
+//!   the same values is reported as nondeterminism; a leak that changes nothing but a message is
+//!   not.
 //! * **Waiting is said, not spun.** [`Atomic::await_eq`] and its kin, [`Mutex`], or
 //!   [`Atomic::wait_for_change`] in a loop that re-reads a word. Retry loops that change
 //!   something in every round need nothing. A loop that never ends is reported.
@@ -55,19 +56,20 @@
 //! * No load buffering: RC11 forbids cycles of program order and reads-from, hardware does not.
 //! * No mixed sizes and no mixture of plain and atomic accesses to one location.
 //! * At most 8 threads, all spawned by the main thread, and 60,000 events each.
-//! * No consume order, and no spurious failure of a weak compare-exchange unless [`choose`] makes it.
-//! * `SeqCst` has the meaning of PLDI'17, which C++20 (P0668) adopted with a small difference.
+//! * No consume order, and no spurious failure of a weak compare-exchange unless [`choose`] makes
+//!   it.
+//! * `SeqCst` has the meaning of PLDI'17; that of C++20 (P0668) differs from it in small ways.
 //! * The number of executions is exponential: two threads with a few dozen operations each,
 //!   or three or four with a handful, are exhausted in seconds. Beyond, there are
 //!   [`Options::deviations_max`] and [`Options::sample`], and a verdict that says so.
 //!
 //! # How it works
 //!
-//! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event` and
-//! `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
+//! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`
+//! and `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
 //! algorithm with the arguments why nothing is lost or repeated, `engine` and `run` for how a
 //! closure is made to follow a graph, `workers` for the search, and `trace`, `token` and `failing`
-//! for what becomes of a failure. `tests/gate.rs` compares all of it with independent enumerators.
+//! for what becomes of a failure. `tests/gate` compares all of it with independent enumerators.
 #![forbid(unsafe_code)]
 
 mod atomic;
@@ -96,7 +98,7 @@ pub use consistency::Model;
 pub use mutex::{Mutex, MutexGuard};
 pub use options::{Options, Progress, ProgressCallback, Sample};
 pub use plain::{Plain, PlainValue};
-pub use report::{Failure, FailureKind, Place, Report, Verdict};
+pub use report::{Failure, FailureKind, Report, SourcePlace, Verdict};
 pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id};
 pub use token::{Token, TokenError};
 pub use trace::{BlockedThread, EventRef, Source, Trace, TraceEvent, TraceKind};
@@ -109,6 +111,7 @@ pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
     if let Some(refused) = refuse_nesting(options.model) {
         return refused;
     }
+    panics::install_hook();
     let (mut report, found) = match options.sample {
         Some(sample) => sample::explore_randomly(options, &program, sample),
         None => workers::explore_all(options, &program),
@@ -122,15 +125,24 @@ pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
 /// The report is FAILED in any case: with the message and token of the original failure, or with
 /// a sentence that says why the token does not lead there.
 pub fn replay(options: &Options, token: &Token, program: impl Fn() + Send + Sync) -> Report {
-    refuse_nesting(token.model()).unwrap_or_else(|| failing::replay_token(options, token, &program))
+    if let Some(refused) = refuse_nesting(token.model()) {
+        return refused;
+    }
+    panics::install_hook();
+    failing::replay_token(options, token, &program)
 }
 
+/// Nothing can be explored inside a program, or while operations are inert.
 fn refuse_nesting(model: Model) -> Option<Report> {
-    engine::is_installed().then(|| {
-        let mut report = Report::new(model);
-        report.verdict = Verdict::Failed;
-        let message = "explore was called inside a program that is being explored: call it outside";
-        report.failure = Some(failing::misuse(message, failing::empty_token(model)));
-        report
-    })
+    let message = if engine::is_installed() {
+        "explore was called inside a program that is being explored: call it outside"
+    } else if std::thread::panicking() {
+        "explore was called by a destructor of a panicking thread: call it before or after"
+    } else {
+        return None;
+    };
+    let mut report = Report::new(model);
+    report.verdict = Verdict::Failed;
+    report.failure = Some(failing::misuse(message, failing::empty_token(model)));
+    Some(report)
 }

@@ -4,7 +4,6 @@
 //! thread to thread in the order of running and not in the order of the execution being explored.
 //! Here the data is attached to the store that unlocks, and whoever locks gets what it read.
 
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
@@ -15,8 +14,15 @@ use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
 
 /// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
+///
+/// Copies of the data are dropped when the engine has no more use for them, and their destructors
+/// are inert. Inert while the thread unwinds: locking succeeds at once with a copy of the first data, and what
+/// is done to that copy has no effect.
 #[derive(Debug)]
-pub struct Mutex<T>(Handle, PhantomData<fn(T) -> T>);
+pub struct Mutex<T> {
+    handle: Handle,
+    first: Arc<T>,
+}
 
 /// Access to the data of a locked mutex; unlocks when it is dropped.
 #[derive(Debug)]
@@ -29,32 +35,32 @@ pub struct MutexGuard<'mutex, T: Clone + Send + Sync + 'static> {
 impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     /// A mutex with its data, unlocked.
     pub fn new(data: T) -> Mutex<T> {
-        Mutex(Handle::create(0, Some(Arc::new(data))), PhantomData)
+        let first = Arc::new(data);
+        let payload = Payload::new(Arc::clone(&first));
+        Mutex { handle: Handle::create(0, payload), first }
     }
 
     /// The number of the location, as traces print it; the same in every execution.
     pub fn id(&self) -> u32 {
-        self.0.location
+        self.handle.location
     }
 
     /// Waits until the mutex is unlocked, and locks it.
-    ///
-    /// # Panics
-    /// While the thread unwinds there is no data to give access to: a destructor that needs it must
-    /// ask `std::thread::panicking()` first.
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        assert!(!is_inert(), "an explorer mutex was locked by a destructor during unwinding");
         let at = Location::caller();
-        let data = perform(|engine| {
-            let location = self.0.enter(engine, at)?;
+        if is_inert() {
+            return MutexGuard { mutex: self, data: Some(T::clone(&self.first)), at };
+        }
+        let payload = perform(|engine| {
+            let location = self.handle.enter(engine, at)?;
             let update = Update::AwaitExchange { expected: 0, new: 1 };
             let request = Request::new(Kind::Read, location, at);
-            let (_, payload) =
-                engine.read(Request { order: Ordering::Acquire, update, ..request })?;
-            let data = payload.and_then(|payload| payload.downcast_ref::<T>().cloned());
-            data.ok_or_else(|| engine.misuse(at, "a mutex lost its data: do not share it by cast"))
+            let (_, read) = engine.read(Request { order: Ordering::Acquire, update, ..request })?;
+            Ok(engine.search.graph.payload_read(read))
         });
+        // Copied outside of the engine: the data's own code may use it.
+        let data = payload.get::<T>().expect("whoever unlocked has left the data").clone();
         MutexGuard { mutex: self, data: Some(data), at }
     }
 
@@ -84,11 +90,12 @@ impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
         if is_inert() {
             return;
         }
-        let payload: Payload = self.data.take().map(|data| Arc::new(data) as _);
+        let payload = self.data.take().map(|data| Payload::new(Arc::new(data)));
         perform(|engine| {
-            let location = self.mutex.0.enter(engine, self.at)?;
+            let location = self.mutex.handle.enter(engine, self.at)?;
             let request = Request::new(Kind::Write, location, self.at);
-            engine.write(Request { order: Ordering::Release, ..request }, payload)
+            let (order, update) = (Ordering::Release, Update::Store(0));
+            engine.write(Request { order, update, ..request }, payload.unwrap_or_default())
         });
     }
 }

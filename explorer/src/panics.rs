@@ -10,49 +10,36 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::engine::{Stop, with};
-use crate::report::{FailureKind, Place};
+use crate::report::{FailureKind, SourcePlace};
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    static LAST: RefCell<Option<Place>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<SourcePlace>> = const { RefCell::new(None) };
 }
 
 static HOOK: Once = Once::new();
 
-/// Silences panics of this OS thread as long as the value lives.
-#[derive(Debug)]
-pub(crate) struct Silence {
-    before: bool,
-}
-
-impl Silence {
-    pub(crate) fn begin() -> Silence {
-        // A panicking thread may not set a hook; then the program's panics are printed.
-        if !std::thread::panicking() {
-            HOOK.call_once(|| {
-                let previous = std::panic::take_hook();
-                std::panic::set_hook(Box::new(move |info| {
-                    if INSIDE.get() {
-                        LAST.set(info.location().map(Place::of));
-                    } else {
-                        previous(info);
-                    }
-                }));
-            });
-        }
-        Silence { before: INSIDE.replace(true) }
-    }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        INSIDE.set(self.before);
-    }
+/// Makes sure that panics inside a program are not printed. A panicking thread may not set a hook,
+/// but then there is nothing to explore either.
+pub(crate) fn install_hook() {
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if INSIDE.get() {
+                LAST.set(info.location().map(SourcePlace::of));
+            } else {
+                previous(info);
+            }
+        }));
+    });
 }
 
 /// Runs a part of the program. A panic of its own becomes a failure of the engine.
 pub(crate) fn catch(part: impl FnOnce()) -> Result<(), Stop> {
-    catch_unwind(AssertUnwindSafe(part)).map_err(|payload| match payload.downcast_ref::<Stop>() {
+    let before = INSIDE.replace(true);
+    let ended = catch_unwind(AssertUnwindSafe(part));
+    INSIDE.set(before);
+    ended.map_err(|payload| match payload.downcast_ref::<Stop>() {
         Some(stop) => *stop,
         None => {
             let message = message_of(&*payload);

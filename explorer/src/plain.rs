@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use crate::engine::{is_inert, perform};
-use crate::event::{Kind, Request};
+use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
 
 mod sealed {
@@ -73,7 +73,7 @@ pub struct Plain<T>(Handle, PhantomData<fn(T) -> T>);
 impl<T: PlainValue> Plain<T> {
     /// Memory with an initial value, which every thread that gets hold of it may read.
     pub fn new(initial: T) -> Plain<T> {
-        Plain(Handle::create(initial.to_bits(), None), PhantomData)
+        Plain(Handle::create(initial.to_bits(), Payload::default()), PhantomData)
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -81,10 +81,10 @@ impl<T: PlainValue> Plain<T> {
         self.0.location
     }
 
-    fn access(&self, kind: Kind, operand: u64, at: &'static Location<'static>) -> u64 {
+    fn access(&self, kind: Kind, update: Update, at: &'static Location<'static>) -> u64 {
         perform(|engine| {
             let location = self.0.enter(engine, at)?;
-            engine.plain(Request { operand, ..Request::new(kind, location, at) })
+            engine.plain(Request { update, ..Request::new(kind, location, at) })
         })
     }
 
@@ -94,14 +94,14 @@ impl<T: PlainValue> Plain<T> {
         if is_inert() {
             return T::from_bits(0);
         }
-        T::from_bits(self.access(Kind::PlainRead, 0, Location::caller()))
+        T::from_bits(self.access(Kind::PlainRead, Update::None, Location::caller()))
     }
 
     /// Writes.
     #[track_caller]
     pub fn set(&self, value: T) {
         if !is_inert() {
-            self.access(Kind::PlainWrite, value.to_bits(), Location::caller());
+            self.access(Kind::PlainWrite, Update::Store(value.to_bits()), Location::caller());
         }
     }
 }

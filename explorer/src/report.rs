@@ -10,7 +10,7 @@ use crate::trace::Trace;
 
 /// A place in source text.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
-pub struct Place {
+pub struct SourcePlace {
     /// The file, as the compiler was given it.
     pub file: String,
     /// The line, from 1.
@@ -19,13 +19,17 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
-    pub(crate) fn of(location: &Location<'_>) -> Place {
-        Place { file: location.file().to_owned(), line: location.line(), column: location.column() }
+impl SourcePlace {
+    pub(crate) fn of(location: &Location<'_>) -> SourcePlace {
+        SourcePlace {
+            file: location.file().to_owned(),
+            line: location.line(),
+            column: location.column(),
+        }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -56,7 +60,7 @@ pub struct Failure {
     /// What kind of failure it is.
     pub kind: FailureKind,
     /// Where: the panic, the racing access, the repeating operation, the first waiting read.
-    pub at: Option<Place>,
+    pub at: Option<SourcePlace>,
     /// The thread that failed.
     pub thread: usize,
     /// How many events of the execution took another option than the default one.
@@ -199,6 +203,6 @@ impl fmt::Display for Report {
 pub(crate) struct RawFailure {
     pub(crate) kind: FailureKind,
     pub(crate) message: String,
-    pub(crate) at: Option<Place>,
+    pub(crate) at: Option<SourcePlace>,
     pub(crate) thread: usize,
 }

@@ -11,7 +11,6 @@
 use crate::choices::{Alternative, Search};
 use crate::engine::{Engine, Outcome, with};
 use crate::options::{Options, Sample};
-use crate::panics::Silence;
 use crate::report::{Report, Verdict};
 use crate::run::run_once;
 use crate::workers::{Found, Installed, Shared};
@@ -57,18 +56,17 @@ fn draw(search: &mut Search, random: &mut Random, weight: &mut f64) -> Drawn {
             first += count;
             continue;
         }
-        let alternative = open.swap_remove(first + drawn);
-        let is_revisit = matches!(alternative, Alternative::Revisit { .. });
-        let mut runs = search.apply(alternative);
-        if is_revisit {
-            let mut places = std::mem::take(&mut search.alternatives);
-            if !places.is_empty() {
-                *weight *= places.len() as f64;
-                let place = random.below(places.len());
-                runs = search.apply(places.swap_remove(place));
+        let mut runs = search.apply(open.swap_remove(first + drawn));
+        // A revisit leads to the places of its write; a conflict to the revisits that it queued.
+        while !runs {
+            let mut further = std::mem::take(&mut search.alternatives);
+            if further.is_empty() {
+                return Drawn::DeadEnd;
             }
+            *weight *= further.len() as f64;
+            runs = search.apply(further.swap_remove(random.below(further.len())));
         }
-        return if runs { Drawn::Again } else { Drawn::DeadEnd };
+        return Drawn::Again;
     }
     Drawn::Leaf
 }
@@ -79,13 +77,12 @@ pub(crate) fn explore_randomly(
     program: &dyn Fn(),
     sample: Sample,
 ) -> (Report, Option<Found>) {
-    let _silence = Silence::begin();
     let shared = Shared::new(options);
     let mut report = Report::new(options.model);
     let mut random = Random::new(sample.seed);
     let (mut found, mut total, mut descents) = (None, 0.0, 0);
     let new_search = || Search::new(options.model, options.deviations_max);
-    let _installed = Installed::new(Engine::new(options, new_search()));
+    let _installed = Installed::new(Engine::new(options, new_search(), shared.exploration));
     while descents < sample.count && (found.is_none() || options.keep_going) {
         let estimate = (descents > 0).then(|| total / descents as f64);
         if !shared.goes_on(estimate) {
@@ -95,17 +92,19 @@ pub(crate) fn explore_randomly(
         let mut weight = 1.0;
         loop {
             let outcome = run_once(program);
-            if outcome == Outcome::Failed {
+            if matches!(outcome, Outcome::Failed | Outcome::Redundant) {
                 found = found.or(shared.record(&mut report, outcome));
                 break;
             }
-            if outcome == Outcome::Redundant {
-                shared.record(&mut report, outcome);
-                break;
-            }
             match with(|engine| draw(&mut engine.search, &mut random, &mut weight)) {
-                Drawn::Again => continue,
-                Drawn::DeadEnd => report.conflicts += 1,
+                Drawn::Again => {
+                    report.runs += 1;
+                    continue;
+                }
+                Drawn::DeadEnd => {
+                    report.runs += 1;
+                    report.conflicts += 1;
+                }
                 Drawn::Leaf => {
                     shared.record(&mut report, outcome);
                     if outcome == Outcome::Complete {

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::engine::{is_inert, perform, with};
-use crate::event::{Kind, NO_LOCATION, Request, View};
+use crate::event::{Kind, NO_LOCATION, Request, Update, View};
 use crate::run::run_threads;
 
 /// A spawned thread.
@@ -53,14 +53,16 @@ impl<T> JoinHandle<T> {
     /// Waits for the thread to end, and returns its result.
     ///
     /// # Panics
-    /// While the thread unwinds there is no result to return.
+    /// While the thread unwinds no other thread can be run: a destructor that joins must ask
+    /// `std::thread::panicking()` first, unless the other thread is known to have ended.
     #[track_caller]
     pub fn join(self) -> T {
-        assert!(!is_inert(), "a thread was joined by a destructor during unwinding");
         let at = Location::caller();
-        run_threads();
-        perform(|engine| engine.join(self.thread, at));
-        self.result.take().expect("a thread that is not blocked has left its result")
+        if !is_inert() {
+            run_threads();
+            perform(|engine| engine.join(self.thread, at));
+        }
+        self.result.take().expect("a thread that was joined has left its result")
     }
 }
 
@@ -75,7 +77,8 @@ pub fn choose(n: u64) -> u64 {
         if n == 0 {
             return Err(engine.misuse(at, "choose(0) has nothing to choose from: give at least 1"));
         }
-        engine.other(Request { operand: n, ..Request::new(Kind::Choose, NO_LOCATION, at) })
+        let update = Update::Choose(n);
+        engine.other(Request { update, ..Request::new(Kind::Choose, NO_LOCATION, at) })
     })
 }
 
@@ -85,6 +88,8 @@ pub fn thread_id() -> usize {
 }
 
 /// The index that the calling thread's next event will have: ties a log entry to the trace.
+///
+/// A read-modify-write is two events, the read with this index and the write behind it.
 pub fn event_index() -> usize {
     if is_inert() { 0 } else { with(|engine| engine.next_index()) }
 }

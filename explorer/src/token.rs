@@ -6,8 +6,8 @@
 //! * `t.i<u.j`: event `i` of thread `t` reads event `j` of thread `u` (`t.i<i`: the initial value);
 //! * `t.i@p`: the write has coherence position `p` relative to the other writes with such a part;
 //! * `t.i?v`: the choice is `v`;
-//! * `t:n`: the failure happens when thread `t` has `n` events. Nobody goes further before everybody
-//!   is there, so that no thread runs past the point of failure.
+//! * `t:n`: the failure happens when thread `t` has `n` events. Nobody goes further before
+//!   everybody is there, so that no thread runs past the point of failure.
 //!
 //! A read whose source does not exist yet stops its thread, which is retried in the next *round*,
 //! when the other threads have gone on. The execution is finished when a round adds nothing.
@@ -122,7 +122,7 @@ impl Guide {
         let picks = self.script.picks.iter().filter(|(_, value)| **value != 0);
         Token {
             model,
-            fingerprint: fingerprint(graph),
+            fingerprint: fingerprint(graph, &self.script.lengths),
             script: Script {
                 reads: self.reads.clone(),
                 places: self.places.clone(),
@@ -133,15 +133,17 @@ impl Guide {
     }
 }
 
-/// A number that identifies a graph, source lines apart (FNV-1a, so that it never changes).
-pub(crate) fn fingerprint(graph: &Graph) -> u32 {
+/// A number that identifies the first events of each thread of a graph, source lines apart (FNV-1a,
+/// so that it never changes).
+pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut feed = |number: u64| {
         for byte in number.to_le_bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     };
-    for events in &graph.threads {
+    for (events, length) in graph.threads.iter().zip(lengths) {
+        let events = &events[..events.len().min(*length)];
         feed(events.len() as u64);
         for event in events {
             let request = &event.request;
@@ -160,6 +162,8 @@ pub(crate) fn fingerprint(graph: &Graph) -> u32 {
                 Update::AwaitExchange { expected, new } => (6, expected, new),
                 Update::AwaitEqual(value) => (7, value, 0),
                 Update::AwaitUnequal(value) => (8, value, 0),
+                Update::Store(value) => (9, value, 0),
+                Update::Choose(count) => (10, count, 0),
             };
             [tag, first, second].into_iter().for_each(&mut feed);
         }

@@ -73,6 +73,8 @@ pub enum TraceKind {
     PlainWrite,
     /// The read half of locking an engine mutex.
     Lock,
+    /// The write half of locking an engine mutex.
+    Locked,
     /// The store that unlocks an engine mutex.
     Unlock,
     /// The main thread spawns the thread in `value`.
@@ -95,6 +97,7 @@ impl TraceKind {
             TraceKind::PlainRead => "plain read",
             TraceKind::PlainWrite => "plain write",
             TraceKind::Lock => "lock",
+            TraceKind::Locked => "has locked",
             TraceKind::Unlock => "unlock",
             TraceKind::Spawn => "spawn",
             TraceKind::Join => "join",
@@ -129,7 +132,7 @@ impl fmt::Display for TraceEvent {
         write!(formatter, "{}", self.kind.name())?;
         match (self.kind, self.location) {
             (TraceKind::Spawn | TraceKind::Join, _) => write!(formatter, " T{}", self.value)?,
-            (TraceKind::Lock | TraceKind::Unlock, Some(location)) => {
+            (TraceKind::Lock | TraceKind::Locked | TraceKind::Unlock, Some(location)) => {
                 write!(formatter, " m{location}")?;
             }
             (_, Some(location)) => write!(formatter, " x{location} = {:#x}", self.value)?,
@@ -156,7 +159,7 @@ pub struct BlockedThread {
     pub thread: usize,
     /// The location that it waits on.
     pub location: u32,
-    /// What it waits for, in words.
+    /// What it waits for, in words that name the location.
     pub waits_for: String,
     /// What it read.
     pub value: u64,
@@ -196,7 +199,7 @@ impl Trace {
                 Some(BlockedThread {
                     thread,
                     location: event.request.location,
-                    waits_for: awaited(event),
+                    waits_for: awaited(graph, event),
                     value: event.value,
                     reads_from: source(event.reads_from),
                     at: event.request.at,
@@ -207,13 +210,15 @@ impl Trace {
     }
 }
 
-fn awaited(event: &Event) -> String {
+fn awaited(graph: &Graph, event: &Event) -> String {
+    let location = event.request.location;
     match event.request.update {
+        _ if graph.place(location).is_mutex => format!("m{location} to be unlocked"),
         Update::AwaitEqual(value) | Update::AwaitExchange { expected: value, .. } => {
-            format!("{value:#x}")
+            format!("{value:#x} in x{location}")
         }
-        Update::AwaitUnequal(value) => format!("anything but {value:#x}"),
-        _ => format!("a change from {:#x}", event.value),
+        Update::AwaitUnequal(value) => format!("anything but {value:#x} in x{location}"),
+        _ => format!("a change of x{location} from {:#x}", event.value),
     }
 }
 
@@ -304,6 +309,7 @@ fn trace_kind(graph: &Graph, event: &Event) -> TraceKind {
         Kind::Read if !request.update.may_write() => TraceKind::Load,
         Kind::Read if request.update.written(event.value).is_none() => TraceKind::CasFailed,
         Kind::Read => TraceKind::RmwRead,
+        Kind::Write if event.exclusive && is_mutex() => TraceKind::Locked,
         Kind::Write if event.exclusive => TraceKind::RmwWrite,
         Kind::Write if is_mutex() => TraceKind::Unlock,
         Kind::Write => TraceKind::Store,
@@ -318,7 +324,11 @@ fn trace_kind(graph: &Graph, event: &Event) -> TraceKind {
 
 /// A request in words, with its place: for messages.
 pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
-    let (location, order, operand) = (request.location, request.order, request.operand);
+    let (location, order) = (request.location, request.order);
+    let operand = match request.update {
+        Update::Store(value) | Update::Choose(value) => value,
+        _ => 0,
+    };
     let is_mutex = graph.places.get(location as usize).is_some_and(|place| place.is_mutex);
     let what = match (request.kind, request.update) {
         (Kind::Read, _) if is_mutex => format!("a lock of m{location}"),
@@ -369,10 +379,9 @@ impl fmt::Display for Trace {
         for blocked in &self.blocked {
             writeln!(
                 formatter,
-                "thread {} waits for {} in x{}, and reads {:#x} from {} ({}:{})",
+                "thread {} waits for {}, and reads {:#x} from {} ({}:{})",
                 blocked.thread,
                 blocked.waits_for,
-                blocked.location,
                 blocked.value,
                 blocked.reads_from,
                 blocked.at.file(),

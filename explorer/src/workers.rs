@@ -12,10 +12,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::choices::{Pending, Search};
-use crate::engine::{Engine, Outcome, drop_inertly, install, uninstall, with};
+use crate::engine::{Engine, Outcome, drop_inertly, install, number_exploration, uninstall, with};
 use crate::graph::Graph;
 use crate::options::{Options, Progress};
-use crate::panics::Silence;
 use crate::report::{RawFailure, Report, Verdict};
 use crate::run::run_once;
 
@@ -39,6 +38,7 @@ struct Jobs {
 /// What the workers of one exploration share.
 pub(crate) struct Shared<'options> {
     options: &'options Options,
+    pub(crate) exploration: u32,
     started: Instant,
     jobs: Mutex<Jobs>,
     work_came: Condvar,
@@ -59,6 +59,7 @@ impl<'options> Shared<'options> {
     pub(crate) fn new(options: &'options Options) -> Shared<'options> {
         Shared {
             options,
+            exploration: number_exploration(),
             started: Instant::now(),
             jobs: Mutex::default(),
             work_came: Condvar::new(),
@@ -206,12 +207,11 @@ impl<'options> Shared<'options> {
 
     /// One worker; the first one begins with the empty graph.
     fn work(&self, program: &dyn Fn(), is_first: bool) -> (Report, Option<Found>, bool) {
-        let _silence = Silence::begin();
         let _ending = EndOnPanic(self);
         let mut report = Report::new(self.options.model);
         let mut found = None;
         let search = Search::new(self.options.model, self.options.deviations_max);
-        let _installed = Installed::new(Engine::new(self.options, search));
+        let _installed = Installed::new(Engine::new(self.options, search, self.exploration));
         let mut ready = is_first || self.next_graph();
         while ready {
             let outcome = run_once(program);

@@ -3,10 +3,10 @@
 //! A race is one file, `tests/<actor>_vs_<actor>.rs`. It implements [`Scenario`] for a struct that
 //! holds what the CPUs share, and ends with `scenario!(Race);`. That is all there is to do: cargo
 //! finds the file as a test target, the `model-check` command and the kernel collect it when they
-//! are built. The file is generic over the [`World`] it runs in, imports from `core` and from
-//! here only, and contains no `unsafe`.
+//! are built. The file is generic over the [`World`](world::World) it runs in, imports from `core`
+//! and from here only, and contains no `unsafe`.
 //!
-//! * [`scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
+//! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //! * [`tables`]: the two configurations of page tables that scenarios use.
 //!

@@ -1,7 +1,7 @@
 //! # Retire vs. quiesce
 //! Result: Never. A grace period ends before everybody who was online has been quiescent.
 //! CPUs: 0 detaches two nodes, with a quiescent state after each. 1 and 2 look at both nodes and
-//!   announce a quiescent state.
+//!   announce a quiescent state; 1 has announced one before.
 //! Invariant: a batch waits for every section that had begun when it was retired, also a batch
 //!   that is retired while another grace period runs.
 //! Guards against: a period that forgets a CPU; a batch that joins a running period.
@@ -49,7 +49,10 @@ impl<B: World> Scenario<B> for Race<B> {
             cpu.quiescent();
             0
         }),
-        ("first reader", |race, cpu| race.look(cpu)),
+        ("first reader", |race, cpu| {
+            cpu.quiescent();
+            race.look(cpu)
+        }),
         ("second reader", |race, cpu| race.look(cpu)),
     ]);
     const OUTCOMES: &'static [Outcome] = &[

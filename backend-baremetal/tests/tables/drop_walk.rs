@@ -9,8 +9,8 @@ use weft_core::item::{Frame, MappedItem};
 use weft_core::node::{Node, Permanent};
 
 use crate::support::{
-    Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, fill, live, node, on_machine,
-    online, page_levels, put, untracked,
+    Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, dismantle, fill, live, node,
+    on_machine, online, page_levels, put, untracked,
 };
 
 on_every_geometry!(
@@ -138,10 +138,4 @@ fn a_permanent_root_needs_memory_for_its_entries<G: Geometry>() {
             assert_eq!(live(machine), 0, "a root that did not become permanent is dropped");
         }
     });
-}
-
-#[expect(unsafe_code, reason = "ends the permanence that only a machine's end would end")]
-fn dismantle<C: Config>(owner: Permanent<C>) {
-    // SAFETY: `share_and_drop`, the only caller, has dropped every root that shared entries.
-    drop(unsafe { owner.dismantle() });
 }

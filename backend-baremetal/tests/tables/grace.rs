@@ -14,6 +14,7 @@ on_every_geometry!(
     a_cpu_that_comes_online_is_not_waited_for,
     a_cpu_that_goes_offline_is_no_longer_waited_for,
     a_batch_is_freed_as_a_whole,
+    what_is_appended_comes_out_first,
 );
 
 /// Retires a batch of new frames.
@@ -81,6 +82,38 @@ fn a_batch_is_freed_as_a_whole<G: Geometry>() {
         assert_eq!(live(machine), 6, "what came later waits for the next grace period");
         cpu.quiescent();
         assert_eq!(live(machine), 0);
+    });
+}
+
+fn what_is_appended_comes_out_first<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        for (front, back) in (0..4).flat_map(|front| (0..4).map(move |back| (front, back))) {
+            let mut places = Vec::new();
+            let [mut first, mut second] = [front, back].map(|frames| {
+                let mut batch = Batch::new(machine);
+                for _ in 0..frames {
+                    let erased = tracked(machine).retire().expect("a tracked page owns a frame");
+                    places.push(erased.paddr());
+                    batch.push(erased);
+                }
+                assert_eq!(batch.is_empty(), frames == 0);
+                batch
+            });
+            second.append(std::mem::replace(&mut first, Batch::new(machine)));
+            // Each batch is last in, first out.
+            places[..front].reverse();
+            places[front..].reverse();
+            let came_out: Vec<_> = std::iter::from_fn(|| {
+                let erased = second.pop()?;
+                let place = erased.paddr();
+                machine.drop_erased(erased);
+                Some(place)
+            })
+            .collect();
+            assert_eq!(came_out, places, "{front} appended to {back}");
+            assert!(first.is_empty() && second.is_empty());
+            assert_eq!(live(machine), 0);
+        }
     });
 }
 

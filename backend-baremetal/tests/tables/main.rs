@@ -9,11 +9,16 @@ mod support;
 
 mod activation;
 mod allocation;
+mod detached;
 mod drop_walk;
 mod find;
 mod grace;
 mod growth;
+mod interrupted;
 mod locking;
+mod model;
 mod protect;
+mod refused;
 mod replace;
+mod sharing;
 mod stray;

@@ -12,9 +12,11 @@ use weft_core::entry::Child;
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Guard, Node};
+use weft_core::node::{Guard, Node, Permanent};
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
+
+use crate::interrupted::Interrupted;
 
 /// Enough for every test with one thread, and 4 MiB of address space.
 const FRAMES: u64 = 1024;
@@ -35,7 +37,7 @@ pub(crate) type LowerKernel<G> = LowerKernelOn<Machine<G>>;
 /// Makes the configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries of
 /// their root, so that others can share them.
 macro_rules! configurations {
-    ($($name:ident: $kind:literal, $managed:expr $(, $stays:ident)?;)+) => {
+    ($($name:ident: $kind:literal, $format:ty, $managed:expr $(, $stays:ident)?;)+) => {
         $(
             #[derive(Debug)]
             pub(crate) struct $name<B>(PhantomData<B>);
@@ -43,7 +45,7 @@ macro_rules! configurations {
             impl<B: Backend> Config for $name<B> {
                 type Backend = B;
                 type Item = MappedItem<B>;
-                type Format = X86_64;
+                type Format = $format;
                 const KIND: Kind = Kind($kind);
                 const MANAGED: Range<usize> = $managed;
                 $(const ROOT_ENTRIES_STAY: bool = configurations!(@ $stays);)?
@@ -67,11 +69,12 @@ macro_rules! configurations {
 }
 
 configurations! {
-    WholeOn: 1, 0..B::Geometry::ENTRIES;
-    UserOn: 2, 0..B::Geometry::ENTRIES / 2;
-    KernelOn: 3, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
-    UpperUserOn: 4, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
-    LowerKernelOn: 5, 0..B::Geometry::ENTRIES / 2, stays;
+    WholeOn: 1, X86_64, 0..B::Geometry::ENTRIES;
+    UserOn: 2, X86_64, 0..B::Geometry::ENTRIES / 2;
+    KernelOn: 3, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
+    UpperUserOn: 4, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
+    LowerKernelOn: 5, X86_64, 0..B::Geometry::ENTRIES / 2, stays;
+    InterruptedOn: 6, Interrupted, 0..B::Geometry::ENTRIES;
 }
 
 /// Makes a test of each generic function, for each geometry.
@@ -186,4 +189,11 @@ where
     let mut entry = guard.entry(index).expect("the index is in range");
     let mut below = entry.allocate_if_absent().expect("a test has frames enough");
     1 + fill(machine, &mut below, G::ENTRIES - 1)
+}
+
+/// Drops a permanent root. No root that shares its entries is left.
+#[expect(unsafe_code, reason = "ends the permanence that only a machine's end would end")]
+pub(crate) fn dismantle<C: Config>(owner: Permanent<C>) {
+    // SAFETY: the tests that call this have dropped every root that shared entries.
+    drop(unsafe { owner.dismantle() });
 }

@@ -53,6 +53,7 @@ mod tests {
             "cut_short": false, "executions": 1, "blocked": 0, "depth": 1,
             "elapsed": {"secs": 0, "nanos": 0}, "outcomes": {}, "observations": saw,
             "reached": [], "never_reached": [], "never_seen": [], "failure": null, "caveats": [],
+            "other_models": [],
         });
         serde_json::from_value(text).expect("a report")
     }

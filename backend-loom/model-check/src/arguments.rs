@@ -37,6 +37,16 @@ pub(crate) enum Action {
     Replay(Replay),
     /// Writes a new scenario file that compiles, explores a race and catches a twin.
     NewScenario(NewScenario),
+    /// Compares the exhaustive engines: locks, litmus shapes and all scenarios, side by side.
+    Speed(Speed),
+    /// Explores one small program in this process, for a parent that asked.
+    #[command(hide = true)]
+    Measure {
+        /// The program.
+        program: String,
+        /// The engine.
+        engine: String,
+    },
     /// Explores one scenario in this process, for a parent that asked.
     #[command(hide = true)]
     Child {
@@ -48,7 +58,7 @@ pub(crate) enum Action {
 }
 
 /// What to explore, and how.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Explore {
     /// Parts of names of scenarios; a whole name selects only that one.
     #[arg(value_name = "FILTER")]
@@ -83,11 +93,17 @@ pub(crate) struct Explore {
     /// The memory model (explorer).
     #[arg(long, value_enum)]
     pub(crate) memory_model: Option<Model>,
+    /// Explore only executions with at most so many choices other than the default ones (explorer).
+    #[arg(long, value_name = "N", conflicts_with = "sample")]
+    pub(crate) deviations: Option<u32>,
+    /// Draw executions at random instead of exploring all, as many as --executions says (explorer).
+    #[arg(long)]
+    pub(crate) sample: bool,
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
     /// Run in a broken world and show the counterexample: a site's name (weakened by one step) or
-    /// w<index>.<step>, `free` (no grace periods), `torn` (updates of entries in two steps) or
+    /// `w<index>.<step>`, `free` (no grace periods), `torn` (updates of entries in two steps) or
     /// `cpu<n>` (grace periods forget that CPU).
     #[arg(long, value_name = "HOW")]
     pub(crate) sabotage: Option<String>,
@@ -116,10 +132,24 @@ pub(crate) struct Mutants {
     pub(crate) verbose: u8,
 }
 
+/// What to compare engines with.
+#[derive(Debug, Args)]
+pub(crate) struct Speed {
+    /// Wall time for each exploration.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "20")]
+    pub(crate) time: Duration,
+    /// Threads that the explorer searches with.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) threads: usize,
+    /// Human-readable, or one JSON document.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
 /// What to replay.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The token of a REPLAY line: wt1:<scenario>:<engine>:<sabotage>:<execution>.
+    /// The token of a REPLAY line: `wt1:<scenario>:<engine>:<sabotage>:<execution>`.
     pub(crate) token: String,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -129,7 +159,7 @@ pub(crate) struct Replay {
 /// What to create.
 #[derive(Debug, Args)]
 pub(crate) struct NewScenario {
-    /// The name, <actor>_vs_<actor>.
+    /// The name: `<actor>_vs_<actor>`.
     pub(crate) name: String,
     /// The folder to write to, instead of this workspace's scenarios/tests.
     #[arg(long, value_name = "FOLDER")]
@@ -137,9 +167,10 @@ pub(crate) struct NewScenario {
 }
 
 /// Ways to write results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum Format {
     /// A table, and counterexamples in columns.
+    #[default]
     Human,
     /// One document.
     Json,
@@ -229,11 +260,23 @@ impl Explore {
                     .to_owned(),
             );
         }
-        if self.memory_model.is_some() && !any(|it| it.used_for == Use::Everything) {
-            return Some(format!(
-                "--memory-model needs the explorer, which is not among {}: add --engine explorer",
-                names()
-            ));
+        let for_explorer = [
+            ("--memory-model", self.memory_model.is_some()),
+            ("--deviations", self.deviations.is_some()),
+            ("--sample", self.sample),
+        ];
+        for (flag, given) in for_explorer {
+            if given && !any(|it| it.used_for == Use::Everything) {
+                return Some(format!(
+                    "{flag} needs the explorer, which is not among {}: add --engine explorer",
+                    names()
+                ));
+            }
+        }
+        if self.require_exhausted && (self.sample || self.deviations.is_some()) {
+            return Some(
+                "--require-exhausted contradicts a bound and a sample: leave one out".to_owned(),
+            );
         }
         None
     }

@@ -112,8 +112,11 @@ fn told(line: &Line, cpus: usize) -> String {
     if line.cpu >= cpus { format!("afterwards: {}", line.text) } else { line.text.clone() }
 }
 
+/// Gives places and states what they need, within reason, and shares the rest among the CPUs.
 fn constrain(table: &mut Table, cpus: usize, width: u16, places: bool) {
-    let (state, place) = (26, if places { 25 } else { 0 });
+    let widest = table.column_max_content_widths();
+    let padded = |index: usize, most: u16| widest[index].saturating_add(2).min(most);
+    let (state, place) = (padded(cpus + 1, 28), if places { padded(cpus + 2, 26) } else { 0 });
     let left = width - 8 - state - place;
     let each = left / u16::try_from(cpus).expect("at most four");
     let upper = |width| ColumnConstraint::UpperBoundary(Width::Fixed(width));

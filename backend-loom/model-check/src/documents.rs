@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use weft_backend_loom::report::Report;
 use weft_backend_loom::sabotage;
 
-use crate::columns;
 use crate::summary::{Fate, Row, Summary, Twin};
+use crate::{columns, human};
 
 /// Everything in one document.
 pub(crate) fn json(summary: &Summary) -> Value {
@@ -128,7 +128,7 @@ fn failed(row: &Row, report: &Report) -> String {
     let mut text = format!("{}\n", failure.message);
     text += &columns::counterexample(report, failure, 120);
     if let Some(token) = &row.token {
-        text += &format!("  REPLAY    just replay {token}\n");
+        text += &format!("  REPLAY    just replay {}\n", human::quoted(token));
     }
     text
 }

@@ -14,22 +14,15 @@ use crate::summary::{Fate, Row, Summary, exit};
 
 /// Everything, as text.
 pub(crate) fn text(summary: &Summary) -> String {
-    let mut text = String::new();
-    if !summary.rows.is_empty() {
-        text += &rows(summary);
-        text += "\n";
-        text += &assumptions(summary);
-    }
-    if !summary.twins.is_empty() {
-        text += "\n";
-        text += &twins(summary);
-        text += "\n";
-    }
-    text += &counterexamples(summary);
-    text += &complaints(summary);
-    text += "\n";
-    text += &conclusion(summary);
-    text
+    let sections = [
+        rows(summary) + &assumptions(summary),
+        twins(summary),
+        counterexamples(summary),
+        complaints(summary),
+        conclusion(summary),
+    ];
+    let sections: Vec<String> = sections.into_iter().filter(|it| !it.is_empty()).collect();
+    sections.join("\n")
 }
 
 /// A table without lines, as wide as it needs to be.
@@ -54,6 +47,9 @@ fn is_coloured() -> bool {
 }
 
 fn rows(summary: &Summary) -> String {
+    if summary.rows.is_empty() {
+        return String::new();
+    }
     let header = [
         "scenario",
         "CPUs",
@@ -131,6 +127,29 @@ fn blocked(report: &Report) -> String {
     if report.blocked == 0 { "-".to_owned() } else { thousands(report.blocked) }
 }
 
+/// Whether weak memory shows at all: where every model has the same executions, it does not.
+fn robustness(summary: &Summary) -> String {
+    let reports = || summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
+    let compared: Vec<&Report> = reports().filter(|report| report.is_robust().is_some()).collect();
+    if compared.is_empty() {
+        return String::new();
+    }
+    let weak: Vec<&&Report> =
+        compared.iter().filter(|report| report.is_robust() == Some(false)).collect();
+    let mut text = format!(
+        "robust: {} of {} scenarios have the same executions under RC11, TSO and SC\n",
+        compared.len() - weak.len(),
+        compared.len()
+    );
+    for report in weak {
+        let others: Vec<String> =
+            report.other_models.iter().map(|(model, count)| format!("{model} {count}")).collect();
+        let Report { scenario, model, executions, .. } = report;
+        text += &format!("  {scenario}: {model} {executions}, {}\n", others.join(", "));
+    }
+    text
+}
+
 /// The fine print of the memory models, and what reports say besides.
 fn assumptions(summary: &Summary) -> String {
     let mut lines = BTreeSet::new();
@@ -149,7 +168,9 @@ fn assumptions(summary: &Summary) -> String {
             });
         }
     }
-    lines.into_iter().map(|line| line + "\n").collect()
+    let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    let text = robustness(summary) + &text;
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// A number in groups of three digits.
@@ -167,6 +188,9 @@ pub(crate) fn thousands(number: u64) -> String {
 
 /// One line per twin, one column per engine.
 fn twins(summary: &Summary) -> String {
+    if summary.twins.is_empty() {
+        return String::new();
+    }
     let mut engines: Vec<&str> = Vec::new();
     for twin in &summary.twins {
         if !engines.contains(&twin.engine) {
@@ -211,7 +235,9 @@ fn counterexamples(summary: &Summary) -> String {
     for row in &summary.rows {
         let Ok(report) = &row.result else { continue };
         let Some(failure) = &report.failure else { continue };
-        text.push('\n');
+        if !text.is_empty() {
+            text.push('\n');
+        }
         if told.insert((row.plan.name, &failure.message)) {
             text += &columns::counterexample(report, failure, columns::width());
         } else {
@@ -225,10 +251,16 @@ fn counterexamples(summary: &Summary) -> String {
 
 fn replay_line(row: &Row, class: FailureClass) -> String {
     match &row.token {
-        Some(token) => format!("  REPLAY    just replay {token}\n"),
+        Some(token) => format!("  REPLAY    just replay {}\n", quoted(token)),
         None if class == FailureClass::Internal => String::new(),
         None => format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name),
     }
+}
+
+/// A token as a shell takes it.
+pub(crate) fn quoted(token: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:@".contains(c);
+    if token.chars().all(is_plain) { token.to_owned() } else { format!("'{token}'") }
 }
 
 fn complaints(summary: &Summary) -> String {
@@ -258,7 +290,7 @@ fn complaints(summary: &Summary) -> String {
     summary.missing.iter().for_each(|sentence| say("MISSING", sentence));
     summary.not_exhausted.iter().for_each(|sentence| say("NOT EXHAUSTED", sentence));
     summary.internal.iter().for_each(|sentence| say("INTERNAL", sentence));
-    if text.is_empty() { text } else { format!("\n{text}") }
+    text
 }
 
 /// One line that says what all of it means.
@@ -307,6 +339,12 @@ mod tests {
         let numbers = [0, 999, 1_000, 123_456, 1_234_567];
         let texts = numbers.map(thousands);
         assert_eq!(texts, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn tokens_are_quoted_where_a_shell_would_stumble() {
+        assert_eq!(quoted("wt1:a_vs_b:loom:-:p3.e1"), "wt1:a_vs_b:loom:-:p3.e1");
+        assert_eq!(quoted("wt1:a_vs_b:explorer:-:1<2"), "'wt1:a_vs_b:explorer:-:1<2'");
     }
 
     #[test]

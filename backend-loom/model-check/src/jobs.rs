@@ -2,10 +2,10 @@
 //!
 //! A job is one scenario under one engine in one world. It has one or more stages, each a request
 //! to a child process. For a whole world, the next stage follows if time or count cut the one
-//! before: loom first searches without a bound, and where that does not end in time, again with a
-//! bound on preemptions, which the verdict then says. For a broken world, where a catch is all that
-//! is wanted, small bounds come first, because most bugs need few preemptions; the next stage
-//! follows if nothing was caught.
+//! before: an engine first searches without a bound, and where that does not end in time, again
+//! with one (loom: on preemptions, the explorer: on deviations), which the verdict then says.
+//! For a broken world, where a catch is all that is wanted, small bounds come first, because most
+//! bugs need few preemptions; the next stage follows if nothing was caught.
 //!
 //! The budgets are chosen so that everything takes less than a minute on two cores.
 
@@ -178,7 +178,8 @@ pub(crate) fn checkers_for(selection: &Selection, plan: &Plan) -> Vec<&'static C
     selection.checkers.iter().copied().filter(|checker| fits(checker)).collect()
 }
 
-/// Bounds on preemptions with their time.
+/// Bounds with their time: on preemptions, or, for an engine that explores everything, on choices
+/// that differ from the default execution.
 type Bounds = [(Option<usize>, f64)];
 
 /// The stages of a row.
@@ -189,13 +190,19 @@ fn row_stages(
     sabotage: &SabotageName,
 ) -> Vec<Request> {
     let bounds: &Bounds = match checker.used_for {
-        Use::Everything => &[(None, 20.0)],
-        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 2.5), (Some(3), 4.0)],
+        Use::Everything if explore.require_exhausted => &[(None, 20.0)],
+        Use::Everything => &[(None, 15.0), (Some(3), 5.0)],
+        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 12.0), (Some(3), 4.0)],
         Use::WithinBounds if explore.require_exhausted => &[(None, 20.0)],
         Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
-        Use::Sample(_) => &[(None, 10.0)],
+        Use::Sample(_) => &[(None, 4.0)],
     };
-    requests(explore, checker, bounds, sabotage)
+    let mut stages = requests(explore, checker, bounds, sabotage);
+    // A bounded run, and one of a chosen model, has nothing to compare.
+    stages[0].compare_models = checker.used_for == Use::Everything
+        && explore.memory_model.is_none()
+        && *sabotage == SabotageName::None;
+    stages
 }
 
 /// The stages of a broken world.
@@ -209,7 +216,7 @@ pub(crate) fn broken_stages(
         Use::Everything => &[(None, 20.0)],
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(Some(2), 2.0), (None, 4.0)],
         Use::WithinBounds => &[(Some(2), 4.0)],
-        Use::Sample(_) => &[(None, 10.0)],
+        Use::Sample(_) => &[(None, 4.0)],
     };
     requests(explore, checker, bounds, sabotage)
 }
@@ -229,13 +236,17 @@ fn requests(
     };
     let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
     let memory_model = model.map_or_else(MemoryModel::default, MemoryModel::from);
-    let request = |&(preemptions, seconds): &(Option<usize>, f64)| Request {
+    let everything = checker.used_for == Use::Everything;
+    let deviations = explore.deviations.filter(|_| everything);
+    let request = |&(bound, seconds): &(Option<usize>, f64)| Request {
         sabotage: sabotage.clone(),
         time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
         executions: explore.executions.or(samples),
-        preemptions,
+        preemptions: bound.filter(|_| !everything),
+        deviations: deviations.or(bound.filter(|_| everything).map(|bound| bound as u32)),
         seed: explore.seed,
         memory_model,
+        sample: explore.sample && everything,
         ..Request::default()
     };
     bounds.iter().map(request).collect()

@@ -41,7 +41,8 @@ pub(crate) fn text(plans: &[Plan]) -> String {
         }
         text.push('\n');
     }
-    writeln!(text, "{} scenarios", plans.len()).expect("memory");
+    let plural = if plans.len() == 1 { "" } else { "s" };
+    writeln!(text, "{} scenario{plural}", plans.len()).expect("memory");
     text
 }
 

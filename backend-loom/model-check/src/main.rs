@@ -8,6 +8,8 @@
 //! * [`checkers`]: the list of engines, and the collected scenarios;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
+//! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: patches on broken copies;
+//! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
 
 mod agreement;
@@ -18,9 +20,14 @@ mod documents;
 mod human;
 mod jobs;
 mod listing;
+mod mutants;
 mod progress;
 mod runner;
+mod scratch;
+mod skeleton;
+mod speed;
 mod summary;
+mod sweep;
 mod token;
 
 use std::io::{self, Write as _};
@@ -34,10 +41,12 @@ use weft_backend_loom::child;
 use weft_backend_loom::report::SabotageName;
 use weft_backend_loom::sabotage;
 
-use crate::arguments::{Action, Arguments, Explore, Format, Replay};
+use crate::arguments::{Action, Arguments, Explore, Format, Mutants, Replay};
 use crate::jobs::{Job, Purpose};
+use crate::mutants::Mutant;
 use crate::progress::Board;
 use crate::runner::Done;
+use crate::scratch::Scratch;
 use crate::summary::{Summary, exit};
 use crate::token::Token;
 
@@ -50,7 +59,11 @@ fn main() -> ExitCode {
         None => explore(&arguments.explore),
         Some(Action::Replay(replay)) => replay_one(&replay),
         Some(Action::Child { scenario, engine }) => answer(&scenario, &engine),
-        Some(_) => Err("not there yet".to_owned()),
+        Some(Action::Measure { program, engine }) => speed::answer(&program, &engine),
+        Some(Action::Speed(options)) => speed::compare(&options),
+        Some(Action::Sites(options)) => weaken(&options),
+        Some(Action::Mutants(options)) => mutate(&options),
+        Some(Action::NewScenario(options)) => skeleton::create(&options),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -159,6 +172,82 @@ fn show(summary: &Summary, format: Format) -> Result<u8, String> {
         Format::Junit => documents::junit(summary),
     })?;
     Ok(summary.exit())
+}
+
+/// Weakens every site.
+fn weaken(explore: &Explore) -> Result<u8, String> {
+    start_log(explore.verbose);
+    let selection = explore.selection()?;
+    if !selection.checkers.iter().any(|checker| checker.controls_schedule) {
+        return Err("no selected engine controls the schedule: add --engine explorer".to_owned());
+    }
+    for (is_set, flag) in [
+        (explore.list, "--list"),
+        (explore.sabotage.is_some(), "--sabotage"),
+        (explore.no_twins, "--no-twins"),
+        (explore.require_exhausted, "--require-exhausted"),
+        (explore.format == Format::Junit, "--format junit"),
+    ] {
+        if is_set {
+            return Err(format!("{flag} means nothing where sites are weakened: leave it out"));
+        }
+    }
+    catch_interruptions()?;
+    weaken_in(explore, &[])
+}
+
+/// Weakens the sites whose names contain one of `names`, or all of them.
+fn weaken_in(explore: &Explore, names: &[String]) -> Result<u8, String> {
+    let selection = explore.selection()?;
+    let plans = jobs::select(&explore.filters)?;
+    let wanted = |site: &str| {
+        names.is_empty() || names.iter().any(|name| site.contains(&name.to_uppercase()))
+    };
+    let sweep = sweep::sweep(explore, &selection, &plans, wanted);
+    print(&match explore.format {
+        Format::Json => format!("{:#}\n", sweep.json()),
+        Format::Human | Format::Junit => sweep.text(),
+    })?;
+    Ok(sweep.exit())
+}
+
+/// Tries the patches on file, then the sites.
+fn mutate(options: &Mutants) -> Result<u8, String> {
+    start_log(options.verbose);
+    let scratch = Scratch::open()?;
+    let patches = if options.sites { Vec::new() } else { Mutant::all(&scratch, &options.filters)? };
+    if options.list {
+        print(&patches.iter().map(Mutant::line).collect::<String>())?;
+        return Ok(exit::GOOD);
+    }
+    let is_site = |filter: &String| {
+        let name = filter.to_uppercase();
+        weft_core::sites::ALL.iter().any(|site| site.row().name.contains(&name))
+    };
+    let with_sites =
+        !options.patches && (options.filters.is_empty() || options.filters.iter().any(is_site));
+    if patches.is_empty() && !with_sites {
+        return Err("no patch and no site is selected: see model-check mutants --list".to_owned());
+    }
+    catch_interruptions()?;
+    let mut codes = Vec::new();
+    if !patches.is_empty() {
+        let results = mutants::run(&scratch, patches)?;
+        print(&results.text())?;
+        codes.push(results.exit());
+    }
+    if with_sites && !runner::interrupted() {
+        print("\n")?;
+        let explore = Explore::default();
+        codes.push(weaken_in(&explore, &options.filters)?);
+    }
+    Ok(worst(&codes))
+}
+
+/// The code of which the user must hear first.
+fn worst(codes: &[u8]) -> u8 {
+    let order = [exit::INTERRUPTED, exit::INTERNAL, exit::VIOLATION, exit::MISSING, exit::BOUNDED];
+    order.into_iter().find(|code| codes.contains(code)).unwrap_or(exit::GOOD)
 }
 
 fn replay_one(replay: &Replay) -> Result<u8, String> {

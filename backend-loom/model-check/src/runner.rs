@@ -43,7 +43,7 @@ pub(crate) struct Done {
 enum News {
     Started(usize, String),
     Executions(usize, u64),
-    Done(usize, usize, Result<Report, String>),
+    Done(usize, usize, Box<Result<Report, String>>),
 }
 
 /// Runs `jobs`, in any order, and gives back those that were finished, in the order given.
@@ -66,7 +66,7 @@ pub(crate) fn run(jobs: Vec<Job>, workers: usize, board: &mut Board) -> Vec<Done
                     board.done(worker, &jobs[index], &result);
                     // A child that was killed by our own interruption has no result.
                     if result.is_ok() || !interrupted() {
-                        results[index] = Some(result);
+                        results[index] = Some(*result);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -110,7 +110,7 @@ fn work(worker: usize, queue: &Mutex<VecDeque<usize>>, jobs: &[Job], news: &Send
             ),
             Err(error) => tracing::warn!("{}: {error}", job.title()),
         }
-        tell(News::Done(worker, index, result));
+        tell(News::Done(worker, index, Box::new(result)));
     }
 }
 

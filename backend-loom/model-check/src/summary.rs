@@ -4,7 +4,7 @@
 //! * A *twin* is a broken world; it counts only if its own message is what it was caught with.
 //! * A situation or an interesting outcome is missing if no engine of this run has met it; an
 //!   engine that has run every execution must have met it by itself.
-//! * Engines are compared with each other: see [`agreement`](crate::agreement).
+//! * Engines are compared with each other: see [`agreement`].
 //!
 //! Every token is replayed once before it is shown. One that leads to another message is an
 //! internal error: people would be sent after the wrong thing.

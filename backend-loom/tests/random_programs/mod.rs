@@ -106,9 +106,9 @@ impl Numbers {
     }
 }
 
-/// The program of a seed: two threads of two to four operations, rather fewer
-/// than more: long programs take most of the time and show little that short ones do not. Values are distinct enough to
-/// tell the stores apart.
+/// The program of a seed: two threads of two to four operations, rather fewer than more, since long
+/// programs take most of the time and show little that short ones do not. Values are distinct
+/// enough to tell the stores apart.
 pub(crate) fn generate(seed: u64, with_updates: bool) -> Threads {
     let numbers = &mut Numbers(seed);
     (0..2)

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use weft_explorer::{
     Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, explore, fence, spawn,
@@ -134,6 +135,8 @@ pub(crate) struct Tally {
     pub(crate) blocked: u64,
     pub(crate) races: u64,
     pub(crate) deadlocks: u64,
+    /// The time spent in the engine, enumerators apart.
+    pub(crate) engine: Duration,
 }
 
 impl Tally {
@@ -143,6 +146,7 @@ impl Tally {
         self.blocked += other.blocked;
         self.races += other.races;
         self.deadlocks += other.deadlocks;
+        self.engine += other.engine;
     }
 }
 
@@ -171,6 +175,7 @@ pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Res
         programs: 1,
         executions: report.executions,
         blocked: report.blocked,
+        engine: report.elapsed,
         ..Tally::default()
     };
     expect("duplicates", &report.duplicates, &0)?;
@@ -188,17 +193,18 @@ pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Res
         expect("failures", &failure_kind(&report), &None)?;
     }
     if flavour != Flavour::Plain {
-        compare_strong_models(program, harness)?;
+        tally.engine += compare_strong_models(program, harness)?;
     }
     if awaits {
         let sc_deadlocks = operational::enumerate(program, false, true).deadlocks;
         tally.deadlocks = u64::from(sc_deadlocks);
-        compare_waiting(program, harness, sc_deadlocks)?;
+        tally.engine += compare_waiting(program, harness, sc_deadlocks)?;
     }
     Ok(tally)
 }
 
-fn compare_strong_models(program: &Program, harness: Harness) -> Result<(), String> {
+fn compare_strong_models(program: &Program, harness: Harness) -> Result<Duration, String> {
+    let mut engine = Duration::ZERO;
     let awaits = harness.flavour == Flavour::Awaiting;
     for (model, tso) in [(Model::Sc, false), (Model::Tso, true)] {
         let (outcomes, report) = run(program, Harness { model, ..harness });
@@ -210,12 +216,18 @@ fn compare_strong_models(program: &Program, harness: Harness) -> Result<(), Stri
         }
         expect(&format!("{model:?} outcome sets"), &outcomes, &oracle)?;
         expect("duplicates", &report.duplicates, &0)?;
+        engine += report.elapsed;
     }
-    Ok(())
+    Ok(engine)
 }
 
 /// Deadlock verdicts, and waiting by `wait_for_change` against waiting by await.
-fn compare_waiting(program: &Program, harness: Harness, sc_deadlocks: bool) -> Result<(), String> {
+fn compare_waiting(
+    program: &Program,
+    harness: Harness,
+    sc_deadlocks: bool,
+) -> Result<Duration, String> {
+    let mut engine = Duration::ZERO;
     let deadlocks = |report: &Report| failure_kind(report) == Some(FailureKind::Deadlock);
     for model in [Model::Rc11, Model::Sc] {
         let harness = Harness { model, ..harness };
@@ -230,6 +242,7 @@ fn compare_waiting(program: &Program, harness: Harness, sc_deadlocks: bool) -> R
         expect("outcome sets of spinning", &spun_outcomes, &outcomes)?;
         expect("execution counts of spinning", &spun.executions, &report.executions)?;
         expect("duplicates of spinning", &spun.duplicates, &0)?;
+        engine += report.elapsed + spun.elapsed;
     }
-    Ok(())
+    Ok(engine)
 }

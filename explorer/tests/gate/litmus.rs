@@ -3,8 +3,8 @@
 //! `genmc` is the number of executions that GenMC (Kokologiannakis, Vafeiadis, CAV'21) counts under
 //! its RC11 model, an independent implementation. `weak` is the outcome that the shape
 //! is famous for (registers in thread order, then final memory), and `verdict` whether RC11 allows
-//! it. Z6.U is the one known difference: the model of PLDI'17 has 24 executions, on which the engine and
-//! the enumerator in `axiomatic` agree, and GenMC counts 22.
+//! it. Z6.U is the one known difference: the model of PLDI'17 has 24 executions, on which the
+//! engine and the enumerator in `axiomatic` agree, and GenMC counts 22.
 
 use super::program::Program;
 

@@ -1,8 +1,8 @@
 //! The soundness gate: the engine against independent enumerators of the memory models.
 //!
 //! For the litmus catalogue and for thousands of random programs, the set of outcomes, the *number*
-//! of executions, and the verdicts on data races and deadlocks must be what the enumerators say, and
-//! no execution may be visited twice. The RC11 enumerator is written from the definition of the
+//! of executions, and the verdicts on data races and deadlocks must be what the enumerators say,
+//! and no execution may be visited twice. The RC11 enumerator is written from the definition of the
 //! model and shares no code with the engine; the SC and TSO ones are machines.
 //!
 //! `cargo test -p weft-explorer --test gate` runs a share of each family; all of it is run by

@@ -1,9 +1,9 @@
 //! Sequential consistency and x86-TSO as machines: every state is visited.
 //!
-//! TSO after Owens, Sarkar and Sewell (2009): a store enters its thread's first-in first-out buffer, a
-//! load takes the newest entry of its own buffer or else memory, the oldest entry may reach memory
-//! at any time. Read-modify-writes, `SeqCst` stores and `SeqCst` fences wait until the buffer is
-//! empty. Sequential consistency is the same without buffers.
+//! TSO after Owens, Sarkar and Sewell (2009): a store enters its thread's first-in first-out
+//! buffer, a load takes the newest entry of its own buffer or else memory, the oldest entry may
+//! reach memory at any time. Read-modify-writes, `SeqCst` stores and `SeqCst` fences wait until the
+//! buffer is empty. Sequential consistency is the same without buffers.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

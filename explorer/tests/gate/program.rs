@@ -1,9 +1,9 @@
 //! The language of the gate: straight-line threads over a few words.
 //!
-//! Threads are separated by `||` and operations by `;`. With `x`, `y`, `z` as words and `rlx`, `acq`,
-//! `rel`, `ar`, `sc` as orders: `x = 1 rel` stores, `x acq` loads, `fence sc`, `swap x 1 ar`,
-//! `add x 1 rlx`, and `cas x 0 1 acq rlx` compares and exchanges (success order, failure order). An
-//! outcome is the value of every read in thread order, and the final memory.
+//! Threads are separated by `||` and operations by `;`. With `x`, `y`, `z` as words and `rlx`,
+//! `acq`, `rel`, `ar`, `sc` as orders: `x = 1 rel` stores, `x acq` loads, `fence sc`, `swap x 1
+//! ar`, `add x 1 rlx`, and `cas x 0 1 acq rlx` compares and exchanges (success order, failure
+//! order). An outcome is the value of every read in thread order, and the final memory.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,0 +1,220 @@
+//! Hardware or another CPU comes in between: each time at the same point.
+//!
+//! Threads meet in those few instructions once in a while only. A table's format is a parameter,
+//! though, and is asked in the middle of every operation; so the format here is that of x86-64 with
+//! an interruption: when it is asked a certain question, something else happens first.
+
+use std::cell::RefCell;
+
+use weft_backend_baremetal::hosted::hardware_sets;
+use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::entry::{Child, ChildRef};
+use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
+use weft_core::geometry::Geometry;
+use weft_core::item::MappedItem;
+use weft_core::node::{Guard, Node, NodeRef};
+use weft_core::range_lock::lock_covering;
+
+use crate::support::{
+    InterruptedOn, Machine, WRITABLE, device_frame, live, node, on_machine, online, page_levels,
+    put, untracked,
+};
+
+on_every_geometry!(
+    a_split_gives_every_part_what_hardware_set_during_it,
+    a_detachment_gives_back_what_hardware_set_during_it,
+    a_replacement_gives_back_what_hardware_set_during_it,
+    who_loses_a_growth_finds_what_the_other_grew,
+    who_walks_into_a_detached_sub_tree_starts_over,
+);
+
+const SET: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
+
+/// What the format is asked when the interruption comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// How an item is written: asked by a split, of every part.
+    Item,
+    /// Whether hardware may write what was read just now.
+    MayWrite,
+    /// What an entry leads to that was read just now.
+    Decode,
+}
+
+struct Interruption {
+    at: Question,
+    body: Box<dyn FnOnce()>,
+}
+
+thread_local! {
+    static INTERRUPTION: RefCell<Option<Interruption>> = const { RefCell::new(None) };
+}
+
+fn asked(question: Question) {
+    let interruption = INTERRUPTION.with_borrow_mut(|next| next.take_if(|it| it.at == question));
+    if let Some(interruption) = interruption {
+        (interruption.body)();
+    }
+}
+
+/// The format of x86-64, with an interruption in the middle of an operation.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl EntryFormat for Interrupted {
+    const HARDWARE_BITS: u64 = X86_64::HARDWARE_BITS;
+
+    fn maps_pages_at(level: Level) -> bool {
+        X86_64::maps_pages_at(level)
+    }
+    fn holds(frame: Paddr) -> bool {
+        X86_64::holds(frame)
+    }
+    fn node(frame: Paddr) -> u64 {
+        X86_64::node(frame)
+    }
+    fn item(item: RawItem) -> u64 {
+        asked(Question::Item);
+        X86_64::item(item)
+    }
+    fn decode(entry: u64, level: Level) -> Decoded {
+        asked(Question::Decode);
+        X86_64::decode(entry, level)
+    }
+    fn hardware_may_write(entry: u64) -> bool {
+        asked(Question::MayWrite);
+        X86_64::hardware_may_write(entry)
+    }
+}
+
+/// A table in that format.
+type Table<G> = InterruptedOn<Machine<G>>;
+
+/// Lets hardware, as CPU 1, set its bits in entry 0 of `node` at the next such question.
+fn interrupt_with_hardware<G: Geometry>(at: Question, machine: &Machine<G>, node: &Node<Table<G>>) {
+    let (machine, node) = (*machine, node.clone());
+    let body = Box::new(move || {
+        let cpu = online(&machine, 1);
+        let before = hardware_sets(node.borrow(&cpu.read_side()), 0, X86_64::HARDWARE_BITS);
+        assert!(X86_64::hardware_may_write(before), "hardware has set bits in the middle");
+    });
+    INTERRUPTION.set(Some(Interruption { at, body }));
+}
+
+/// Checks that the interruption happened.
+fn assert_interrupted() {
+    assert!(INTERRUPTION.take().is_none(), "nothing interrupted the change");
+}
+
+fn a_split_gives_every_part_what_hardware_set_during_it<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        for level in page_levels::<G>().skip(1) {
+            let parent: Node<Table<G>> = node(machine, level);
+            let mut guard = parent.borrow(&section).lock();
+            put(&mut guard, 0, Child::Item(untracked::<G>(level)));
+            interrupt_with_hardware(Question::Item, machine, &parent);
+            let mut entry = guard.entry(0).expect("the index is in range");
+            let mut parts = entry.split().expect("frames enough");
+            assert_interrupted();
+            let below = parts.level();
+            for index in 0..G::ENTRIES {
+                let frame = device_frame::<G>(level).plus(index as u64 * G::entry_span(below));
+                let property = Property { flags: WRITABLE.flags | SET, ..WRITABLE };
+                let expected = RawItem { frame, level: below, property };
+                let child = parts.entry(index).expect("the index is in range").child();
+                assert!(
+                    matches!(child, ChildRef::Item(part) if part == expected),
+                    "part {index} has lost what hardware set: {child:?}"
+                );
+            }
+        }
+    });
+}
+
+fn a_detachment_gives_back_what_hardware_set_during_it<G: Geometry>() {
+    changes_give_back(|_level| Child::Absent::<Table<G>>);
+}
+
+fn a_replacement_gives_back_what_hardware_set_during_it<G: Geometry>() {
+    changes_give_back(|level| Child::Item::<Table<G>>(untracked::<G>(level)));
+}
+
+fn changes_give_back<G: Geometry>(new: impl Fn(Level) -> Child<Table<G>>) {
+    on_machine::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        for level in page_levels::<G>() {
+            let parent: Node<Table<G>> = node(machine, level);
+            let mut guard = parent.borrow(&section).lock();
+            put(&mut guard, 0, Child::Item(untracked::<G>(level)));
+            let child = new(level);
+            interrupt_with_hardware(Question::MayWrite, machine, &parent);
+            let mut entry = guard.entry(0).expect("the index is in range");
+            let detached = entry.replace(child).unwrap_or_else(|_| panic!("the child fits"));
+            assert_interrupted();
+            match detached.child() {
+                Child::Item(MappedItem::Untracked { property, .. }) => {
+                    assert_eq!(property.flags, WRITABLE.flags | SET, "what hardware set is lost");
+                }
+                other => panic!("another child came out: {other:?}"),
+            }
+        }
+    });
+}
+
+/// Finds and locks the first leaf of a table of `root`, while another CPU, at the first entry that
+/// is looked at, runs `body`. Returns where the leaf is.
+fn first_leaf_while<G: Geometry>(
+    machine: &Machine<G>,
+    root: &Node<Table<G>>,
+    body: fn(NodeRef<'_, Table<G>>),
+) -> Paddr {
+    let (other, owned) = (*machine, root.clone());
+    let body = Box::new(move || body(owned.borrow(&online(&other, 1).read_side())));
+    INTERRUPTION.set(Some(Interruption { at: Question::Decode, body }));
+    let cpu = online(machine, 0);
+    let section = cpu.read_side();
+    let leaf = first_leaf(root.borrow(&section));
+    assert_interrupted();
+    assert!(!leaf.is_stray(), "a stray node was found");
+    assert_eq!(leaf.level(), Level::LEAF);
+    leaf.node().paddr()
+}
+
+fn first_leaf<G: Geometry>(root: NodeRef<'_, Table<G>>) -> Guard<'_, Table<G>> {
+    lock_covering(root, Vaddr::new(0), Level::LEAF).expect("a test has frames enough")
+}
+
+fn who_loses_a_growth_finds_what_the_other_grew<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        // The other CPU grows all of the way, or the first node of it.
+        for other in [(|root| drop(first_leaf(root))) as fn(NodeRef<'_, Table<G>>), |root| {
+            drop(root.lock().entry(0).expect("in range").allocate_if_absent())
+        }] {
+            let root: Node<Table<G>> = node(machine, G::ROOT);
+            let found = first_leaf_while(machine, &root, other);
+            assert_eq!(live(machine), u64::from(G::LEVELS), "nothing is grown twice");
+            let cpu = online(machine, 0);
+            let section = cpu.read_side();
+            assert_eq!(first_leaf(root.borrow(&section)).node().paddr(), found);
+        }
+    });
+}
+
+fn who_walks_into_a_detached_sub_tree_starts_over<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let before = {
+            let cpu = online(machine, 0);
+            let section = cpu.read_side();
+            first_leaf(root.borrow(&section)).node().paddr()
+        };
+        let found = first_leaf_while(machine, &root, |root| {
+            drop(root.lock().entry(0).expect("the index is in range").detach());
+        });
+        assert_ne!(found, before, "the leaf of the detached sub-tree was found");
+        assert_eq!(live(machine), u64::from(G::LEVELS), "the old nodes are gone");
+    });
+}

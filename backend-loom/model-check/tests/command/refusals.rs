@@ -1,0 +1,74 @@
+//! Bad input gets one sentence that says what to do, and exit code 4.
+
+use crate::run;
+
+/// Runs with bad arguments; the one sentence must contain `part`.
+fn refuses(arguments: &[&str], part: &str) {
+    let ran = run(arguments);
+    assert_eq!(ran.code, Some(4), "{arguments:?}: {ran:?}");
+    assert!(ran.out.is_empty(), "{arguments:?}: {ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{arguments:?}: {ran:?}");
+    assert!(ran.err.contains(part), "{arguments:?}: {ran:?}");
+}
+
+#[test]
+fn a_filter_that_selects_nothing() {
+    refuses(&["nobody_vs_nobody"], "no scenario's name contains \"nobody_vs_nobody\"");
+    refuses(&["lock", "nobody"], "no scenario's name contains \"nobody\"");
+    refuses(&[""], "no scenario's name contains \"\"");
+}
+
+#[test]
+fn unknown_flags_and_values() {
+    refuses(&["--frobnicate"], "unexpected argument '--frobnicate'");
+    refuses(&["--engine", "genmc"], "there is no engine \"genmc\"");
+    refuses(&["--engine"], "a value is required for '--engine");
+    refuses(&["--format", "yaml"], "invalid value 'yaml'");
+    refuses(&["--time", "0"], "not between");
+    refuses(&["--time", "soon"], "not a number of seconds");
+    refuses(&["--executions", "0"], "invalid value '0'");
+    refuses(&["--jobs", "0"], "invalid value '0'");
+    refuses(&["--sabotage", "w99.0"], "there is no site 99");
+    refuses(&["--sabotage", "gently"], "unknown sabotage \"gently\"");
+    refuses(&["--memory-model", "arm"], "invalid value 'arm'");
+}
+
+#[test]
+fn flags_that_contradict_each_other() {
+    refuses(&["--engine", "shuttle", "--require-exhausted"], "needs an engine that can exhaust");
+    refuses(&["--engine", "shuttle", "--preemptions", "2"], "bounds preemptions");
+    refuses(&["--engine", "loom", "--memory-model", "tso"], "needs the explorer");
+    refuses(&["--preemptions", "2", "--require-exhausted"], "contradict each other");
+    refuses(&["--list", "--format", "junit"], "no JUnit form");
+    refuses(&["sites", "--no-twins"], "--no-twins means nothing");
+    refuses(&["sites", "--engine", "threads"], "controls the schedule");
+    refuses(&["mutants", "--patches", "--sites"], "cannot be used with");
+}
+
+#[test]
+fn tokens_that_lead_nowhere() {
+    refuses(&["replay"], "<TOKEN>");
+    refuses(&["replay", "what"], "a token has the form wt1:");
+    refuses(&["replay", "wt1:nobody_vs_nobody:loom:-:e1"], "names a scenario");
+    refuses(&["replay", "wt1:lock_vs_lock:genmc:-:e1"], "names an engine");
+}
+
+#[test]
+fn a_token_that_the_engine_cannot_read_is_an_internal_error() {
+    let ran = run(&["replay", "wt1:lock_vs_lock:loom:-:backwards"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.out.contains("malformed loom token \"backwards\""), "{ran:?}");
+}
+
+#[test]
+fn names_that_are_no_races() {
+    refuses(&["new-scenario", "walk"], "use <actor>_vs_<actor>");
+    refuses(&["new-scenario", "../a_vs_b"], "use <actor>_vs_<actor>");
+    refuses(&["new-scenario", "lock_vs_lock"], "exists already");
+    refuses(&["new-scenario", "a_vs_b", "--folder", "/nowhere"], "is not a folder");
+}
+
+#[test]
+fn a_child_is_not_for_people() {
+    refuses(&["child", "lock_vs_lock", "loom"], "`child` is for model-check itself");
+}

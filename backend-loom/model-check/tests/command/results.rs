@@ -1,0 +1,161 @@
+//! What comes out: verdicts, documents, and a failure from its columns to its replay.
+
+use std::io::Read as _;
+use std::process::Stdio;
+
+use crate::{command, run};
+
+#[test]
+fn a_whole_world_is_good_and_says_what_that_means() {
+    let ran = run(&["lock_vs_lock", "--executions", "300"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in ["EXHAUSTED", "SAMPLED 300", "RC11", "GOOD: no violation; 1 scenario", "twins"] {
+        assert!(ran.out.contains(part), "no {part:?} in {}", ran.out);
+    }
+    assert!(!ran.out.contains('\u{1b}'), "colours without a terminal: {}", ran.out);
+    assert!(!ran.out.to_lowercase().contains("passed"), "{}", ran.out);
+}
+
+#[test]
+fn json_has_what_a_program_needs() {
+    let ran =
+        run(&["lock_vs_lock", "--format", "json", "--engine", "explorer", "--engine", "loom"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let value = ran.json();
+    assert_eq!(value["exit"], 0);
+    let rows = value["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2, "{value:#}");
+    for row in rows {
+        assert_eq!(row["scenario"], "lock_vs_lock");
+        assert_eq!(row["verdict"], "EXHAUSTED");
+        assert!(row["executions"].as_u64() > Some(0), "{row:#}");
+        assert!(row["elapsed_seconds"].is_f64(), "{row:#}");
+        assert_eq!(row["observations"], rows[0]["observations"]);
+    }
+    let twins = value["twins"].as_array().expect("twins");
+    assert!(twins.len() >= 4, "{value:#}");
+    assert!(twins.iter().all(|twin| twin["result"] == "caught"), "{value:#}");
+}
+
+#[test]
+fn junit_counts_failures() {
+    let whole = run(&["lock_vs_lock", "--format", "junit", "--engine", "explorer"]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    assert!(whole.out.contains("failures=\"0\""), "{}", whole.out);
+    let arguments = ["lock_vs_lock", "--format", "junit", "--engine", "explorer"];
+    let broken = run(&[&arguments[..], &["--sabotage", "LOCK_RELEASE"]].concat());
+    assert_eq!(broken.code, Some(1), "{broken:?}");
+    assert!(broken.out.contains("failures=\"1\""), "{}", broken.out);
+    assert!(broken.out.contains("data race on N1.children"), "{}", broken.out);
+}
+
+#[test]
+fn the_list_names_roles_outcomes_situations_and_twins() {
+    let ran = run(&["--list", "lock_vs_detach"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in ["Lock vs. detach", "mapper", "forbidden", "demanded", "twin", "\n1 scenario\n"] {
+        assert!(ran.out.contains(part), "no {part:?} in {}", ran.out);
+    }
+    let value = run(&["--list", "--format", "json"]).json();
+    let scenarios = value["scenarios"].as_array().expect("scenarios");
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/tests"));
+    let files = files.expect("the folder exists").map(|file| file.expect("readable").path());
+    let files = files.filter(|file| file.extension() == Some("rs".as_ref())).count();
+    assert_eq!(scenarios.len(), files, "every file is a scenario");
+}
+
+#[test]
+fn a_whole_name_selects_only_that_one() {
+    let value = run(&["--list", "lock_vs_lock", "--format", "json"]).json();
+    assert_eq!(value["scenarios"].as_array().map(Vec::len), Some(1));
+}
+
+/// A failure in a broken world is told in columns, and its token leads to the same failure.
+fn fails_and_replays(engine: &str) {
+    let arguments = ["lock_vs_lock", "--engine", engine, "--sabotage", "LOCK_RELEASE"];
+    let failed = run(&arguments);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    for part in [
+        "in a broken world: LOCK_RELEASE Release->Relaxed",
+        "CPU 0 (left)",
+        "CPU 1 (right)",
+        "state after",
+        "VIOLATED  data race on N1.children",
+        "execution 1,",
+        "AT        scenarios/tests/lock_vs_lock.rs:",
+    ] {
+        assert!(failed.out.contains(part), "no {part:?} in {}", failed.out);
+    }
+    assert!(!failed.out.contains(env!("CARGO_MANIFEST_DIR")), "{}", failed.out);
+    let widest = failed.out.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(140), "{widest:?} columns: {}", failed.out);
+    let found = failed.out.lines().find_map(|line| line.split("REPLAY    just replay ").nth(1));
+    let token = found.expect("a line that replays").trim_matches('\'');
+    let again = run(&["replay", token]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.out.contains("VIOLATED  data race on N1.children"), "{}", again.out);
+    assert!(again.out.contains(token), "{}", again.out);
+}
+
+#[test]
+fn failures_of_the_explorer_replay() {
+    fails_and_replays("explorer");
+}
+
+#[test]
+fn failures_of_loom_replay() {
+    fails_and_replays("loom");
+}
+
+#[test]
+fn failures_of_shuttle_replay() {
+    fails_and_replays("shuttle");
+}
+
+#[test]
+fn a_twin_that_survives_is_code_2() {
+    // Three executions are too few to find this one at random.
+    let arguments = ["drop_vs_walk", "--engine", "shuttle", "--executions", "3"];
+    let ran = run(&arguments);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.out.contains("SURVIVED: SAMPLED 3"), "{}", ran.out);
+    assert!(ran.out.contains("MISSING:"), "{}", ran.out);
+}
+
+#[test]
+fn a_cut_search_is_code_3_where_exhaustion_is_demanded() {
+    let arguments = ["lock_vs_detach", "--engine", "loom", "--executions", "60", "--no-twins"];
+    let ran = run(&[&arguments[..], &["--require-exhausted"]].concat());
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.out.contains("NOT EXHAUSTED"), "{}", ran.out);
+}
+
+#[test]
+fn sites_are_killed_by_the_scenario_that_the_table_names() {
+    let ran = run(&["sites", "--format", "json"]);
+    let value = ran.json();
+    assert_eq!(ran.code, Some(0), "{value:#}");
+    let weakenings = value["weakenings"].as_array().expect("weakenings");
+    assert!(!weakenings.is_empty());
+    assert!(weakenings.iter().all(|one| one["complaint"].is_null()), "{value:#}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_quiet_end() {
+    let mut child = command(&["--list"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(err, "");
+}
+
+#[test]
+fn help_and_version_are_results() {
+    for flag in ["--help", "--version"] {
+        let ran = run(&[flag]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.out.contains("model-check"), "{ran:?}");
+    }
+}

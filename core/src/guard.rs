@@ -1,0 +1,176 @@
+//! A node's lock, held: by a guard, or given away for a while.
+//!
+//! [`Guard`] is what a locked node is worked on through: it gives entries to change, the count of
+//! children and the stray flag, and unlocks when dropped. [`Held`] is the same lock without a
+//! guard: a range lock owns many nodes and works on one at a time, so it gives most of its guards
+//! away and takes them back one by one. For each held lock there is one of either, never both.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+
+use crate::address::Level;
+use crate::config::Config;
+use crate::entry::{ChildRef, Entry};
+use crate::error::IndexOutOfRange;
+use crate::geometry::Geometry;
+use crate::node::{Metadata, NodeRef};
+use crate::sites::{ENTRY_UNDER_LOCK, Site};
+use crate::sync::{Backend, Event, PlainCell, RawLock, Word};
+
+/// The lock of a node, held. Dropping it unlocks, on the CPU that locked: it does not travel.
+pub struct Guard<'g, C: Config> {
+    node: NodeRef<'g, C>,
+    _stays_on_its_cpu: PhantomData<*const ()>,
+}
+
+impl<C: Config> fmt::Debug for Guard<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guard({:?})", self.node)
+    }
+}
+
+impl<'g, C: Config> Guard<'g, C> {
+    /// A guard for a lock that is held for it.
+    pub(crate) fn of(node: NodeRef<'g, C>) -> Self {
+        Self { node, _stays_on_its_cpu: PhantomData }
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeRef<'g, C> {
+        self.node
+    }
+
+    /// The level of the node.
+    pub fn level(&self) -> Level {
+        self.node.level()
+    }
+
+    /// How many managed entries are present.
+    #[track_caller]
+    pub fn children(&self) -> u16 {
+        self.metadata().children.get()
+    }
+
+    /// Whether the node has been detached: then let go and start over.
+    #[track_caller]
+    pub fn is_stray(&self) -> bool {
+        self.metadata().stray.get()
+    }
+
+    /// Entry `index`, to look at and to change.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexOutOfRange`] if the node has no such entry.
+    pub fn entry(&mut self, index: usize) -> Result<Entry<'_, 'g, C>, IndexOutOfRange> {
+        let entries = <<C::Backend as Backend>::Geometry as Geometry>::ENTRIES;
+        if index >= entries {
+            return Err(IndexOutOfRange { index, entries });
+        }
+        Ok(Entry::new(self, index))
+    }
+
+    /// The bits of entry `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is out of range.
+    #[track_caller]
+    pub fn read_raw(&self, index: usize) -> u64 {
+        self.node.frame_ref().entry(index).load(&ENTRY_UNDER_LOCK)
+    }
+
+    /// Stores the bits of entry `index`, publishing with `site`.
+    ///
+    /// # Safety
+    ///
+    /// 1. The caller keeps the count of children, and the ownership of what the entry led and
+    ///    leads to.
+    /// 2. Hardware cannot be writing the entry, or the caller does not need what it writes.
+    /// 3. What the entry leads to is complete, and `site` publishes it.
+    #[track_caller]
+    pub unsafe fn write_raw(&mut self, index: usize, bits: u64, site: &'static Site) {
+        self.node.frame_ref().entry(index).store(bits, site);
+    }
+
+    /// Gives the lock away without unlocking, to be taken back with [`Held::take_back`].
+    pub fn give_away(self) -> Held<'g, C> {
+        Held { node: ManuallyDrop::new(self).node, _stays_on_its_cpu: PhantomData }
+    }
+
+    #[track_caller]
+    pub(crate) fn mark_stray(&mut self) {
+        self.metadata().stray.set(true);
+        self.node.backend().observe(Event::MarkedStray(self.node.paddr()));
+    }
+
+    #[track_caller]
+    pub(crate) fn set_children(&mut self, children: u16) {
+        self.metadata().children.set(children);
+    }
+
+    /// The child at `index`, looked at under the lock.
+    #[track_caller]
+    pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
+        self.node.child_at(index, &ENTRY_UNDER_LOCK)
+    }
+
+    /// Makes this the child of an entry that is about to lead here. False if it is, or was, the
+    /// child of one already.
+    #[track_caller]
+    pub(crate) fn attach(&mut self) -> bool {
+        let attached = &self.metadata().attached;
+        let fresh = !attached.get();
+        attached.set(true);
+        fresh
+    }
+
+    #[track_caller]
+    fn metadata(&self) -> &'g Metadata<C::Backend> {
+        self.node.frame_ref().metadata()
+    }
+}
+
+impl<C: Config> Drop for Guard<'_, C> {
+    fn drop(&mut self) {
+        self.metadata().lock.release();
+    }
+}
+
+/// A lock without a guard: held, owned by whoever has this value, and given back by dropping it.
+///
+/// A range lock owns many nodes and works on one at a time, so most of its locks are in this form.
+/// There is one `Held` or one [`Guard`] per held lock, never both, and neither can be copied: that
+/// is what makes it safe to turn one into the other.
+pub struct Held<'g, C: Config> {
+    node: NodeRef<'g, C>,
+    _stays_on_its_cpu: PhantomData<*const ()>,
+}
+
+impl<C: Config> fmt::Debug for Held<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({:?})", self.node)
+    }
+}
+
+impl<'g, C: Config> Held<'g, C> {
+    /// The node whose lock this is.
+    pub fn node(&self) -> NodeRef<'g, C> {
+        self.node
+    }
+
+    /// Takes the lock back.
+    pub fn take_back(self) -> Guard<'g, C> {
+        let node = ManuallyDrop::new(self).node;
+        // SAFETY: `give_away` consumed the guard to make this value, which is consumed in turn.
+        unsafe { node.guard_without_locking() }
+    }
+}
+
+impl<C: Config> Drop for Held<'_, C> {
+    fn drop(&mut self) {
+        // SAFETY: as in `take_back`; this value is being dropped and not used again.
+        drop(unsafe { self.node.guard_without_locking() });
+    }
+}

@@ -1,0 +1,78 @@
+# Everything that is done with Weft, by name. `just` alone lists it.
+
+set positional-arguments
+
+# Lists the recipes.
+_default:
+    @just --list --unsorted
+
+# Explores every race under every engine; `just model-check --help` says what else it can do.
+[no-exit-message]
+model-check *ARGS: _model-check
+    @target/model-check/model-check "$@"
+
+# Runs the one execution that a REPLAY line names.
+[no-exit-message]
+replay TOKEN: _model-check
+    @target/model-check/model-check replay "$1"
+
+# Breaks scratch copies with the patches on file, weakens every ordering: who notices?
+[no-exit-message]
+mutants *ARGS: _model-check
+    @target/model-check/model-check mutants "$@"
+
+# Writes scenarios/tests/NAME.rs, a race that works, to be changed.
+[no-exit-message]
+new-scenario NAME: _model-check
+    @target/model-check/model-check new-scenario "$1"
+
+# Runs the tests of all packages.
+test:
+    cargo test --workspace
+
+# Checks format, lints and documentation.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# Everything that should be green before a change is handed in.
+preflight: lint test model-check
+
+# Installs what a fresh machine lacks: a linker and rustfmt, clippy.
+setup:
+    #!/bin/sh
+    set -eu
+    if ! command -v cc >/dev/null; then
+        if ! command -v apt-get >/dev/null; then
+            echo "setup: install a C toolchain that provides cc, then run this again" >&2
+            exit 1
+        fi
+        root=
+        if [ "$(id -u)" != 0 ]; then
+            command -v sudo >/dev/null || {
+                echo "setup: run as root: apt-get install build-essential" >&2
+                exit 1
+            }
+            root=sudo
+        fi
+        $root apt-get update
+        $root apt-get install --yes build-essential
+    fi
+    if ! command -v cargo >/dev/null; then
+        echo "setup: install Rust 1.95 or later from https://rustup.rs, then run this again" >&2
+        exit 1
+    fi
+    if command -v rustup >/dev/null; then
+        rustup component add rustfmt clippy
+    fi
+    for tool in rustfmt cargo-clippy; do
+        command -v "$tool" >/dev/null || {
+            echo "setup: $tool is missing: install it with the package that provides cargo" >&2
+            exit 1
+        }
+    done
+
+# Builds the command, optimised: executions are many. The first time takes some minutes.
+_model-check:
+    @cargo build --profile model-check --package weft-model-check
