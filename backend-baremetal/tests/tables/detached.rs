@@ -3,7 +3,8 @@
 use weft_core::address::Level;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::geometry::Geometry;
-use weft_core::node::{Guard, Node};
+use weft_core::guard::Guard;
+use weft_core::node::Node;
 use weft_core::reclaim::Detached;
 
 use crate::support::{

@@ -7,8 +7,9 @@ use weft_core::entry::{Child, ChildRef};
 use weft_core::error::GrowError;
 use weft_core::format::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
-use weft_core::node::{Guard, Node};
+use weft_core::node::Node;
 
 use crate::support::{
     Machine, User, Whole, device_frame, levels, live, node, on_machine, online, page_levels, put,

@@ -11,8 +11,9 @@ use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
-use weft_core::node::{Guard, Node, NodeRef};
+use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
 use crate::support::{

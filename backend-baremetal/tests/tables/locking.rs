@@ -8,7 +8,8 @@ use weft_core::address::{CpuId, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::geometry::Geometry;
-use weft_core::node::{Guard, Node, NodeRef};
+use weft_core::guard::Guard;
+use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
 use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, online, put, tracked};

@@ -20,8 +20,9 @@ use weft_core::entry::{Child, ChildRef};
 use weft_core::error::{FindError, GrowError, Misfit, NotAnItem};
 use weft_core::format::{CachePolicy, EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Guard, Node, NodeRef};
+use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 use weft_core::reclaim::Detached;
 

@@ -9,8 +9,9 @@ use weft_core::entry::{Child, ChildRef};
 use weft_core::error::NotAnItem;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
-use weft_core::node::{Guard, Node};
+use weft_core::node::Node;
 
 use crate::support::{
     WRITABLE, Whole, node, on_machine, online, page_levels, put, tracked, untracked,

@@ -8,8 +8,9 @@ use weft_core::entry::{Child, ChildRef};
 use weft_core::error::{AlreadyOnline, FindError, GrowError, Misfit, NotARoot};
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::{Geometry, TinyThree};
+use weft_core::guard::Guard;
 use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Guard, Node, Permanent};
+use weft_core::node::{Node, Permanent};
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 
 use crate::support::{

@@ -5,8 +5,9 @@ use weft_core::entry::{Child, ChildRef};
 use weft_core::error::Misfit;
 use weft_core::format::{EntryFormat, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
-use weft_core::node::{Guard, Node};
+use weft_core::node::Node;
 use weft_core::reclaim::Detached;
 
 use crate::support::{

@@ -11,8 +11,9 @@ use weft_core::cpu::Cpu;
 use weft_core::entry::Child;
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
+use weft_core::guard::Guard;
 use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Guard, Node, Permanent};
+use weft_core::node::{Node, Permanent};
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
