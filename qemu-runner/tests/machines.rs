@@ -155,10 +155,19 @@ fn every_scenario_file_is_in_the_kernel(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
-    for name in ["good-traps", "good-faults", "good-rights", "good-stale"] {
+    for name in ["good-traps", "good-faults", "good-rights", "good-stale", "good-protect"] {
         demand_pass(&bench.self_test(name))?;
     }
-    Ok(())
+    let storm = bench.self_test("good-storm");
+    demand_pass(&storm)?;
+    let (asked, answered) = (storm.metric("shootdowns"), storm.metric("flushes answered"));
+    // Every processor takes its page away 100 times, and all the others run on the table.
+    let (rounds, others) = (CPUS as u64 * 100, CPUS as u64 - 1);
+    if (asked, answered) == (rounds, rounds * others) {
+        Ok(())
+    } else {
+        Err(format!("{asked} shootdowns, {answered} flushes").into())
+    }
 }
 
 fn a_scenario_passes_and_is_counted(bench: &Bench) -> Result<(), Failed> {
@@ -287,9 +296,13 @@ fn qemu_refuses(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn missing_shootdowns_are_caught(bench: &Bench) -> Result<(), Failed> {
-    let request = Request { name: "good-stale".to_owned(), repetitions: 1 };
-    let run = bench.run(&bench.settings(), "self-test=good-stale sabotage=no-shootdown");
-    demand_message(&verdict::of(&request, &run), "used a translation that was taken away")
+    for name in ["good-stale", "good-protect", "good-storm"] {
+        let request = Request { name: name.to_owned(), repetitions: 1 };
+        let command_line = format!("self-test={name} sabotage=no-shootdown");
+        let verdict = verdict::of(&request, &bench.run(&bench.settings(), &command_line));
+        demand_message(&verdict, "used a translation that was taken away")?;
+    }
+    Ok(())
 }
 
 fn missing_grace_periods_are_caught(bench: &Bench) -> Result<(), Failed> {

@@ -30,6 +30,8 @@ mod boot;
 #[expect(unsafe_code, reason = "segments, task state, the block of each processor")]
 mod cpu;
 #[cfg(bare_metal)]
+mod flushing;
+#[cfg(bare_metal)]
 mod harness;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "gives memory to the heap and to the machine")]

@@ -5,35 +5,36 @@
 
 use core::arch::asm;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use weft_backend_baremetal::protocol::Line;
-use weft_core::address::{CpuId, Level, Vaddr};
+use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
-use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::range_lock::lock_covering;
-use weft_scenarios::world::{Machine, World};
+use weft_scenarios::world::Machine;
 use x86_64::instructions::interrupts;
 
 use crate::memory::MetalMachine;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{cpu, runtime, serial};
+use crate::{flushing, runtime, serial};
 
 /// What a test gets.
-struct Kernel {
-    machine: MetalMachine,
-    space: &'static Space,
+pub(crate) struct Kernel {
+    /// What the core runs on.
+    pub(crate) machine: MetalMachine,
+    /// The kernel's address space.
+    pub(crate) space: &'static Space,
 }
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 17] = [
+const TESTS: [(&str, Test); 19] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
-    ("good-stale", good_stale),
+    ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
+    ("good-protect", flushing::a_page_that_is_protected_is_not_written),
+    ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-fault", bad_fault),
     ("bad-fetch", bad_fetch),
@@ -137,69 +138,6 @@ fn good_rights(kernel: &Kernel) {
     assert!(low.is_err(), "the boot code is still mapped where it was loaded");
     let wrong = space::count_wrong(kernel.space, kernel.machine);
     assert!(wrong == 0, "{wrong} pages of the kernel can be written and executed");
-}
-
-/// A page that is taken away is gone on every processor.
-fn good_stale(kernel: &Kernel) {
-    let stale = stale_reads(kernel);
-    serial::line(&Line::Metric { name: "stale reads", value: stale });
-    for (name, value) in cpu::totals() {
-        serial::line(&Line::Metric { name, value });
-    }
-    assert!(stale == 0, "a processor used a translation that was taken away");
-}
-
-/// Maps a page, lets every processor use it, takes it away, and counts the processors that can
-/// still read it.
-fn stale_reads(kernel: &Kernel) -> u64 {
-    let processors = smp::online();
-    assert!(processors > 1, "a stale translation takes two processors");
-    let machine = kernel.machine;
-    let frames = machine.region().live();
-    let page = FourLevels::address(&[5]);
-    let boot = Cpu::online(&machine, CpuId::new(processors as u32)).expect("nobody is online");
-    let world = Machine::of_kernel(&machine, boot, kernel.space);
-    let root = world.user_root();
-    world.map(&root, page, 7);
-    assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
-    let meeting = Rendezvous::new(processors);
-    let stale = AtomicU64::new(0);
-    smp::on_all(&|processor| {
-        let id = CpuId::new(processor as u32);
-        let mut own = Cpu::online(&machine, id).expect("each processor is online once");
-        own.activate(&root).expect("it is a root");
-        assert!(machine.user_read(page) == Some(7), "a mapped page cannot be read");
-        meeting.wait();
-        if processor == 0 {
-            unmap(&own, &root, page);
-        }
-        meeting.wait();
-        if machine.user_read(page).is_some() {
-            stale.fetch_add(1, Ordering::AcqRel);
-        }
-        meeting.wait();
-        drop(own);
-        cpu::publish();
-        meeting.wait();
-    });
-    drop(root);
-    let left = machine.region().live();
-    assert!(left == frames, "leak: {frames} frames were in use before, {left} after");
-    stale.into_inner()
-}
-
-/// Takes a page out of a table.
-fn unmap(
-    cpu: &Cpu<MetalMachine>,
-    root: &weft_core::node::Node<weft_scenarios::tables::UserTable<MetalMachine>>,
-    page: Vaddr,
-) {
-    let section = cpu.read_side();
-    let leaf = lock_covering(root.borrow(&section), page, Level::LEAF);
-    let mut leaf = leaf.expect("the path exists");
-    let index = FourLevels::index(page, Level::LEAF);
-    let mut entry = leaf.entry(index).expect("the geometry's indices are in range");
-    entry.detach().expect("the entry is managed").retire();
 }
 
 fn bad_panic(_: &Kernel) {
