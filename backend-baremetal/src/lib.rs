@@ -17,9 +17,9 @@
 //! the facade is left: `tests/code_generation.rs` reads the assembly.
 
 //!
-//! [`world`] lets scenarios run on a machine, and [`scenarios`] holds all of them: they are compiled
-//! here whenever the workspace is, without `std`. The kernel that runs them is the binary beside
-//! this library; what it writes to its serial port, and who reads it, share [`protocol`].
+//! [`world`] lets scenarios run on a machine, and [`scenarios`] holds all of them: they are
+//! compiled here whenever the workspace is, without `std`. The kernel that runs them is the binary
+//! beside this library; what it writes to its serial port, and who reads it, share [`protocol`].
 
 #![no_std]
 

@@ -4,6 +4,7 @@
 //! crates must not reach it. Flags for the compiler that a user has set for hosts are taken away.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,18 +36,31 @@ pub fn build() -> Result<PathBuf, String> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    if let Some(target) = env::var_os("KERNEL_TARGET") {
+    let target = target();
+    if let Some(target) = &target {
         command.arg("--target").arg(target);
     }
     let output = command.output().map_err(|error| {
         format!("cargo cannot be run ({error}): install Rust from https://rustup.rs")
     })?;
     if !output.status.success() {
-        return Err("the kernel does not build: mend what the compiler says above".to_owned());
+        let mut sentence =
+            "the kernel does not build: mend what the compiler says above".to_owned();
+        if let Some(target) = target {
+            sentence += &format!(", or run `rustup target add {}`", target.to_string_lossy());
+        }
+        return Err(sentence);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let image = messages.lines().filter_map(executable).next_back();
     image.ok_or_else(|| "cargo built no kernel: its messages name no executable".to_owned())
+}
+
+/// What to build for, if not for the host: elsewhere than on x86-64 Linux a target that needs no
+/// tools of the host.
+fn target() -> Option<OsString> {
+    let fits = cfg!(all(target_arch = "x86_64", target_os = "linux"));
+    env::var_os("KERNEL_TARGET").or_else(|| (!fits).then(|| "x86_64-unknown-none".into()))
 }
 
 /// The kernel that a message of cargo's says was built.

@@ -7,8 +7,8 @@
 //! * [`image`]: builds the kernel with cargo;
 //! * [`host`]: which QEMU there is, and which accelerator fits;
 //! * [`machine`]: one run of QEMU, with a deadline and a question where everybody is;
-//! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number, the
-//!   line of the scenario, the closing line, the exit status;
+//! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number,
+//!   the line of the scenario, the closing line, the exit status;
 //! * [`symbols`]: names for addresses;
 //! * [`summary`], [`documents`], [`table`]: everything put together, and written down.
 

@@ -15,8 +15,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ use crate::protocol::{EXIT_BAD, EXIT_GOOD, Line};
 
 /// How long the kernel may take to answer where everybody is.
 const GRACE: Duration = Duration::from_secs(3);
+/// How often interruptions are looked for.
+const INTERRUPTION_LOOK: Duration = Duration::from_millis(100);
 /// How many lines of log are kept: the first and the last half of it.
 const LOG_LINES_MAX: usize = 400;
 /// QEMU's words for a machine that KVM cannot go on with: it stays paused and does not exit.
@@ -43,6 +46,8 @@ pub struct Settings {
     pub memory: String,
     /// After which time a run counts as hung.
     pub patience: Duration,
+    /// Once set, the run is given up: what came out of it means nothing.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 impl Default for Settings {
@@ -52,6 +57,7 @@ impl Default for Settings {
             accelerator: Accelerator::Counted,
             memory: "256M".to_owned(),
             patience: Duration::from_secs(60),
+            interrupted: Arc::default(),
         }
     }
 }
@@ -120,8 +126,8 @@ pub fn run(
     let (mut process, control) = start(qemu, image, settings, command_line)?;
     let heard = listen(&mut process.0);
     let mut watch = Watch::default();
-    let hung = watch.watch(&heard, &control, started + settings.patience);
-    if hung {
+    let has_ended = watch.watch(&heard, &control, started + settings.patience, settings);
+    if !has_ended {
         let _ = process.0.kill();
     }
     let status = process.0.wait().map_err(|error| format!("QEMU cannot be waited for: {error}"))?;
@@ -212,11 +218,18 @@ struct Watch {
 }
 
 impl Watch {
-    /// Listens until QEMU has ended, or has not although it was asked. Whether it has not.
-    fn watch(&mut self, heard: &Receiver<Heard>, control: &UnixStream, deadline: Instant) -> bool {
-        let mut deadline = deadline;
+    /// Listens until QEMU has ended, or has not although it was asked, or we are interrupted.
+    /// Whether it has ended.
+    fn watch(
+        &mut self,
+        heard: &Receiver<Heard>,
+        control: &UnixStream,
+        mut deadline: Instant,
+        settings: &Settings,
+    ) -> bool {
         loop {
-            match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match heard.recv_timeout(left.min(INTERRUPTION_LOOK)) {
                 Ok(Heard::Kernel(line)) => self.kernel_said(&line),
                 Ok(Heard::Qemu(line)) => {
                     if line.contains(PAUSED_FOR_GOOD) {
@@ -224,13 +237,16 @@ impl Watch {
                     }
                     self.complaints.push(line.trim_end().to_owned());
                 }
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if settings.interrupted.load(Ordering::Acquire) {
+                return false;
             }
             // After every line: a kernel that says something without end never times out.
             if Instant::now() >= deadline {
                 if self.asked {
-                    return true;
+                    return false;
                 }
                 self.asked = true;
                 // Should this fail, nobody answers, and the grace passes.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
@@ -61,7 +61,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
-    /// Break the world: no-shootdown, freed-at-once, forgotten-cpu-<n>.
+    /// Break the world: no-shootdown, freed-at-once, forgotten-cpu-N.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     sabotage: Option<String>,
     /// Show what the kernels log.
@@ -277,8 +277,8 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
     let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
     bar.set_style(style.expect("the template is well formed"));
     bar.enable_steady_tick(Duration::from_millis(100));
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&interrupted);
+    let interrupted = &bench.settings.interrupted;
+    let seen = Arc::clone(interrupted);
     ctrlc::set_handler(move || seen.store(true, Ordering::Release))
         .map_err(|error| format!("interruptions cannot be caught: {error}"))?;
     let (mut rows, mut unfinished) = (Vec::new(), Vec::new());

@@ -252,10 +252,9 @@ mod tests {
     #[test]
     fn a_pass_needs_all_four() {
         assert_eq!(said(Ending::Good, &PASS), "passed");
-        for left_out in 1..PASS.len() {
-            let mut lines = PASS.to_vec();
-            lines.remove(left_out);
-            assert_ne!(said(Ending::Good, &lines), "passed", "without {:?}", PASS[left_out]);
+        for left_out in PASS.into_iter().skip(1) {
+            let lines: Vec<&str> = PASS.into_iter().filter(|line| *line != left_out).collect();
+            assert_ne!(said(Ending::Good, &lines), "passed", "without {left_out:?}");
         }
         for ending in [Ending::Bad, Ending::Reset, Ending::Hung, Ending::Qemu(Some(1))] {
             assert_ne!(said(ending, &PASS), "passed", "{ending:?}");

@@ -3,14 +3,14 @@
 //! It boots on all processors, builds its own address space with the core, runs what the command
 //! line asks for, says on the serial port how it went, and exits. The order of things:
 //!
-//! 1. `boot.s` switches to 64-bit mode; [`boot`] reads the boot information;
-//! 2. [`memory`] takes the memory, and makes the machine that the core runs on;
-//! 3. [`space`] builds the kernel's address space with the core, and loads it;
-//! 4. [`cpu`], [`trap`], [`apic`], [`smp`]: tables of every processor, traps, the other processors;
-//! 5. [`harness`] runs a scenario, or [`selftest`] a test of the kernel itself.
+//! 1. `boot.s` switches to 64-bit mode; `boot` reads the boot information;
+//! 2. `memory` takes the memory, and makes the machine that the core runs on;
+//! 3. `space` builds the kernel's address space with the core, and loads it;
+//! 4. `cpu`, `trap`, `apic`, `smp`: tables of every processor, traps, the other processors;
+//! 5. `harness` runs a scenario, or `selftest` a test of the kernel itself.
 //!
-//! A processor's part in the core is [`metal`]: it loads roots, and flushes translations with
-//! [`shootdown`] before anything waits for a grace period. [`sabotage`] breaks that on demand.
+//! A processor's part in the core is `metal`: it loads roots, and flushes translations with
+//! `shootdown` before anything waits for a grace period. `sabotage` breaks that on demand.
 //!
 //! Everything is built for the host's target, as a static image without a C runtime; without
 //! `BARE_METAL=1` this is a stub that says so.

@@ -4,8 +4,8 @@
 //! [`TrapFrame`]. Handlers run with interrupts off. The code that was interrupted may be anywhere,
 //! in a lock as well: a handler takes no lock of the core and allocates nothing.
 //!
-//! *Accesses that may fault* are the user's. Their instruction's address is in a table together with
-//! the address to go on at, so that the page fault handler can turn a fault into a result. Any
+//! *Accesses that may fault* are the user's. Their instruction's address is in a table together
+//! with the address to go on at, so that the page fault handler can turn a fault into a result. Any
 //! other fault is a bug of the kernel and ends the run.
 
 use core::arch::asm;
