@@ -14,7 +14,7 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::fence;
 
-use weft_core::address::{FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
@@ -40,6 +40,9 @@ pub trait Processors: Send + Sync + Sized + 'static {
 
     /// The word of a lock: [`AtomicWord`], or one that tells when it is waited for.
     type LockWord: LockWord + fmt::Debug;
+
+    /// The number of the processor that runs the caller: a different one on each.
+    fn cpu(&self) -> CpuId;
 
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
@@ -165,6 +168,10 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
 
     fn drop_erased(&self, reference: Erased<Self>) {
         T::drop_erased(reference);
+    }
+
+    fn cpu(&self) -> CpuId {
+        self.parts.processors.cpu()
     }
 
     unsafe fn load_root(&self, root: Option<Paddr>) {

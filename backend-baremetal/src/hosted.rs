@@ -93,9 +93,12 @@ impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
 
+    fn cpu(&self) -> CpuId {
+        CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")
+    }
+
     unsafe fn load_root(&self, root: Option<Paddr>) {
-        let cpu = CPU.get().expect("a thread that acts as a processor is inside `on_cpu`");
-        let cpu = cpu.as_u32() as usize;
+        let cpu = self.cpu().as_u32() as usize;
         let loaded = &mut self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu];
         *loaded = Loaded { root, times: loaded.times + 1 };
     }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::format::X86_64;
 use weft_core::geometry::{FourLevels, Geometry};
@@ -51,6 +51,10 @@ struct OneProcessor;
 impl Processors for OneProcessor {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
+
+    fn cpu(&self) -> CpuId {
+        CpuId::new(0)
+    }
 
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
 }

@@ -57,6 +57,10 @@ impl Processors for Watcher {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
 
+    fn cpu(&self) -> CpuId {
+        CpuId::new(0)
+    }
+
     unsafe fn load_root(&self, _root: Option<Paddr>) {
         let machine = self.machine.get().expect("the machine is set up before it runs");
         let mut live = self.live_at_loads.lock().expect("no load panics");

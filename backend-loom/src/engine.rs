@@ -201,8 +201,6 @@ pub struct Search {
     pub preemptions: Option<usize>,
     /// The memory model, for engines that know more than one.
     pub memory_model: MemoryModel,
-    /// Count the executions under the other memory models too, if the search ends.
-    pub compare_models: bool,
     /// Bound on choices that differ from the default execution, for engines that know one.
     pub deviations: Option<u32>,
     /// Draw executions at random, for engines that do not always.
@@ -232,7 +230,6 @@ impl Search {
             executions: None,
             preemptions: None,
             memory_model: MemoryModel::default(),
-            compare_models: false,
             deviations: None,
             sample: false,
             workers: 1,
@@ -253,7 +250,6 @@ impl fmt::Debug for Search {
             .field("executions", &self.executions)
             .field("preemptions", &self.preemptions)
             .field("memory_model", &self.memory_model)
-            .field("compare_models", &self.compare_models)
             .field("deviations", &self.deviations)
             .field("sample", &self.sample)
             .field("workers", &self.workers)
@@ -284,9 +280,6 @@ pub struct Exploration {
     pub failure: Option<Failure>,
     /// What the reader of the verdict has to know besides: one sentence each.
     pub caveats: Vec<String>,
-    /// Executions under other memory models, from engines that know more than one and were asked
-    /// to compare them.
-    pub other_models: Vec<(MemoryModel, u64)>,
 }
 
 /// The outcome of a search in one word.

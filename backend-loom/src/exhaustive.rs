@@ -110,7 +110,6 @@ impl Engine for Loom {
                 elapsed: lock(&budget).elapsed(),
                 failure: Some(capture::internal(message)),
                 caveats: Vec::new(),
-                other_models: Vec::new(),
             },
         }
     }
@@ -224,7 +223,6 @@ fn run(search: &Search, plan: &Plan, program: Program, budget: &Arc<Mutex<Budget
         elapsed: lock(budget).elapsed(),
         failure,
         caveats: caveats(),
-        other_models: Vec::new(),
     }
 }
 

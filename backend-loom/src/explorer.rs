@@ -74,9 +74,6 @@ impl Engine for Explorer {
                 Err(error) => return refused(&error.to_string()),
             },
         };
-        let whole = report.verdict == weft_explorer::Verdict::Exhausted;
-        let other_models =
-            if search.compare_models && whole { compare(search, &run) } else { Vec::new() };
         let failure = report.failure.as_ref().map(|found| {
             if search.replay.is_none() {
                 let again = weft_explorer::replay(&options, &found.token, run);
@@ -99,7 +96,6 @@ impl Engine for Explorer {
             elapsed: report.elapsed,
             failure,
             caveats: Vec::new(),
-            other_models,
         }
     }
 }
@@ -115,19 +111,6 @@ fn execute(cpus: usize, execution: Execution) {
         handle.join();
     }
     finish();
-}
-
-/// Counts the executions under the memory models that the search itself is not about.
-fn compare(search: &Search, run: &(impl Fn() + Send + Sync)) -> Vec<(MemoryModel, u64)> {
-    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
-    let others = models.into_iter().filter(|model| *model != search.memory_model);
-    let count = |memory_model| {
-        let search = Search { memory_model, progress: None, ..search.clone() };
-        let report = weft_explorer::explore(&options(&search), run);
-        let whole = report.verdict == weft_explorer::Verdict::Exhausted;
-        whole.then_some((memory_model, report.executions))
-    };
-    others.filter_map(count).collect()
 }
 
 fn options(search: &Search) -> Options {
@@ -216,7 +199,6 @@ fn refused(message: &str) -> Exploration {
         elapsed: std::time::Duration::ZERO,
         failure: Some(crate::capture::internal(message)),
         caveats: Vec::new(),
-        other_models: Vec::new(),
     }
 }
 

@@ -132,9 +132,14 @@ pub(crate) fn is_inert() -> bool {
 
 /// Drops what an execution left behind that was given up, without any operation of the model.
 pub(crate) fn drop_inertly<T>(left: T) {
-    let before = INERT.replace(true);
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            INERT.set(self.0);
+        }
+    }
+    let _restore = Restore(INERT.replace(true));
     drop(left);
-    INERT.set(before);
 }
 
 /// Locks ghost state. A CPU that fails may leave the lock poisoned; the state is still good.
@@ -237,6 +242,7 @@ impl Ghost {
             self.situations.iter().any(|situation| situation.name == name),
             "the situation \"{name}\" is not listed in REACHED"
         );
+        assert!(self.is_racing(), "a situation is met by a CPU of the race");
         lock(&self.reached).insert(name);
         self.done(record);
     }

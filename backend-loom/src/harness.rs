@@ -22,7 +22,7 @@ use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
 use crate::counterexample;
-use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
+use crate::engine::{Body, Engine, Execution, MemoryModel, Program, Progress, Search, Verdict};
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
@@ -60,9 +60,8 @@ impl<E: Engine, G: Geometry> Visitor<Model<E, G>> for Run<E> {
 
     fn visit<S: Scenario<Model<E, G>>>(self, name: &'static str) -> Report {
         let plan = Plan::of::<S, Model<E, G>>(name);
-        let tally = Tally::default();
-        let program = program::<S, E, G>(plan.clone(), tally.clone());
-        conduct::<E>(&plan, &tally, program, self.request, self.progress)
+        let program = |tally| program::<S, E, G>(plan.clone(), tally);
+        conduct::<E>(&plan, &program, self.request, self.progress)
     }
 }
 
@@ -187,6 +186,8 @@ where
         let finish = Box::new(move || {
             ghost.enter();
             ghost.set_phase(Phase::Finish);
+            let held = ghost.held();
+            assert!(held.is_empty(), "a lock is held by a CPU that has ended: {}", held[0].1);
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
             let outcome = close(stage, &model, &saw, &plan);
@@ -233,8 +234,7 @@ where
 /// Runs the engine and writes the report.
 fn conduct<E: Engine>(
     plan: &Plan,
-    tally: &Tally,
-    program: Program,
+    program: &dyn Fn(Tally) -> Program,
     request: Request,
     progress: Option<Progress>,
 ) -> Report {
@@ -244,7 +244,6 @@ fn conduct<E: Engine>(
         executions: request.executions,
         preemptions: request.preemptions,
         memory_model: request.memory_model,
-        compare_models: request.compare_models,
         deviations: request.deviations,
         sample: request.sample,
         workers: request.workers.max(1),
@@ -253,7 +252,11 @@ fn conduct<E: Engine>(
         progress,
         ..Search::new(plan.roles.len())
     };
-    let exploration = E::explore(&search, program);
+    let tally = Tally::default();
+    let exploration = E::explore(&search, program(tally.clone()));
+    let ended = exploration.verdict == Verdict::Exhausted;
+    let other_models =
+        if ended && request.compare_models { compare::<E>(&search, program) } else { Vec::new() };
     let ghost = lock(&tally.latest).take();
     let failure = exploration.failure.as_ref().map(|failure| {
         let roles = plan.roles.iter().map(|role| (*role).to_owned()).collect();
@@ -293,7 +296,7 @@ fn conduct<E: Engine>(
         reached,
         failure,
         caveats: exploration.caveats,
-        other_models: exploration.other_models,
+        other_models,
     }
 }
 
@@ -302,7 +305,25 @@ pub fn measure<E: Engine>(named: Named, request: Request) -> Report {
     let Named { name, cpus, program } = named;
     let roles = vec!["CPU"; cpus];
     let plan = Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new() };
-    conduct::<E>(&plan, &Tally::default(), program, request, None)
+    conduct::<E>(&plan, &|_| Arc::clone(&program), request, None)
+}
+
+/// Counts the executions under the memory models that the search itself is not about. A search
+/// that does not end gives no count.
+fn compare<E: Engine>(
+    search: &Search,
+    program: &dyn Fn(Tally) -> Program,
+) -> Vec<(MemoryModel, u64)> {
+    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
+    let others = models.into_iter().filter(|model| *model != search.memory_model);
+    let count = |memory_model| {
+        let search = Search { memory_model, progress: None, ..search.clone() };
+        // What is met and seen under another model says nothing about this one.
+        let exploration = E::explore(&search, program(Tally::default()));
+        let ended = exploration.verdict == Verdict::Exhausted;
+        ended.then_some((memory_model, exploration.executions))
+    };
+    others.filter_map(count).collect()
 }
 
 /// The largest resident set of this process so far, in bytes, as Linux tells it.

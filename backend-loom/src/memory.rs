@@ -168,6 +168,12 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             return;
         }
         let frame = self.touch(paddr);
+        // Only of itself does a CPU know what it has loaded; see `crate::ghost`.
+        assert!(
+            self.loaded_root(E::cpu()) != Some(paddr),
+            "a CPU frees the root it runs on: N{}",
+            paddr.frame_number()
+        );
         frame.account.store(2, Ordering::Relaxed);
         let recording = Recording::begin::<E>(life(paddr), Step::Free(paddr), None);
         recording.done(Step::Free(paddr));

@@ -151,6 +151,10 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         drop_erased(reference);
     }
 
+    fn cpu(&self) -> CpuId {
+        CpuId::new(E::cpu() as u32)
+    }
+
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>) {
         if !is_inert() {
@@ -250,14 +254,15 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
     }
 
     #[track_caller]
-    fn retire(&self, backend: &Model<E, G>, batch: Batch<Model<E, G>>) {
+    unsafe fn retire(&self, backend: &Model<E, G>, batch: Batch<Model<E, G>>) {
         if is_inert() {
             return;
         }
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {
-            self.monitor.retire(backend, batch);
+            // SAFETY: the caller's contract is the same.
+            unsafe { self.monitor.retire(backend, batch) };
         }
     }
 }

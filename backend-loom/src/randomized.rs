@@ -72,7 +72,6 @@ impl Engine for Shuttle {
                 elapsed: budget.elapsed(),
                 failure: Some(capture::internal(message)),
                 caveats: Vec::new(),
-                other_models: Vec::new(),
             },
         }
     }
@@ -153,7 +152,6 @@ fn run(
         elapsed: run.budget.elapsed(),
         failure,
         caveats: Vec::new(),
-        other_models: Vec::new(),
     }
 }
 

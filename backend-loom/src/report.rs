@@ -243,7 +243,8 @@ pub enum Judgement {
 impl Report {
     /// How good it is, for a world that is whole.
     pub fn judgement(&self) -> Judgement {
-        if self.failure.is_some() || self.verdict == VerdictWord::Failed {
+        let nothing_run = self.executions == 0;
+        if self.failure.is_some() || self.verdict == VerdictWord::Failed || nothing_run {
             Judgement::Bad
         } else if !self.never_reached.is_empty() || !self.never_seen.is_empty() {
             Judgement::Missing
@@ -253,11 +254,11 @@ impl Report {
     }
 
     /// Whether every memory model has the same number of executions: then the protocol shows no
-    /// weak behaviour, and its orderings are strong enough to make it robust. `None` if the models
-    /// were not compared.
+    /// weak behaviour, and its orderings are strong enough to make it robust. `None` unless the
+    /// searches under all three models ended.
     pub fn is_robust(&self) -> Option<bool> {
         let mut others = self.other_models.iter();
-        (!self.other_models.is_empty()).then(|| others.all(|(_, count)| *count == self.executions))
+        (self.other_models.len() == 2).then(|| others.all(|(_, count)| *count == self.executions))
     }
 
     /// Whether the failure is the one that `message` is a part of. A deadlock is a catch only if

@@ -60,7 +60,7 @@ pub(crate) fn forgets(cpu: u32) -> bool {
     *chosen() == SabotageName::ForgottenCpu { cpu }
 }
 
-/// Whether read-modify-writes of entries are two steps.
+/// Whether read-modify-writes of entries, exchanges and swaps alike, are two steps.
 pub(crate) fn tears_updates() -> bool {
     *chosen() == SabotageName::TornUpdates
 }

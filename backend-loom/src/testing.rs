@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::child;
 use crate::harness::Plan;
-use crate::report::{Judgement, Report, Request, SabotageName};
+use crate::report::{Judgement, Report, Request, SabotageName, VerdictWord};
 
 /// Executions that a sampling engine draws in a test.
 const SAMPLES: u64 = 2_000;
@@ -50,26 +50,28 @@ macro_rules! tests {
 pub struct Budget {
     executions: Option<u64>,
     preemptions: Option<usize>,
+    /// Whether a search that is cut short is a failure.
+    must_exhaust: bool,
 }
 
 impl Budget {
     /// Until the search ends.
     pub fn exhausts() -> Self {
-        Self { executions: None, preemptions: None }
+        Self { executions: None, preemptions: None, must_exhaust: true }
     }
 
     /// Until the search under a small bound on preemptions ends.
     pub fn bounded() -> Self {
-        Self { executions: None, preemptions: Some(2) }
+        Self { executions: None, preemptions: Some(2), must_exhaust: false }
     }
 
     /// A few executions.
     pub fn samples() -> Self {
-        Self { executions: Some(SAMPLES), preemptions: None }
+        Self { executions: Some(SAMPLES), preemptions: None, must_exhaust: false }
     }
 
     fn request(self, sabotage: SabotageName) -> Request {
-        let Self { executions, preemptions } = self;
+        let Self { executions, preemptions, .. } = self;
         Request { sabotage, time: TIME, executions, preemptions, ..Request::default() }
     }
 }
@@ -99,6 +101,8 @@ pub fn run_test<E: crate::engine::Engine>(
     };
     let whole = ask(SabotageName::None);
     assert!(whole.judgement() == Judgement::Good, "{}", complaint(&whole));
+    let ended = whole.verdict == VerdictWord::Exhausted;
+    assert!(ended || !budget.must_exhaust, "not every execution: {}", complaint(&whole));
     if !E::CONTROLS_SCHEDULE {
         return;
     }

@@ -118,7 +118,6 @@ impl Engine for Threads {
             elapsed: budget.elapsed(),
             failure,
             caveats: vec!["plain cells are not checked for data races".to_owned()],
-            other_models: Vec::new(),
         }
     }
 }

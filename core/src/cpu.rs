@@ -76,7 +76,7 @@ impl<B: Backend> Cpu<B> {
     ///
     /// # Panics
     ///
-    /// If the root is one of another machine.
+    /// If the root is one of another machine, or the caller is on another CPU.
     pub fn activate<C: Config<Backend = B>>(&mut self, root: &Node<C>) -> Result<(), NotARoot> {
         assert!(*root.backend() == self.backend, "the root is one of another machine");
         let level = root.level();
@@ -90,6 +90,10 @@ impl<B: Backend> Cpu<B> {
     }
 
     /// Runs on no table of ours from now on, and gives back the root. Called on the CPU itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is a root to give back and the caller is on another CPU.
     pub fn deactivate(&mut self) {
         if self.active.is_some() {
             self.switch(None);
@@ -97,10 +101,14 @@ impl<B: Backend> Cpu<B> {
     }
 
     fn switch(&mut self, next: Option<Erased<B>>) {
+        assert!(
+            self.backend.cpu() == self.id,
+            "a CPU switches roots itself, nobody does it for it"
+        );
         let frame = next.as_ref().map(Erased::paddr);
         let previous = core::mem::replace(&mut self.active, next);
-        // SAFETY: `active` owns the new root, and is replaced only here, after which the next
-        // root has been loaded before the reference is given up below.
+        // SAFETY: we are on this CPU, as was just checked. `active` owns the new root, and is
+        // replaced only here, where the next one is loaded before the reference is given up below.
         unsafe { self.backend.load_root(frame) };
         if let Some(frame) = frame {
             self.backend.observe(Event::Activated(frame));

@@ -6,8 +6,8 @@
 //! hardware cannot write (the entry is absent, or both bits are set already) a plain store does,
 //! which is four times cheaper.
 //!
-//! *What is taken out* may still be in use by walkers and, for pages, by TLBs. So it comes back as
-//! [`Detached`], whose only way out is the reclamation; see [`crate::reclaim`].
+//! *What is taken out* may still be in use by walkers. So it comes back as [`Detached`], whose only
+//! way out is the reclamation; see [`crate::reclaim`], also for what that does not cover: TLBs.
 //!
 //! *Growth.* A new child is locked before it is published: otherwise another CPU could lock it,
 //! find it empty, and begin to change what the growing CPU believes to have to itself.
@@ -100,6 +100,12 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// Puts `child` in the place of what is there. A node that is taken out is marked stray, with
     /// everything below it, before this returns.
     ///
+    /// A node that is put in is locked for a moment. One that is locked by somebody is refused as
+    /// in use, and not waited for: whoever holds the lock may be the caller.
+    ///
+    /// An item that is refused comes back as its raw form reads: whether it is tracked is
+    /// normalised.
+    ///
     /// # Errors
     ///
     /// [`Refused`], with the child, if it does not fit; the entry is then as it was.
@@ -168,7 +174,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// [`GrowError::OutOfMemory`]; the entry is then as it was.
     pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
-        self.check_managed(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
+        self.check_removable(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
         let below = level.below().ok_or(GrowError::NoHugePage)?;
         let mut bits = self.guard.read_raw(self.index);
         let Decoded::Item(huge) = C::Format::decode(bits, level) else {
@@ -210,12 +216,13 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     ///
     /// # Errors
     ///
-    /// [`NotAnItem`] if the entry maps no page.
+    /// [`NotAnItem`] if the entry maps no page of this table.
     pub fn protect(
         &mut self,
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<Property, NotAnItem> {
         let level = self.guard.level();
+        self.check_removable(level).map_err(|_| NotAnItem)?;
         let mut bits = self.guard.read_raw(self.index);
         loop {
             let Decoded::Item(old) = C::Format::decode(bits, level) else {
@@ -272,8 +279,9 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             return Err(Misfit::WrongLevel { entry: level, child: found });
         }
         // SAFETY: the handle keeps the node for as long as this borrow is used.
-        let mut guard = unsafe { NodeRef::<C>::new(self.backend(), node.paddr(), found) }.lock();
-        if guard.attach() { Ok(()) } else { Err(Misfit::InUse { node: node.paddr() }) }
+        let node = unsafe { NodeRef::<C>::new(self.backend(), node.paddr(), found) };
+        let attached = node.try_lock().is_some_and(|mut guard| guard.attach());
+        if attached { Ok(()) } else { Err(Misfit::InUse { node: node.paddr() }) }
     }
 
     /// The raw form of an item, if it fits here.
@@ -296,7 +304,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         Err(Refused { reason, child: Child::Item(item) })
     }
 
-    /// Whether what is here may be taken out.
+    /// Whether what is here may be changed: it is ours, and no other root has a copy of it.
     fn check_removable(&self, level: Level) -> Result<(), Misfit> {
         self.check_managed(level)?;
         let stays = C::ROOT_ENTRIES_STAY && level == <Geo<C>>::ROOT;

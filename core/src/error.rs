@@ -85,7 +85,7 @@ pub enum Misfit {
         /// The frame.
         frame: Paddr,
     },
-    /// The node is, or was, below another entry already.
+    /// The node is, or was, below another entry already, or it is locked.
     InUse {
         /// Where the node is.
         node: Paddr,

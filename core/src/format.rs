@@ -109,7 +109,13 @@ pub enum Decoded {
 }
 
 /// An architecture's entry format.
-pub trait EntryFormat: Send + Sync + 'static {
+///
+/// # Safety
+///
+/// The implementor promises that [`decode`](Self::decode) inverts [`node`](Self::node) and
+/// [`item`](Self::item) for every address that the format [holds](Self::holds), and takes 0 for
+/// absent: what is read from an entry is taken for what was written there.
+pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The accessed and dirty bits, which hardware sets at any time.
     const HARDWARE_BITS: u64;
 
@@ -180,7 +186,9 @@ impl X86_64 {
     }
 }
 
-impl EntryFormat for X86_64 {
+// SAFETY: node and item differ in the huge bit above the lowest level, where there are no nodes;
+// every other field has bits of its own. A test goes through all of them.
+unsafe impl EntryFormat for X86_64 {
     const HARDWARE_BITS: u64 = Bits::ACCESSED.bits() | Bits::DIRTY.bits();
 
     #[inline]

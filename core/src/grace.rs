@@ -151,7 +151,7 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
         over.drop_all();
     }
 
-    fn retire(&self, backend: &B, batch: Batch<B>) {
+    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
         self.lock.acquire();
         let over = if self.awaited.get() == 0 {
             self.start(batch, Batch::new(backend))

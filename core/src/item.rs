@@ -16,10 +16,13 @@ use crate::sync::{Backend, FrameUse};
 
 /// Something that a leaf maps and owns.
 ///
-/// An item above the leaf level must be divisible: its raw form stands for the raw forms of the
-/// next lower level that cover the same frames with the same property, since a huge page may be
-/// split into those.
-pub trait Item<B: Backend>: Sized + Send + 'static {
+/// # Safety
+///
+/// The implementor promises that the raw form is what hardware may map while the table owns the
+/// item, and that an item above the leaf level is divisible: its raw form stands for the raw forms
+/// of the next lower level that cover the same frames with the same property, since a huge page
+/// may be split into those.
+pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// The item as an entry stores it. Ownership moves into the entry.
     fn into_raw(self) -> RawItem;
 
@@ -70,10 +73,16 @@ impl<B: Backend> Frame<B> {
         Self { reference: unsafe { Reference::from_raw(backend, frame) } }
     }
 
+    /// The frame, its type remembered only by its metadata: how an item of a kernel's own hands
+    /// its frame to a grace period.
+    pub fn erase(self) -> Erased<B> {
+        Erased::new(self.into_reference())
+    }
+
     fn into_reference(self) -> Reference<B> {
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
-        unsafe { Reference::from_raw(this.reference.backend().clone(), this.reference.frame()) }
+        // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
+        unsafe { core::ptr::read(&raw const this.reference) }
     }
 
     /// Takes back a frame given up as [`Erased`].
@@ -112,7 +121,9 @@ pub enum MappedItem<B: Backend> {
     },
 }
 
-impl<B: Backend> Item<B> for MappedItem<B> {
+// SAFETY: a tracked item owns the frame that it maps, and is no huge page; an untracked one maps
+// what whoever made it vouches for.
+unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     fn into_raw(self) -> RawItem {
         match self {
             Self::Tracked { frame, mut property } => {
@@ -141,7 +152,7 @@ impl<B: Backend> Item<B> for MappedItem<B> {
 
     fn retire(self) -> Option<Erased<B>> {
         match self {
-            Self::Tracked { frame, .. } => Some(Erased::new(frame.into_reference())),
+            Self::Tracked { frame, .. } => Some(frame.erase()),
             Self::Untracked { .. } => None,
         }
     }

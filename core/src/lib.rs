@@ -28,6 +28,7 @@ pub mod cpu;
 #[expect(unsafe_code, reason = "entries own nodes and items, written and taken out once")]
 pub mod entry;
 pub mod error;
+#[expect(unsafe_code, reason = "what is decoded is taken for what was encoded: a contract")]
 pub mod format;
 pub mod geometry;
 #[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
@@ -36,6 +37,7 @@ pub mod grace;
 pub mod guard;
 #[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
 pub mod item;
+#[expect(unsafe_code, reason = "exclusion is a contract")]
 pub mod lock;
 #[expect(unsafe_code, reason = "handles and borrowed nodes are made of addresses")]
 pub mod node;

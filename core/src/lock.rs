@@ -20,7 +20,9 @@ pub struct SpinLock<W> {
     word: W,
 }
 
-impl<W: LockWord> RawLock for SpinLock<W> {
+// SAFETY: only an exchange from free to held succeeds, and only a release makes the word free; the
+// exchange acquires what the release stored.
+unsafe impl<W: LockWord> RawLock for SpinLock<W> {
     fn new(name: &'static str) -> Self {
         Self { word: W::new(name, FREE) }
     }

@@ -27,7 +27,7 @@ use crate::address::{Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::cpu::ReadSide;
 use crate::entry::ChildRef;
-use crate::error::OutOfMemory;
+use crate::error::{GrowError, OutOfMemory};
 use crate::format::{Decoded, EntryFormat};
 use crate::geometry::Geometry;
 use crate::guard::Guard;
@@ -68,17 +68,18 @@ impl<B: Backend> fmt::Debug for Metadata<B> {
 }
 
 impl<B: Backend> Metadata<B> {
-    /// Metadata of a frame that is not allocated.
+    /// Metadata of a frame that is not allocated: whatever it says is wrong, as it is for a frame
+    /// that was used before, so that an allocation that leaves something out is noticed.
     pub fn new() -> Self {
         Self {
             lock: B::NodeLock::new("lock"),
-            references: B::Count::new("references", 0),
+            references: B::Count::new("references", u64::MAX),
             link: B::Cell::new("link", 0),
-            children: B::Cell::new("children", 0),
-            stray: B::Cell::new("stray", false),
-            attached: B::Cell::new("attached", false),
+            children: B::Cell::new("children", u16::MAX),
+            stray: B::Cell::new("stray", true),
+            attached: B::Cell::new("attached", true),
             level: B::Cell::new("level", 0),
-            kind: B::Cell::new("kind", 0),
+            kind: B::Cell::new("kind", u8::MAX),
         }
     }
 
@@ -158,6 +159,7 @@ impl<C: Config> Node<C> {
         level: Level,
         mut fill: impl FnMut(usize) -> u64,
     ) -> Result<Self, OutOfMemory> {
+        const { assert!(C::KIND.0 != Kind::FRAME.0, "a configuration has a kind of its own") };
         assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
         Metadata::prepare(backend, frame, level, C::KIND);
@@ -233,7 +235,13 @@ impl<C: Config> Node<C> {
 
     /// Gives up the handle, keeping its reference in the entry that the result is written to.
     pub(crate) fn into_raw(self) -> Paddr {
-        ManuallyDrop::new(self).reference.frame()
+        self.into_reference().into_raw().1
+    }
+
+    fn into_reference(self) -> Reference<C::Backend> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
+        unsafe { core::ptr::read(&raw const this.reference) }
     }
 
     /// # Safety
@@ -248,12 +256,7 @@ impl<C: Config> Node<C> {
 
     /// The handle, its type remembered only by the metadata.
     pub(crate) fn erase(self) -> Erased<C::Backend> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped and not used again, so its reference is given up here.
-        let reference = unsafe {
-            Reference::from_raw(this.reference.backend().clone(), this.reference.frame())
-        };
-        Erased::new(reference)
+        Erased::new(self.into_reference())
     }
 
     /// Takes back what [`erase`](Self::erase) of this configuration gave.
@@ -316,7 +319,7 @@ impl<C: Config> Permanent<C> {
     ///
     /// # Panics
     ///
-    /// If the node is not a root.
+    /// If the node is not a root, or maps a page itself.
     #[track_caller]
     pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
         const { assert!(C::ROOT_ENTRIES_STAY, "shared entries of a root must stay") };
@@ -324,8 +327,15 @@ impl<C: Config> Permanent<C> {
         let mut guard = root.borrow(section).lock();
         for index in C::MANAGED {
             let mut entry = guard.entry(index).expect("managed indices are indices");
-            if matches!(entry.child(), ChildRef::Absent) {
-                entry.allocate_if_absent().map_err(|_| OutOfMemory)?;
+            match entry.child() {
+                ChildRef::Absent => match entry.allocate_if_absent() {
+                    Ok(child) => drop(child),
+                    Err(GrowError::OutOfMemory) => return Err(OutOfMemory),
+                    Err(error) => unreachable!("a managed entry above the leaves grows: {error}"),
+                },
+                ChildRef::Node(_) => {}
+                // A split would be seen only through the root that was there first.
+                _ => panic!("a shared entry of a root leads to a node, not to a page"),
             }
         }
         drop(guard);

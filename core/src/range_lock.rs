@@ -8,11 +8,11 @@
 //! *Lock*: the node found is locked and, if it turns out to be stray, let go; the descent starts
 //! over at the root. A root is never stray, so the descent ends.
 //!
-//! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path
-//! between our looking at its entry and our locking a node below it. So the system as a whole
-//! makes progress, one completed detachment for each start; a CPU alone starts at most once for
-//! each of the detachments that other CPUs have under way. A caller that must not wait at all
-//! uses [`try_lock_covering`].
+//! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path, or
+//! grown a node there that we were about to grow, between our looking at an entry and our locking
+//! the node. So the system as a whole makes progress, one completed detachment or growth for each
+//! start; a CPU alone starts at most once for each of those that other CPUs have under way. A
+//! caller that must not wait at all uses [`try_lock_covering`].
 //!
 //! After the descent of CortenMM's advanced protocol (SOSP'25), which starts over likewise.
 

@@ -9,6 +9,11 @@
 //!    at the latest. There it stays until every read-side section that may have seen it has ended.
 //! 4. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
 //!
+//! *What this does not do is flush.* Hardware keeps translations, and the upper levels of walks, in
+//! caches of its own, which no grace period ends. A kernel whose [`Reclaim`] frees what hardware may
+//! have cached has to invalidate it on every CPU concerned before step 3 is over: in its
+//! [`Reclaim::retire`], until flush obligations are a part of the core.
+//!
 //! Handing over allocates nothing: a [`Batch`] is a list linked through the metadata of the frames
 //! themselves. What waits is remembered without its type ([`Erased`]); the metadata knows which
 //! configuration it belongs to.
@@ -89,7 +94,12 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Adds a reference at the front.
+    ///
+    /// # Panics
+    ///
+    /// If it is one of another machine.
     pub fn push(&mut self, reference: Erased<B>) {
+        assert!(*reference.reference.backend() == self.backend, "a batch is of one machine");
         let frame = reference.paddr();
         let next = self.ends.map_or(frame, |(first, _)| first);
         // A frame that links to itself is the last one.
@@ -100,7 +110,12 @@ impl<B: Backend> Batch<B> {
     }
 
     /// Adds all of `other` at the front.
+    ///
+    /// # Panics
+    ///
+    /// If it is a batch of another machine.
     pub fn append(&mut self, other: Self) {
+        assert!(other.backend == self.backend, "a batch is of one machine");
         self.ends = match (other.ends, self.ends) {
             (Some((first, middle)), Some((next, last))) => {
                 // SAFETY: the batch owns a reference to every frame in it.
@@ -152,7 +167,8 @@ impl<B: Backend> Batch<B> {
 /// The implementor promises that a batch given to [`retire`](Self::retire) is not dropped before
 /// every read-side section that had begun when `retire` was called has ended, on every CPU that
 /// is online; and that whatever happened in those sections, and before the retirement, happens
-/// before the drop.
+/// before the drop. On a machine with TLBs it promises, too, that no CPU translates through what is
+/// dropped: hardware does not take part in read-side sections.
 pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// `cpu` may enter read-side sections from now on. False, and no change, if it could already.
     fn online(&self, cpu: CpuId) -> bool;
@@ -178,7 +194,11 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     unsafe fn quiescent(&self, backend: &B, cpu: CpuId);
 
     /// Drops `batch` after a grace period.
-    fn retire(&self, backend: &B, batch: Batch<B>);
+    ///
+    /// # Safety
+    ///
+    /// This is the reclamation of `backend`, and the batch is one of `backend`.
+    unsafe fn retire(&self, backend: &B, batch: Batch<B>);
 }
 
 /// What an entry owned before it was changed. It is given to the reclamation, not to the caller:
@@ -219,7 +239,8 @@ impl<C: Config> Drop for Detached<C> {
         backend.observe(Event::Retired(erased.paddr()));
         let mut batch = Batch::new(&backend);
         batch.push(erased);
-        backend.reclaim().retire(&backend, batch);
+        // SAFETY: all three come from the same backend, in the lines above.
+        unsafe { backend.reclaim().retire(&backend, batch) };
     }
 }
 

@@ -213,7 +213,7 @@ sites! {
         carries "only the lock holder changes the structure; hardware changes only A and D";
     access ENTRY_RETRY: Relaxed, ordered by [LOCK_ACQUIRE],
         carries "a failed exchange saw a new A or D bit of hardware and tries again";
-    access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM],
+    access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM, PROTECT_ENTRY],
         carries "a walker that sees a child or an item sees it complete",
         caught by "walk_vs_grow";
     access PUBLISH_NODE: Release, pairs with [WALK_ENTRY],
@@ -224,13 +224,14 @@ sites! {
         caught by "walk_vs_map";
     access CLEAR_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
         carries "an absent entry publishes nothing; what it led to lives on for a grace period";
-    access PROTECT_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
-        carries "the entry leads to the same frame as before";
+    access PROTECT_ENTRY: Release, pairs with [WALK_ENTRY],
+        carries "what the mapper published: a store by another CPU ends the release sequence",
+        caught by "walk_vs_protect";
 
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "nobody can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
-        carries "whoever adds a reference has one already, and that one keeps the frame";
+        carries "whoever adds a reference has one, or is in a section that outlasts the parent's";
     access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
         carries "what this owner did with the node is done before it is torn down",
         caught by "drop_vs_drop";

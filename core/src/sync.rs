@@ -24,7 +24,7 @@
 
 use core::fmt::Debug;
 
-use crate::address::Paddr;
+use crate::address::{CpuId, Paddr};
 use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::{Erased, Reclaim};
@@ -153,7 +153,13 @@ pub trait PlainCell<T: CellValue>: Send + Sync {
 ///
 /// A kernel may plug in its own (ticket, MCS). It must be unlockable through a shared reference
 /// by whoever holds it, on the CPU that holds it.
-pub trait RawLock: Send + Sync {
+///
+/// # Safety
+///
+/// The implementor promises exclusion: between an `acquire`, or a `try_acquire` that succeeded, and
+/// the `release` that follows, no other attempt on the same lock succeeds; and that what was done
+/// before a `release` happens before the attempt that succeeds next.
+pub unsafe trait RawLock: Send + Sync {
     /// A free lock; `name` is what reports call it.
     #[track_caller]
     fn new(name: &'static str) -> Self;
@@ -227,7 +233,9 @@ pub enum Event {
 ///    frame and index, at any time and on any CPU, and different words for different ones;
 /// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
 ///    is not a data race in the language's sense;
-/// 4. orderings are at least those of the site that an access names, unless the backend exists
+/// 4. no two configurations of its tables have the same [`Kind`](crate::config::Kind), and
+///    [`drop_erased`](Self::drop_erased) gives references up as the configuration they are of;
+/// 5. orderings are at least those of the site that an access names, unless the backend exists
 ///    in order to show that a weaker one is caught.
 pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Entries.
@@ -282,6 +290,9 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Gives up one reference of a type that only the frame's metadata knows. A backend whose
     /// tables have several configurations matches on [`Erased::kind`].
     fn drop_erased(&self, reference: Erased<Self>);
+
+    /// The CPU that runs the caller.
+    fn cpu(&self) -> CpuId;
 
     /// Makes the calling CPU translate through `root` from now on, or through no user table.
     ///

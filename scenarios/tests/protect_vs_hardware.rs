@@ -1,7 +1,7 @@
 //! # Protect vs. hardware
 //! Result: Never. A dirty bit that hardware sets is lost when software changes the entry.
 //! CPUs: 0 takes the write permission away. 1 runs on the table and writes the page.
-//! Invariant: an accessed or dirty bit stays in the entry, or is handed to who changed the entry.
+//! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: changing an entry by load and store while hardware may write it.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB.
@@ -48,6 +48,7 @@ impl<B: World> Scenario<B> for Race<B> {
         interesting("written, then protected", "the protector was handed the dirty bit"),
         interesting("protected, then refused", "the write came too late and faulted"),
         forbidden("lost", "a dirty bit that hardware set is lost"),
+        forbidden("unprotected", "a page is writable although it was protected"),
         forbidden("invented", "a page is dirty that nobody wrote"),
     ];
     const REACHED: &'static [Situation] = &[];
@@ -65,9 +66,12 @@ impl<B: World> Scenario<B> for Race<B> {
         let ChildRef::Item(page) = walk_to_leaf(self.root.borrow(&section), self.page) else {
             return "lost";
         };
+        if page.property.flags.contains(PageFlags::WRITE) {
+            return "unprotected";
+        }
         let in_entry = page.property.flags.contains(PageFlags::DIRTY);
         match saw {
-            [Saw::Replaced { dirty }, Saw::Wrote(true)] if *dirty || in_entry => {
+            [Saw::Replaced { dirty: true }, Saw::Wrote(true)] if in_entry => {
                 "written, then protected"
             }
             [_, Saw::Wrote(true)] => "lost",

@@ -3,7 +3,7 @@
 //! CPUs: 0 grows the nodes for an address. 1 walks to the address without locks.
 //! Invariant: what is reachable is complete: entries, metadata, lock.
 //! Guards against: publishing a child with a plain store, or before it is initialised.
-//! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT, LOCK_BORN_HELD.
+//! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound.
 //! References: Linux Documentation/RCU/rcu_dereference.rst; asterinas 5834f299b.
 use weft_scenarios::prelude::*;

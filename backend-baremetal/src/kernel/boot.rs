@@ -155,13 +155,26 @@ impl BootInformation {
     ///
     /// The ACPI tables are as the firmware left them.
     unsafe fn table(&self, signature: [u8; 4]) -> Option<u64> {
-        // SAFETY: the root pointer has the address of the RSDT at 16.
-        let root = u64::from(unsafe { read::<u32>(self.acpi + 16) });
+        // SAFETY: the root pointer has its revision at 15.
+        let revision = unsafe { read::<u8>(self.acpi + 15) };
+        // SAFETY: the address of the RSDT is at 16.
+        let short = u64::from(unsafe { read::<u32>(self.acpi + 16) });
+        let (root, bytes) = if revision >= 2 {
+            // SAFETY: from revision 2 on, the address of the XSDT is at 24.
+            (unsafe { read::<u64>(self.acpi + 24) }, 8)
+        } else {
+            (short, 4)
+        };
         // SAFETY: every table has its length at 4.
         let end = root + u64::from(unsafe { read::<u32>(root + 4) });
-        (root + 36..end).step_by(4).find_map(|pointer| {
-            // SAFETY: the RSDT holds 32-bit pointers to tables.
-            let table = u64::from(unsafe { read::<u32>(pointer) });
+        (root + 36..end).step_by(bytes).find_map(|pointer| {
+            let table = if bytes == 8 {
+                // SAFETY: the XSDT holds 64-bit pointers to tables.
+                unsafe { read::<u64>(pointer) }
+            } else {
+                // SAFETY: the RSDT holds 32-bit pointers to tables.
+                u64::from(unsafe { read::<u32>(pointer) })
+            };
             // SAFETY: every table begins with its signature.
             (unsafe { read::<[u8; 4]>(table) } == signature).then_some(table)
         })

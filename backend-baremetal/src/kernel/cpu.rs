@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use alloc::boxed::Box;
 
@@ -33,6 +33,8 @@ pub(crate) struct PerCpu {
     own_address: *const Self,
     /// The number of the processor, 0 for the one that booted.
     pub(crate) id: usize,
+    /// The number of the CPU that the core knows the processor as.
+    pub(crate) plays: AtomicU32,
     /// The state of the generator that preemption draws from; 0 while there is no preemption.
     pub(crate) random: AtomicU64,
     /// Page faults, caught ones included.
@@ -81,6 +83,7 @@ pub(crate) fn init(id: usize, space: &Space, machine: MetalMachine) {
     let block = Box::leak(Box::new(PerCpu {
         own_address: ptr::null(),
         id,
+        plays: AtomicU32::new(id as u32),
         random: AtomicU64::new(0),
         page_faults: AtomicU64::new(0),
         root_loads: AtomicU64::new(0),

@@ -169,8 +169,14 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         online.expect("the harness makes one value per CPU")
     }
 
+    /// The boot CPU: one more than there are roles, played by the calling processor.
+    fn boot_cpu(&self) -> CoreCpu {
+        metal::play(CpuId::new(self.roles as u32));
+        self.online(self.roles)
+    }
+
     fn set_up(&self) {
-        let boot = self.online(self.roles);
+        let boot = self.boot_cpu();
         let mut machine = Machine::of_kernel(&self.machine, boot, self.space);
         *self.race.write() = Some(S::set_up(&mut machine));
         for (index, cpu) in self.cpus.iter().take(self.roles).enumerate() {
@@ -183,6 +189,7 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
 
     fn play(&self, role: usize, random: &mut Random) {
         let cpu = self.cpus[role].lock().take().expect("a role is played once");
+        metal::play(cpu.id());
         let mut cpu = scenario::Cpu::new(cpu);
         let race = self.race.read();
         let race = race.as_ref().expect("the race was set up");
@@ -207,7 +214,7 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         // A slice of as many as there are roles; the rest repeats the first and is cut off.
         let first = saw[0].expect("every role was played");
         let saw = saw.map(|saw| saw.unwrap_or(first));
-        let mut cpu = scenario::Cpu::new(self.online(self.roles));
+        let mut cpu = scenario::Cpu::new(self.boot_cpu());
         let outcome = race.check(&mut cpu, &saw[..self.roles]);
         self.judge(outcome);
         drop(cpu);

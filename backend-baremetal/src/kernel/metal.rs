@@ -35,6 +35,10 @@ impl Processors for Metal {
     type Reclaim<B: Backend> = FlushFirst<B>;
     type LockWord = WatchedWord;
 
+    fn cpu(&self) -> CpuId {
+        CpuId::new(cpu::this().plays.load(Ordering::Relaxed))
+    }
+
     unsafe fn load_root(&self, root: Option<Paddr>) {
         cpu::count(&cpu::this().root_loads);
         if root.is_some() {
@@ -67,6 +71,11 @@ impl Users for Metal {
         let listed = note(|situation| situation.name == name);
         assert!(listed, "the situation \"{name}\" is not listed");
     }
+}
+
+/// The calling processor is CPU `cpu` of the core from now on.
+pub(crate) fn play(cpu: CpuId) {
+    cpu::this().plays.store(cpu.as_u32(), Ordering::Relaxed);
 }
 
 /// A user's address as the processor has it.
@@ -180,12 +189,13 @@ unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
         unsafe { self.monitor.quiescent(backend, cpu) };
     }
 
-    fn retire(&self, backend: &B, batch: Batch<B>) {
+    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
         shootdown::flush_running(Flush::Users);
         if Sabotage::FreedAtOnce.is_chosen() {
             batch.drop_all();
         } else {
-            self.monitor.retire(backend, batch);
+            // SAFETY: the caller's contract is the same.
+            unsafe { self.monitor.retire(backend, batch) };
         }
     }
 }

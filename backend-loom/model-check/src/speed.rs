@@ -1,8 +1,8 @@
 //! Engines side by side, in one run on one machine: how many executions, how long, how much memory.
 //!
 //! The explorer and loom (with companions) get the same programs: locks and litmus shapes that use
-//! nothing but an engine, and every scenario. Each exploration has a process of its own, so that its
-//! peak memory is its own, and they run one after the other, so that none disturbs the other.
+//! nothing but an engine, and every scenario. Each exploration has a process of its own, so that
+//! its peak memory is its own, and they run one after the other, so that none disturbs the other.
 
 use std::process::Command;
 use std::time::Duration;
