@@ -62,7 +62,8 @@ fn asked(question: Question) {
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
-impl EntryFormat for Interrupted {
+// SAFETY: everything is passed on to a format that keeps the promise.
+unsafe impl EntryFormat for Interrupted {
     const HARDWARE_BITS: u64 = X86_64::HARDWARE_BITS;
 
     fn maps_pages_at(level: Level) -> bool {

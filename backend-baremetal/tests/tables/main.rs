@@ -12,10 +12,13 @@ mod allocation;
 mod detached;
 mod drop_walk;
 mod find;
+#[expect(unsafe_code, reason = "retires batches by hand")]
 mod grace;
 mod growth;
+#[expect(unsafe_code, reason = "an entry format is a contract")]
 mod interrupted;
 mod locking;
+mod mixed;
 mod model;
 mod protect;
 mod refused;

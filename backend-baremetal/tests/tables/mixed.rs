@@ -1,0 +1,82 @@
+//! What belongs to one machine, one root or one holder is not given to another.
+
+use weft_core::entry::Child;
+use weft_core::error::Misfit;
+use weft_core::geometry::{Geometry, TinyThree as G};
+use weft_core::item::Item;
+use weft_core::node::{Node, Permanent};
+use weft_core::reclaim::Batch;
+
+use crate::support::{Kernel, User, node, on_machine, online, put, tracked, untracked};
+
+#[test]
+#[should_panic(expected = "a batch is of one machine")]
+fn a_batch_takes_frames_of_its_own_machine_only() {
+    on_machine::<G>(|machine| {
+        on_machine::<G>(|other| {
+            let mut batch = Batch::new(machine);
+            batch.push(tracked(other).retire().expect("a tracked item waits"));
+        });
+    });
+}
+
+#[test]
+#[should_panic(expected = "a batch is of one machine")]
+fn batches_of_two_machines_are_not_joined() {
+    on_machine::<G>(|machine| {
+        on_machine::<G>(|other| {
+            let mut foreign = Batch::new(other);
+            foreign.push(tracked(other).retire().expect("a tracked item waits"));
+            let mut batch = Batch::new(machine);
+            batch.append(foreign);
+        });
+    });
+}
+
+/// Sharing roots would keep the page when the owner splits or changes it.
+#[test]
+#[should_panic(expected = "a shared entry of a root leads to a node, not to a page")]
+fn a_root_that_maps_a_page_is_not_made_permanent() {
+    on_machine::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        let root: Node<Kernel<G>> = node(machine, G::ROOT);
+        put(&mut root.borrow(&section).lock(), 1, Child::Item(untracked::<G>(G::ROOT)));
+        drop(Permanent::new(root, &section));
+    });
+}
+
+#[test]
+fn entries_that_stay_are_neither_split_nor_protected() {
+    on_machine::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        let root: Node<Kernel<G>> = node(machine, G::ROOT);
+        let mut guard = root.borrow(&section).lock();
+        put(&mut guard, 1, Child::Item(untracked::<G>(G::ROOT)));
+        let before = guard.read_raw(1);
+        let mut entry = guard.entry(1).expect("a root has two entries");
+        assert!(entry.split().is_err(), "an entry that other roots may share was split");
+        assert!(entry.protect(|property| property).is_err(), "such an entry was changed");
+        assert_eq!(guard.read_raw(1), before);
+    });
+}
+
+/// Waiting would be for ever if the holder is the caller.
+#[test]
+fn a_node_that_is_locked_is_refused_and_not_waited_for() {
+    on_machine::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        let root: Node<User<G>> = node(machine, G::ROOT);
+        let child: Node<User<G>> = node(machine, G::ROOT.below().expect("there is a level below"));
+        let held = child.borrow(&section).lock();
+        let mut guard = root.borrow(&section).lock();
+        let mut entry = guard.entry(0).expect("a root has two entries");
+        let refused = entry.replace(Child::Node(child.clone())).expect_err("the node is locked");
+        assert_eq!(refused.reason, Misfit::InUse { node: child.paddr() });
+        drop(held);
+        entry.replace(refused.into_child()).expect("the node is free now");
+        assert_eq!(guard.children(), 1);
+    });
+}
