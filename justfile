@@ -30,6 +30,12 @@ speed *ARGS: (_model-check "build")
 new-scenario NAME: _model-check
     @target/model-check/model-check new-scenario "$1"
 
+# Boots the kernel under QEMU, once for every race; `just qemu --help` says what else it can do.
+[no-exit-message]
+qemu *ARGS:
+    @cargo build --package weft-qemu-runner
+    @cargo run --quiet --package weft-qemu-runner -- "$@"
+
 # Runs the tests of all packages.
 test:
     cargo test --workspace
@@ -38,30 +44,34 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    BARE_METAL=1 cargo clippy --package weft-backend-baremetal --profile kernel -- -D warnings
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 # Everything that should be green before a change is handed in.
-preflight: lint test model-check
+preflight: lint test model-check qemu
 
-# Installs what a fresh machine lacks: a linker and rustfmt, clippy.
+# Installs what a fresh machine lacks: a linker, QEMU, and rustfmt, clippy.
 setup:
     #!/bin/sh
     set -eu
-    if ! command -v cc >/dev/null; then
+    packages=
+    command -v cc >/dev/null || packages="build-essential"
+    command -v qemu-system-x86_64 >/dev/null || packages="$packages qemu-system-x86"
+    if [ -n "$packages" ]; then
         if ! command -v apt-get >/dev/null; then
-            echo "setup: install a C toolchain that provides cc, then run this again" >&2
+            echo "setup: install what provides these, then run this again: $packages" >&2
             exit 1
         fi
         root=
         if [ "$(id -u)" != 0 ]; then
             command -v sudo >/dev/null || {
-                echo "setup: run as root: apt-get install build-essential" >&2
+                echo "setup: run as root: apt-get install $packages" >&2
                 exit 1
             }
             root=sudo
         fi
         $root apt-get update
-        $root apt-get install --yes build-essential
+        $root apt-get install --yes --no-install-recommends $packages
     fi
     if ! command -v cargo >/dev/null; then
         echo "setup: install Rust 1.95 or later from https://rustup.rs, then run this again" >&2

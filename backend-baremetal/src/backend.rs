@@ -16,12 +16,11 @@ use core::sync::atomic::fence;
 
 use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
-use weft_core::grace::Monitor;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
-use weft_core::reclaim::Erased;
+use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse};
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, LockWord};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord};
@@ -33,7 +32,15 @@ pub trait Tables: Send + Sync + 'static {
 }
 
 /// The instructions of a machine's processors, each run on the processor itself.
-pub trait Processors: Send + Sync + 'static {
+pub trait Processors: Send + Sync + Sized + 'static {
+    /// The grace periods that detached frames wait for: the core's
+    /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
+    /// translations before it.
+    type Reclaim<B: Backend>: Reclaim<B> + Default + fmt::Debug;
+
+    /// The word of a lock: [`AtomicWord`], or one that tells when it is waited for.
+    type LockWord: LockWord + fmt::Debug;
+
     /// The number of the processor that runs the caller: a different one on each.
     fn cpu(&self) -> CpuId;
 
@@ -44,13 +51,17 @@ pub trait Processors: Send + Sync + 'static {
     /// The caller owns a reference to the root until another one has been loaded on this
     /// processor.
     unsafe fn load_root(&self, root: Option<Paddr>);
+
+    /// Hears what happens in the core. For kernels that test themselves; nothing by default.
+    #[inline]
+    fn observe(&self, _event: Event) {}
 }
 
 /// What a machine consists of.
 #[derive(Debug)]
 pub struct Parts<G: Geometry, T: Tables, P: Processors> {
     region: Region<Machine<G, T, P>>,
-    monitor: Monitor<Machine<G, T, P>>,
+    reclaim: P::Reclaim<Machine<G, T, P>>,
     processors: P,
 }
 
@@ -63,7 +74,7 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
     /// A machine with this memory and these processors, none of them online.
     pub fn new(region: Region<Machine<G, T, P>>, processors: P) -> Self {
         const { Self::NODE_FITS_A_FRAME };
-        Self { region, monitor: Monitor::new(), processors }
+        Self { region, reclaim: Default::default(), processors }
     }
 }
 
@@ -118,11 +129,11 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
 // and cells are atomics; (4) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
     type Word = AtomicWord;
-    type LockWord = AtomicWord;
+    type LockWord = P::LockWord;
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
-    type NodeLock = SpinLock<AtomicWord>;
-    type Reclaim = Monitor<Self>;
+    type NodeLock = SpinLock<P::LockWord>;
+    type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
@@ -151,8 +162,8 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    fn reclaim(&self) -> &Monitor<Self> {
-        &self.parts.monitor
+    fn reclaim(&self) -> &P::Reclaim<Self> {
+        &self.parts.reclaim
     }
 
     fn drop_erased(&self, reference: Erased<Self>) {
@@ -176,5 +187,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    fn observe(&self, _event: Event) {}
+    fn observe(&self, event: Event) {
+        self.parts.processors.observe(event);
+    }
 }

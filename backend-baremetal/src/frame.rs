@@ -11,8 +11,10 @@
 //! range: the metadata of a frame is a shift and an addition away from its address.
 //!
 //! *Free frames* are those that were never given out, from some number to the end, and those
-//! given back: a list, last in first out, each with the number of the next one in its first
-//! word. So allocating allocates nothing, and a region that is started touches its metadata only.
+//! given back: a list, last in first out, each with the number of the next one in its last word.
+//! So allocating allocates nothing, and a region that is started touches its metadata only. With
+//! debug assertions the other words of a freed frame are [`POISON`], which is neither an absent nor
+//! a present entry: who goes on using the frame meets it.
 //! One lock covers the list. It is held for a few instructions, and never by a handler of
 //! interrupts, since the core is not called from those.
 
@@ -28,6 +30,13 @@ use crate::word::AtomicWord;
 
 /// What the metadata of a frame may cost.
 const METADATA_BYTES_MAX: usize = 32;
+
+/// What the words of a freed frame hold with debug assertions: no hardware walks through it, and
+/// the core refuses to.
+pub const POISON: u64 = 0xdead_f4ee_dead_0002;
+
+/// The word of a free frame that leads to the next one.
+const LINK: usize = FRAME_SIZE as usize / size_of::<u64>() - 1;
 
 /// No frame: ends the list.
 const NONE: u64 = u64::MAX;
@@ -137,8 +146,8 @@ impl<B: Backend> Region<B> {
         }
         let frame = free.head;
         if frame != NONE {
-            // SAFETY: a frame on the list is one of ours, and its first word is the list's.
-            free.head = unsafe { self.word(Paddr::of_frame(frame), 0) }.load_link();
+            // SAFETY: a frame on the list is one of ours, and its words are the list's.
+            free.head = unsafe { self.word(Paddr::of_frame(frame), LINK) }.load_link();
         } else if free.fresh < self.frames.end {
             free.fresh += 1;
         } else {
@@ -157,9 +166,15 @@ impl<B: Backend> Region<B> {
     pub unsafe fn free(&self, frame: Paddr) {
         let number = frame.frame_number();
         assert!(self.frames.contains(&number), "a frame that is freed belongs to the region");
+        if cfg!(debug_assertions) {
+            for index in 0..LINK {
+                // SAFETY: the frame is one of ours, by the line above, and no longer the caller's.
+                unsafe { self.word(frame, index) }.store_link(POISON);
+            }
+        }
         let mut free = self.free.lock();
-        // SAFETY: the frame is one of ours, by the line above, and no longer the caller's.
-        unsafe { self.word(frame, 0) }.store_link(free.head);
+        // SAFETY: as above.
+        unsafe { self.word(frame, LINK) }.store_link(free.head);
         free.head = number;
         free.live -= 1;
     }

@@ -8,21 +8,27 @@
 //! lives, so nothing can tell when the last one is gone. Pages that were never touched cost
 //! nothing, and a test that makes thousands of tables makes them on one machine.
 
+extern crate std;
+
+use std::boxed::Box;
 use std::cell::Cell;
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::thread_local;
 
 use memmap2::MmapMut;
 use weft_core::address::{CpuId, Paddr};
 use weft_core::config::Config;
 use weft_core::format::EntryFormat;
 use weft_core::geometry::Geometry;
+use weft_core::grace::Monitor;
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
 use weft_core::sync::{Backend, Word};
 
 use crate::backend::{Machine, Parts, Processors, Tables};
 use crate::frame::Region;
+use crate::word::AtomicWord;
 
 /// A machine whose processors are threads.
 pub type HostedMachine<G, T> = Machine<G, T, Threads>;
@@ -84,6 +90,9 @@ impl Threads {
 }
 
 impl Processors for Threads {
+    type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
+
     fn cpu(&self) -> CpuId {
         CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")
     }

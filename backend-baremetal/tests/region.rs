@@ -6,10 +6,12 @@ use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
+use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::format::X86_64;
 use weft_core::geometry::{FourLevels, Geometry};
+use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::reclaim::Erased;
@@ -47,6 +49,9 @@ impl<B: Backend> Config for Table<B> {
 struct OneProcessor;
 
 impl Processors for OneProcessor {
+    type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
+
     fn cpu(&self) -> CpuId {
         CpuId::new(0)
     }

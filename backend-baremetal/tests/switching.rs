@@ -7,11 +7,13 @@ use std::sync::{Mutex, OnceLock};
 
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
+use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::format::X86_64;
 use weft_core::geometry::{Geometry, TinyTwo};
+use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::reclaim::Erased;
@@ -52,6 +54,9 @@ struct Watcher {
 }
 
 impl Processors for Watcher {
+    type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
+
     fn cpu(&self) -> CpuId {
         CpuId::new(0)
     }

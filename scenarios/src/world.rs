@@ -44,12 +44,23 @@ pub struct Machine<B: World> {
     backend: B,
     boot: Cpu<B>,
     kernel: Option<Permanent<KernelTable<B>>>,
+    running: Option<&'static Permanent<KernelTable<B>>>,
 }
 
 impl<B: World> Machine<B> {
     /// For harnesses: a machine that boots on `boot`, a CPU that no role has.
     pub fn new(backend: &B, boot: Cpu<B>) -> Self {
-        Self { backend: backend.clone(), boot, kernel: None }
+        Self { backend: backend.clone(), boot, kernel: None, running: None }
+    }
+
+    /// For harnesses that are kernels: a machine whose kernel runs on `running`. Every user table
+    /// shares its half then, because who activates the table goes on running the kernel.
+    pub fn of_kernel(
+        backend: &B,
+        boot: Cpu<B>,
+        running: &'static Permanent<KernelTable<B>>,
+    ) -> Self {
+        Self { backend: backend.clone(), boot, kernel: None, running: Some(running) }
     }
 
     /// For harnesses: the boot CPU goes offline. What is left is the kernel's table, to be
@@ -77,7 +88,10 @@ impl<B: World> Machine<B> {
     /// An empty user table.
     #[track_caller]
     pub fn user_root(&self) -> Node<UserTable<B>> {
-        self.node(<B::Geometry as Geometry>::LEVELS)
+        match self.running {
+            Some(kernel) => Node::root_sharing(kernel).expect("the set-up has frames enough"),
+            None => self.node(<B::Geometry as Geometry>::LEVELS),
+        }
     }
 
     /// An empty user table that shares the kernel's half.
@@ -86,9 +100,13 @@ impl<B: World> Machine<B> {
         Node::root_sharing(self.kernel()).expect("the set-up has frames enough")
     }
 
-    /// The kernel's table, built when first asked for. It outlives the race.
+    /// The kernel's table, built when first asked for unless the kernel runs on one. It outlives
+    /// the race.
     #[track_caller]
     pub fn kernel(&mut self) -> &Permanent<KernelTable<B>> {
+        if let Some(kernel) = self.running {
+            return kernel;
+        }
         let (backend, boot) = (&self.backend, &self.boot);
         self.kernel.get_or_insert_with(|| {
             let root = Node::allocate(backend, <B::Geometry as Geometry>::ROOT);

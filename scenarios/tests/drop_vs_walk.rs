@@ -32,8 +32,8 @@ impl<B: World> Scenario<B> for Race<B> {
             if matches!(root.walk(0), ChildRef::Absent) {
                 cpu.reached(KEPT);
             }
-            let ChildRef::Node(leaf) = node.walk(0) else { return None };
-            let ChildRef::Item(page) = leaf.walk(0) else { return None };
+            let below = walk_to_leaf(node, B::Geometry::address(&[0]));
+            let ChildRef::Item(page) = below else { return None };
             Some(cpu.backend().read_contents(page.frame))
         }),
         ("detacher", |race, cpu| {

@@ -40,9 +40,8 @@ impl<B: World> Scenario<B> for Race<B> {
             let mut entry = guard.entry(0).expect("a node has two entries");
             let detached = entry.detach().expect("the entry is managed");
             let Child::Node(node) = detached.child() else { return Some(false) };
-            let leaf = node.borrow(&section).walk(0);
-            let ChildRef::Node(leaf) = leaf else { return Some(false) };
-            Some(matches!(leaf.walk(0), ChildRef::Item(_)))
+            let below = walk_to_leaf(node.borrow(&section), Self::vaddr());
+            Some(matches!(below, ChildRef::Item(_)))
         }),
     ]);
     const OUTCOMES: &'static [Outcome] = &[

@@ -13,19 +13,38 @@ use std::collections::BTreeSet;
 
 use weft_backend_loom::report::{Report, VerdictWord};
 
+/// What one engine saw of a scenario.
+#[derive(Clone, Copy, Debug)]
+struct Seen<'a> {
+    engine: &'a str,
+    model: &'a str,
+    verdict: VerdictWord,
+    verdict_text: &'a str,
+    observations: &'a BTreeSet<String>,
+}
+
+impl<'a> From<&'a Report> for Seen<'a> {
+    fn from(report: &'a Report) -> Self {
+        let Report { engine, model, verdict, verdict_text, observations, .. } = report;
+        Self { engine, model, verdict: *verdict, verdict_text, observations }
+    }
+}
+
 /// The observations of which an engine has more than another may, in sentences.
 pub(crate) fn disagreements(scenario: &str, reports: &[&Report]) -> Vec<String> {
     let whole = reports.iter().filter(|report| report.failure.is_none());
-    let whole: Vec<&Report> = whole.copied().collect();
+    let seen: Vec<Seen<'_>> = whole.map(|report| Seen::from(*report)).collect();
+    compare(scenario, &seen)
+}
+
+fn compare(scenario: &str, all: &[Seen<'_>]) -> Vec<String> {
     let mut sentences = Vec::new();
-    for complete in whole.iter().filter(|report| report.verdict == VerdictWord::Exhausted) {
-        for other in whole.iter().filter(|other| other.engine != complete.engine) {
+    for complete in all.iter().filter(|seen| seen.verdict == VerdictWord::Exhausted) {
+        for other in all.iter().filter(|other| other.engine != complete.engine) {
             if !are_comparable(complete, other) {
                 continue;
             }
-            let more: BTreeSet<&String> =
-                other.observations.difference(&complete.observations).collect();
-            for observation in more {
+            for observation in other.observations.difference(complete.observations) {
                 sentences.push(format!(
                     "{scenario}: {} ({}) saw what {} ({}) did not: {observation}",
                     other.engine, other.verdict_text, complete.engine, complete.verdict_text
@@ -37,58 +56,62 @@ pub(crate) fn disagreements(scenario: &str, reports: &[&Report]) -> Vec<String> 
 }
 
 /// Whether what `other` saw must be a part of what `complete` saw.
-fn are_comparable(complete: &Report, other: &Report) -> bool {
-    let language_model = |report: &Report| report.model.contains("C11");
-    language_model(complete) || other.verdict == VerdictWord::Sampled && other.model != "host"
+fn are_comparable(complete: &Seen<'_>, other: &Seen<'_>) -> bool {
+    let language_model = complete.model.contains("C11");
+    language_model || other.verdict == VerdictWord::Sampled && other.model != "host"
 }
 
 #[cfg(test)]
 mod tests {
+    use super::VerdictWord::{Bounded, Exhausted, Sampled};
     use super::*;
 
-    fn report(engine: &str, model: &str, verdict: &str, saw: &[&str]) -> Report {
-        let text = serde_json::json!({
-            "scenario": "one_vs_other", "engine": engine, "model": model,
-            "sabotage": {"kind": "none"}, "cpus": 2, "verdict": verdict, "verdict_text": verdict,
-            "cut_short": false, "executions": 1, "blocked": 0, "depth": 1,
-            "elapsed": {"secs": 0, "nanos": 0}, "outcomes": {}, "observations": saw,
-            "reached": [], "never_reached": [], "never_seen": [], "failure": null, "caveats": [],
-            "other_models": [],
-        });
-        serde_json::from_value(text).expect("a report")
+    fn set(saw: &[&str]) -> BTreeSet<String> {
+        saw.iter().map(|one| (*one).to_owned()).collect()
+    }
+
+    fn seen<'a>(
+        engine: &'a str,
+        model: &'a str,
+        verdict: VerdictWord,
+        observations: &'a BTreeSet<String>,
+    ) -> Seen<'a> {
+        Seen { engine, model, verdict, verdict_text: "VERDICT", observations }
     }
 
     #[test]
     fn complete_engines_see_the_same() {
-        let one = report("explorer", "RC11", "EXHAUSTED", &["a", "b"]);
-        let other = report("loom", "C11 (some limits)", "EXHAUSTED", &["a"]);
-        let found = disagreements("one_vs_other", &[&one, &other]);
-        assert_eq!(
-            found,
-            ["one_vs_other: explorer (EXHAUSTED) saw what loom (EXHAUSTED) did not: b"]
-        );
+        let (all, part) = (set(&["a", "b"]), set(&["a"]));
+        let one = seen("explorer", "RC11", Exhausted, &all);
+        let other = seen("loom", "C11 (some limits)", Exhausted, &part);
+        let found = compare("one_vs_other", &[one, other]);
+        let expected = "one_vs_other: explorer (VERDICT) saw what loom (VERDICT) did not: b";
+        assert_eq!(found, [expected]);
     }
 
     #[test]
     fn samples_are_a_part() {
-        let complete = report("loom", "C11", "EXHAUSTED", &["a", "b"]);
-        let part = report("shuttle", "SC", "SAMPLED", &["b"]);
-        let more = report("threads", "host", "SAMPLED", &["b", "c"]);
-        assert!(disagreements("one_vs_other", &[&complete, &part]).is_empty());
-        assert_eq!(disagreements("one_vs_other", &[&part, &more, &complete]).len(), 1);
+        let (all, part, more) = (set(&["a", "b"]), set(&["b"]), set(&["b", "c"]));
+        let complete = seen("loom", "C11", Exhausted, &all);
+        let part = seen("shuttle", "SC", Sampled, &part);
+        let more = seen("threads", "host", Sampled, &more);
+        assert!(compare("one_vs_other", &[complete, part]).is_empty());
+        assert_eq!(compare("one_vs_other", &[part, more, complete]).len(), 1);
     }
 
     #[test]
     fn incomplete_engines_prove_nothing_against_each_other() {
-        let bounded = report("loom", "C11", "BOUNDED", &["a"]);
-        let samples = report("shuttle", "SC", "SAMPLED", &["b"]);
-        assert!(disagreements("one_vs_other", &[&bounded, &samples]).is_empty());
+        let (one, other) = (set(&["a"]), set(&["b"]));
+        let bounded = seen("loom", "C11", Bounded, &one);
+        let samples = seen("shuttle", "SC", Sampled, &other);
+        assert!(compare("one_vs_other", &[bounded, samples]).is_empty());
     }
 
     #[test]
     fn stronger_models_see_less() {
-        let strong = report("explorer", "SC", "EXHAUSTED", &["a"]);
-        let weak = report("loom", "C11", "EXHAUSTED", &["a", "b"]);
-        assert!(disagreements("one_vs_other", &[&strong, &weak]).is_empty());
+        let (less, more) = (set(&["a"]), set(&["a", "b"]));
+        let strong = seen("explorer", "SC", Exhausted, &less);
+        let weak = seen("loom", "C11", Exhausted, &more);
+        assert!(compare("one_vs_other", &[strong, weak]).is_empty());
     }
 }

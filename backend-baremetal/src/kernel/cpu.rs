@@ -1,0 +1,139 @@
+//! What every processor has for itself: segments, task state, stacks for traps, a block of data.
+//!
+//! The block is found through the GS base. Its counters are written by its own processor and read
+//! by whoever reports, hence relaxed atomics.
+
+use core::arch::asm;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use alloc::boxed::Box;
+
+use x86_64::VirtAddr;
+use x86_64::instructions::tables::load_tss;
+use x86_64::registers::model_specific::GsBase;
+use x86_64::registers::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
+use x86_64::structures::tss::TaskStateSegment;
+
+use crate::memory::MetalMachine;
+use crate::space::{self, Space};
+use crate::trap;
+
+/// Pages of a stack that a trap comes in on.
+const TRAP_STACK_PAGES: u64 = 4;
+/// Stacks for traps: all but the next three, NMI, double fault, machine check.
+const TRAP_STACKS: usize = 4;
+
+/// The block of a processor.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct PerCpu {
+    /// Where the block is: read through GS.
+    own_address: *const Self,
+    /// The number of the processor, 0 for the one that booted.
+    pub(crate) id: usize,
+    /// The number of the CPU that the core knows the processor as.
+    pub(crate) plays: AtomicU32,
+    /// The state of the generator that preemption draws from; 0 while there is no preemption.
+    pub(crate) random: AtomicU64,
+    /// Page faults, caught ones included.
+    pub(crate) page_faults: AtomicU64,
+    /// Loads of CR3.
+    pub(crate) root_loads: AtomicU64,
+    /// Flush requests sent.
+    pub(crate) shootdowns: AtomicU64,
+    /// Flush requests answered.
+    pub(crate) flushes: AtomicU64,
+    /// Interrupts of the timer.
+    pub(crate) preemptions: AtomicU64,
+}
+
+// SAFETY: the address is written before the block is shared and is the block's own.
+unsafe impl Sync for PerCpu {}
+
+/// Whether this many processors have blocks: before that, nobody asks through GS.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Sets up the calling processor, number `id`. Needs heap and address space.
+pub(crate) fn init(id: usize, space: &Space, machine: MetalMachine) {
+    let mut task = TaskStateSegment::new();
+    for index in 0..TRAP_STACKS {
+        let end = space::stack(space, machine, TRAP_STACK_PAGES);
+        task.interrupt_stack_table[index] = VirtAddr::new(end);
+    }
+    let task: &'static TaskStateSegment = Box::leak(Box::new(task));
+    let mut table = GlobalDescriptorTable::new();
+    let code = table.append(Descriptor::kernel_code_segment());
+    let data = table.append(Descriptor::kernel_data_segment());
+    let task = table.append(Descriptor::tss_segment(task));
+    let table: &'static GlobalDescriptorTable = Box::leak(Box::new(table));
+    table.load();
+    // SAFETY: the selector is that of the code segment in the table just loaded.
+    unsafe { CS::set_reg(code) };
+    // SAFETY: the selector is that of the data segment.
+    unsafe { SS::set_reg(data) };
+    // SAFETY: as above.
+    unsafe { DS::set_reg(data) };
+    // SAFETY: as above.
+    unsafe { ES::set_reg(data) };
+    // SAFETY: the selector is that of the task state segment, which is never freed.
+    unsafe { load_tss(task) };
+    trap::load();
+    let block = Box::leak(Box::new(PerCpu {
+        own_address: ptr::null(),
+        id,
+        plays: AtomicU32::new(id as u32),
+        random: AtomicU64::new(0),
+        page_faults: AtomicU64::new(0),
+        root_loads: AtomicU64::new(0),
+        shootdowns: AtomicU64::new(0),
+        flushes: AtomicU64::new(0),
+        preemptions: AtomicU64::new(0),
+    }));
+    block.own_address = block;
+    GsBase::write(VirtAddr::from_ptr(block));
+    READY.store(true, Ordering::Release);
+}
+
+/// The block of the calling processor, which has been set up.
+pub(crate) fn this() -> &'static PerCpu {
+    let block: *const PerCpu;
+    // SAFETY: `init` has pointed GS at a block that begins with its own address.
+    unsafe {
+        asm!("mov {}, gs:[0]", out(reg) block, options(nostack, preserves_flags, pure, readonly));
+    }
+    // SAFETY: the block is leaked, and shared from the moment GS points at it.
+    unsafe { &*block }
+}
+
+/// The number of the calling processor; 0 while there is only one without a block.
+pub(crate) fn id() -> usize {
+    if READY.load(Ordering::Acquire) { this().id } else { 0 }
+}
+
+/// Adds one to a counter of the calling processor.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// What is counted, in the order of the totals.
+const COUNTED: [&str; 5] =
+    ["page faults", "root loads", "shootdowns", "flushes answered", "preemptions"];
+
+static TOTALS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+
+/// Adds the counters of the calling processor to the totals. Called once on each.
+pub(crate) fn publish() {
+    let own = this();
+    let counters =
+        [&own.page_faults, &own.root_loads, &own.shootdowns, &own.flushes, &own.preemptions];
+    for (total, counter) in TOTALS.iter().zip(counters) {
+        total.fetch_add(counter.load(Ordering::Relaxed), Ordering::AcqRel);
+    }
+}
+
+/// Names and sums of the counters, of all processors that have published theirs.
+pub(crate) fn totals() -> impl Iterator<Item = (&'static str, u64)> {
+    COUNTED.into_iter().zip(TOTALS.iter().map(|total| total.load(Ordering::Acquire)))
+}

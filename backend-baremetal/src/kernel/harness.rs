@@ -1,0 +1,233 @@
+//! Runs a scenario on the machine: its roles on processors, many times, checked every time.
+//!
+//! All processors go through the rounds together. In each round the boot processor sets the race
+//! up; all meet; each role is played on another processor than the round before, after a delay; all
+//! meet; every CPU of the core goes offline on the processor that played it; all meet; the boot
+//! processor checks. Delays, rotation and preemption are random, from the seed.
+//!
+//! The checks are those of the models: the scenario's own, and the outcome must be listed and not
+//! forbidden. Besides, the machine must have as many frames in use as before the round, now that
+//! all CPUs are offline, all grace periods over and the race is given up. At the end the kernel's
+//! own table is checked. What fails panics, and so ends the run.
+//!
+//! Whether a machine meets every situation is a matter of luck: situations and outcomes are counted
+//! and reported, and only who reads the report can demand them.
+
+use spin::RwLock;
+use spin::mutex::SpinMutex;
+use weft_backend_baremetal::protocol::Line;
+use weft_backend_baremetal::scenarios;
+use weft_core::address::CpuId;
+use weft_core::cpu::Cpu;
+use weft_scenarios::scenario::{self, CPUS_MAX, Grade, Scenario, Visitor};
+use weft_scenarios::world::Machine;
+
+use crate::memory::MetalMachine;
+use crate::options::Options;
+use crate::random::Random;
+use crate::smp::{self, Rendezvous, Wait};
+use crate::space::{self, Space};
+use crate::{cpu, metal, serial};
+
+/// The most outcomes that a scenario lists.
+const OUTCOMES_MAX: usize = 16;
+/// Binary logarithm of the longest delay before a role, in looks of a [`Wait`].
+const DELAY_BITS: u32 = 9;
+
+/// Says which scenarios there are.
+pub(crate) fn list() {
+    struct Roles;
+    impl Visitor<MetalMachine> for Roles {
+        type Out = usize;
+        fn visit<S: Scenario<MetalMachine>>(self, _name: &'static str) -> usize {
+            S::CPUS.iter().count()
+        }
+    }
+    for (&name, &title) in scenarios::NAMES.iter().zip(scenarios::TITLES) {
+        let roles = scenarios::visit(name, Roles).expect("a listed scenario exists");
+        serial::line(&Line::Scenario { name, title, roles: roles as u64 });
+    }
+}
+
+/// Runs the scenario called `name`.
+///
+/// # Panics
+///
+/// If there is none, the machine has too few processors, or the scenario fails.
+pub(crate) fn run(name: &str, options: &Options, machine: MetalMachine, space: &'static Space) {
+    let run = Run { options: *options, machine, space };
+    let found = scenarios::visit(name, run);
+    assert!(found.is_some(), "there is no scenario called {name}");
+    serial::line(&Line::<&str>::Done { passed: 1 });
+}
+
+struct Run {
+    options: Options,
+    machine: MetalMachine,
+    space: &'static Space,
+}
+
+impl Visitor<MetalMachine> for Run {
+    type Out = ();
+
+    fn visit<S: Scenario<MetalMachine>>(self, name: &'static str) {
+        let roles = S::CPUS.iter().count();
+        let cpus = smp::online();
+        assert!(cpus >= roles, "the scenario has {roles} roles, the machine {cpus} processors");
+        let repetitions = self.options.repeat;
+        serial::line(&Line::<&str>::Announce { count: 1 });
+        serial::line(&Line::Start { name, repetitions });
+        tracing::info!(name, roles, cpus, seed = self.options.seed, "scenario");
+        metal::count_situations(S::REACHED);
+        let stage = Stage::<S>::new(self.machine, self.space, cpus);
+        smp::on_all(&|processor| stage.perform(processor, &self.options));
+        space::check(self.space, self.machine);
+        report::<S>(&stage.outcomes.lock());
+        serial::line(&Line::Passed { name, repetitions });
+    }
+}
+
+/// Prints what was counted.
+fn report<S: Scenario<MetalMachine>>(times: &[u64; OUTCOMES_MAX]) {
+    for (outcome, &times) in S::OUTCOMES.iter().zip(times) {
+        let grade = match outcome.grade {
+            Grade::Acceptable => "acceptable",
+            Grade::Interesting => "interesting",
+            Grade::Forbidden => "forbidden",
+        };
+        serial::line(&Line::Outcome { name: outcome.name, grade, times });
+    }
+    for (situation, times) in metal::situations() {
+        serial::line(&Line::Situation { name: situation.name, times });
+    }
+    for (name, value) in cpu::totals() {
+        serial::line(&Line::Metric { name, value });
+    }
+}
+
+type CoreCpu = Cpu<MetalMachine>;
+
+/// What the processors share.
+struct Stage<S: Scenario<MetalMachine>> {
+    machine: MetalMachine,
+    space: &'static Space,
+    roles: usize,
+    meeting: Rendezvous,
+    race: RwLock<Option<S>>,
+    cpus: [SpinMutex<Option<CoreCpu>>; CPUS_MAX],
+    saw: [SpinMutex<Option<S::Saw>>; CPUS_MAX],
+    outcomes: SpinMutex<[u64; OUTCOMES_MAX]>,
+}
+
+impl<S: Scenario<MetalMachine>> Stage<S> {
+    fn new(machine: MetalMachine, space: &'static Space, processors: usize) -> Self {
+        Self {
+            machine,
+            space,
+            roles: S::CPUS.iter().count(),
+            meeting: Rendezvous::new(processors),
+            race: RwLock::new(None),
+            cpus: [const { SpinMutex::new(None) }; CPUS_MAX],
+            saw: [const { SpinMutex::new(None) }; CPUS_MAX],
+            outcomes: SpinMutex::new([0; OUTCOMES_MAX]),
+        }
+    }
+
+    /// What processor `processor` does in all rounds.
+    fn perform(&self, processor: usize, options: &Options) {
+        let mut own = Random::new(options.seed, 1 + processor as u64);
+        // The same numbers on every processor.
+        let mut common = Random::new(options.seed, 0);
+        for _ in 0..options.repeat {
+            let frames = self.machine.region().live();
+            if processor == 0 {
+                self.set_up();
+            }
+            let rotation = common.next() as usize % smp::online();
+            let role = (processor + rotation) % smp::online();
+            self.meeting.wait();
+            if role < self.roles {
+                self.play(role, &mut own);
+            }
+            self.meeting.wait();
+            if role < self.roles {
+                // Here, because going offline leaves the root that this processor runs on.
+                drop(self.cpus[role].lock().take());
+            }
+            self.meeting.wait();
+            if processor == 0 {
+                self.close(frames);
+            }
+        }
+        cpu::publish();
+        // Whoever reads the totals comes after everybody has published.
+        self.meeting.wait();
+    }
+
+    fn online(&self, cpu: usize) -> CoreCpu {
+        let online = Cpu::online(&self.machine, CpuId::new(cpu as u32));
+        online.expect("the harness makes one value per CPU")
+    }
+
+    /// The boot CPU: one more than there are roles, played by the calling processor.
+    fn boot_cpu(&self) -> CoreCpu {
+        metal::play(CpuId::new(self.roles as u32));
+        self.online(self.roles)
+    }
+
+    fn set_up(&self) {
+        let boot = self.boot_cpu();
+        let mut machine = Machine::of_kernel(&self.machine, boot, self.space);
+        *self.race.write() = Some(S::set_up(&mut machine));
+        for (index, cpu) in self.cpus.iter().take(self.roles).enumerate() {
+            *cpu.lock() = Some(self.online(index));
+        }
+        let own = machine.finish_set_up();
+        assert!(own.is_none(), "the kernel runs on its only table");
+        metal::set_racing(true);
+    }
+
+    fn play(&self, role: usize, random: &mut Random) {
+        let cpu = self.cpus[role].lock().take().expect("a role is played once");
+        metal::play(cpu.id());
+        let mut cpu = scenario::Cpu::new(cpu);
+        let race = self.race.read();
+        let race = race.as_ref().expect("the race was set up");
+        let (_, play) = S::CPUS.iter().nth(role).expect("the role exists");
+        let mut wait = Wait::new();
+        for _ in 0..random.up_to(DELAY_BITS) {
+            wait.relax();
+        }
+        smp::be_preempted(random);
+        let saw = play(race, &mut cpu);
+        smp::be_left_alone();
+        *self.saw[role].lock() = Some(saw);
+        *self.cpus[role].lock() = Some(cpu.into_core());
+    }
+
+    /// Checks the round, gives everything up, and checks that as many frames are in use as before.
+    fn close(&self, frames: u64) {
+        metal::set_racing(false);
+        let race = self.race.write().take().expect("the race is given up once");
+        let saw: [Option<S::Saw>; CPUS_MAX] =
+            core::array::from_fn(|role| self.saw[role].lock().take());
+        // A slice of as many as there are roles; the rest repeats the first and is cut off.
+        let first = saw[0].expect("every role was played");
+        let saw = saw.map(|saw| saw.unwrap_or(first));
+        let mut cpu = scenario::Cpu::new(self.boot_cpu());
+        let outcome = race.check(&mut cpu, &saw[..self.roles]);
+        self.judge(outcome);
+        drop(cpu);
+        drop(race);
+        let left = self.machine.region().live();
+        assert!(left == frames, "leak: {frames} frames were in use before the race, {left} after");
+    }
+
+    fn judge(&self, name: &str) {
+        let index = S::OUTCOMES.iter().position(|outcome| outcome.name == name);
+        let index = index.unwrap_or_else(|| panic!("the outcome \"{name}\" is not listed"));
+        let outcome = &S::OUTCOMES[index];
+        assert!(outcome.grade != Grade::Forbidden, "{}", outcome.reason);
+        self.outcomes.lock()[index] += 1;
+    }
+}

@@ -1,0 +1,201 @@
+//! Our part in the core: roots are loaded for good, translations flushed, accesses real.
+//!
+//! *Flush before free.* The core has no protocol for translation caches yet. What is handed over
+//! for reclamation may be in the translation cache of any processor that runs on a user's root, so
+//! [`FlushFirst`] flushes all of those, and waits for them, before the grace period begins: when a
+//! frame is freed, no processor can reach it any more, neither by a pointer (the grace period) nor
+//! by a translation (the flush). It flushes everything, for it is not told addresses.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use spin::Once;
+use weft_backend_baremetal::backend::Processors;
+use weft_backend_baremetal::word::AtomicWord;
+use weft_backend_baremetal::world::Users;
+use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::grace::Monitor;
+use weft_core::reclaim::{Batch, Reclaim};
+use weft_core::sites::Site;
+use weft_core::sync::{Backend, Event, LockWord};
+use weft_scenarios::scenario::Situation;
+
+use crate::sabotage::Sabotage;
+use crate::shootdown::{self, Flush};
+use crate::{cpu, space, trap};
+
+/// The most situations that a scenario lists.
+const SITUATIONS_MAX: usize = 16;
+
+/// The processors of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metal;
+
+impl Processors for Metal {
+    type Reclaim<B: Backend> = FlushFirst<B>;
+    type LockWord = WatchedWord;
+
+    fn cpu(&self) -> CpuId {
+        CpuId::new(cpu::this().plays.load(Ordering::Relaxed))
+    }
+
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        cpu::count(&cpu::this().root_loads);
+        if root.is_some() {
+            shootdown::note_running(true);
+        }
+        // SAFETY: user roots share the kernel's half, and the caller owns the root until another
+        // one is loaded; the kernel's own root is never freed.
+        unsafe { space::load(root.unwrap_or_else(space::root)) };
+        if root.is_none() {
+            shootdown::note_running(false);
+        }
+    }
+
+    fn observe(&self, event: Event) {
+        note(|situation| situation.event.is_some_and(|meets| meets(event)));
+    }
+}
+
+impl Users for Metal {
+    fn user_read(&self, vaddr: Vaddr) -> Option<u64> {
+        trap::try_read(user(vaddr)).ok()
+    }
+
+    fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
+        // SAFETY: the address is in the user's half: what is mapped there is the user's.
+        unsafe { trap::try_write(user(vaddr), value) }.is_ok()
+    }
+
+    fn reached(&self, name: &'static str) {
+        let listed = note(|situation| situation.name == name);
+        assert!(listed, "the situation \"{name}\" is not listed");
+    }
+}
+
+/// The calling processor is CPU `cpu` of the core from now on.
+pub(crate) fn play(cpu: CpuId) {
+    cpu::this().plays.store(cpu.as_u32(), Ordering::Relaxed);
+}
+
+/// A user's address as the processor has it.
+fn user(vaddr: Vaddr) -> u64 {
+    let vaddr = vaddr.as_u64();
+    assert!(vaddr < 1 << 47, "users live in the lower half");
+    vaddr
+}
+
+/// The situations of the scenario that runs.
+static SITUATIONS: Once<&'static [Situation]> = Once::new();
+static TIMES: [AtomicU64; SITUATIONS_MAX] = [const { AtomicU64::new(0) }; SITUATIONS_MAX];
+static RACING: AtomicBool = AtomicBool::new(false);
+
+/// Says which situations are to be counted.
+pub(crate) fn count_situations(situations: &'static [Situation]) {
+    assert!(situations.len() <= SITUATIONS_MAX, "the scenario lists too many situations");
+    SITUATIONS.call_once(|| situations);
+}
+
+/// Says whether the race is on: events of set-up and check do not count.
+pub(crate) fn set_racing(racing: bool) {
+    RACING.store(racing, Ordering::Release);
+}
+
+/// How often each situation was met.
+pub(crate) fn situations() -> impl Iterator<Item = (&'static Situation, u64)> {
+    let listed = SITUATIONS.get().copied().unwrap_or_default();
+    listed.iter().zip(&TIMES).map(|(one, times)| (one, times.load(Ordering::Relaxed)))
+}
+
+/// Counts the situations that are met. Whether there were any.
+fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
+    let Some(situations) = SITUATIONS.get() else { return false };
+    if !RACING.load(Ordering::Acquire) {
+        return false;
+    }
+    let mut any = false;
+    for (situation, times) in situations.iter().zip(&TIMES) {
+        if is_met(situation) {
+            times.fetch_add(1, Ordering::Relaxed);
+            any = true;
+        }
+    }
+    any
+}
+
+/// The word of a lock that notes when somebody waits for it.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct WatchedWord(AtomicWord);
+
+impl LockWord for WatchedWord {
+    fn new(name: &'static str, value: u64) -> Self {
+        Self(LockWord::new(name, value))
+    }
+
+    #[inline]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        LockWord::compare_exchange(&self.0, current, new, success, failure)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, site: &'static Site) {
+        LockWord::store(&self.0, value, site);
+    }
+
+    fn relax(&self) {
+        Metal.observe(Event::LockContended);
+        self.0.relax();
+    }
+}
+
+/// The core's monitor, which gets what no processor translates to any more.
+pub(crate) struct FlushFirst<B: Backend> {
+    monitor: Monitor<B>,
+}
+
+impl<B: Backend> Default for FlushFirst<B> {
+    fn default() -> Self {
+        Self { monitor: Monitor::new() }
+    }
+}
+
+impl<B: Backend> fmt::Debug for FlushFirst<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlushFirst").finish_non_exhaustive()
+    }
+}
+
+// SAFETY: it is the core's monitor, which keeps the promise, except in worlds that are sabotaged
+// in order to show that breaking it is noticed.
+unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
+    fn online(&self, cpu: CpuId) -> bool {
+        Sabotage::ForgottenCpu(cpu.as_u32()).is_chosen() || self.monitor.online(cpu)
+    }
+
+    unsafe fn offline(&self, backend: &B, cpu: CpuId) {
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.monitor.offline(backend, cpu) };
+    }
+
+    unsafe fn quiescent(&self, backend: &B, cpu: CpuId) {
+        // SAFETY: the caller's contract is the same.
+        unsafe { self.monitor.quiescent(backend, cpu) };
+    }
+
+    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
+        shootdown::flush_running(Flush::Users);
+        if Sabotage::FreedAtOnce.is_chosen() {
+            batch.drop_all();
+        } else {
+            // SAFETY: the caller's contract is the same.
+            unsafe { self.monitor.retire(backend, batch) };
+        }
+    }
+}

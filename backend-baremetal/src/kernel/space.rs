@@ -1,0 +1,264 @@
+//! The kernel's address space, built with the core.
+//!
+//! It is an ordinary table of the core, a [`KernelTable`]: it manages the upper half of the root.
+//!
+//! ```text
+//! 0xffffc00000000000  the direct map: memory, 2 MiB pages, written, not executed
+//! 0xfffffe8000000000  device windows: not cached
+//! 0xffffff0000000000  stacks: each above a page that is not mapped
+//! 0xffffffff80100000  the image: code is executed, constants are read, data is written
+//! ```
+//!
+//! The rest of the upper half is free, and the lower half belongs to users. Once built, the root
+//! is made [`Permanent`]: user roots share its entries. Memory and image are mapped untracked,
+//! since nobody counts them; a stack's frames are owned by the table.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::cpu::Cpu;
+use weft_core::entry::{Child, ChildRef};
+use weft_core::format::{CachePolicy, PageFlags, Property};
+use weft_core::geometry::{FourLevels, Geometry};
+use weft_core::item::{Frame, MappedItem};
+use weft_core::node::{Node, NodeRef, Permanent};
+use weft_core::range_lock::lock_covering;
+use weft_scenarios::tables::KernelTable;
+use x86_64::PhysAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+use crate::boot::BootInformation;
+use crate::memory::{DIRECT_MAP, IMAGE_BASE, MetalMachine};
+use crate::smp;
+
+/// The kernel's table.
+pub(crate) type Space = Permanent<KernelTable<MetalMachine>>;
+type Root<'g> = NodeRef<'g, KernelTable<MetalMachine>>;
+
+const DEVICES: u64 = 0xffff_fe80_0000_0000;
+const STACKS: u64 = 0xffff_ff00_0000_0000;
+/// Addresses of the core are offsets into the table: without the sign extension.
+const TABLE_BYTES: u64 = 1 << 48;
+const HUGE: Level = Level::new(2);
+const READ: PageFlags = PageFlags::GLOBAL;
+
+/// The physical address of the kernel's root.
+static ROOT: Once<Paddr> = Once::new();
+/// The first address for the next stack.
+static NEXT_STACK_AREA: AtomicU64 = AtomicU64::new(STACKS);
+
+unsafe extern "C" {
+    static image_text_start: u8;
+    static image_text_end: u8;
+    static image_rodata_end: u8;
+    static image_data_end: u8;
+    static image_stack_start: u8;
+    static image_end: u8;
+}
+
+/// Pages that follow each other, here and in memory.
+struct Pages {
+    vaddr: u64,
+    frame: u64,
+    bytes: u64,
+    level: Level,
+    property: Property,
+}
+
+/// An address as the core has it.
+fn offset(vaddr: u64) -> Vaddr {
+    Vaddr::new(vaddr % TABLE_BYTES)
+}
+
+/// Maps pages of memory that nobody counts.
+fn map(root: Root<'_>, pages: &Pages) {
+    let span = FourLevels::entry_span(pages.level);
+    let mut done = 0;
+    while done < pages.bytes {
+        let vaddr = offset(pages.vaddr + done);
+        let mut node =
+            lock_covering(root, vaddr, pages.level).expect("the kernel has memory for its tables");
+        for index in FourLevels::index(vaddr, pages.level)..FourLevels::ENTRIES {
+            if done >= pages.bytes {
+                break;
+            }
+            let item = MappedItem::Untracked {
+                frame: Paddr::new(pages.frame + done),
+                level: pages.level,
+                property: pages.property,
+            };
+            let mut entry = node.entry(index).expect("the geometry's indices are in range");
+            assert!(matches!(entry.child(), ChildRef::Absent), "the kernel maps a page twice");
+            entry.replace(Child::Item(item)).expect("a page of this level fits here");
+            done += span;
+        }
+    }
+}
+
+/// Builds the kernel's address space and runs on it. Called once, on the boot tables.
+pub(crate) fn init(machine: MetalMachine, boot: &BootInformation) -> Space {
+    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
+    let section = cpu.read_side();
+    let root = Node::allocate(&machine, FourLevels::ROOT).expect("the kernel has memory");
+    let end = boot.usable.iter().map(|range| range.end).max().unwrap_or(0);
+    map(
+        root.borrow(&section),
+        &Pages {
+            vaddr: DIRECT_MAP,
+            frame: 0,
+            bytes: end,
+            level: HUGE,
+            property: Property::new(READ | PageFlags::WRITE),
+        },
+    );
+    map_image(root.borrow(&section));
+    let space = Permanent::new(root, &section).expect("the kernel has memory for its tables");
+    let frame = space.borrow(&section).paddr();
+    ROOT.call_once(|| frame);
+    // SAFETY: the table maps the image, where we run and have our stack, and the direct map.
+    unsafe { load(frame) };
+    drop(section);
+    space
+}
+
+/// Maps the image: each part with no more rights than it needs.
+fn map_image(root: Root<'_>) {
+    let symbol = |symbol: *const u8| symbol as u64;
+    let (text, text_end) = (&raw const image_text_start, &raw const image_text_end);
+    let (rodata_end, data_end) = (&raw const image_rodata_end, &raw const image_data_end);
+    let (stack, end) = (&raw const image_stack_start, &raw const image_end);
+    let parts = [
+        (text, text_end, READ | PageFlags::EXECUTE),
+        (text_end, rodata_end, READ),
+        (rodata_end, data_end, READ | PageFlags::WRITE),
+        // The page between data and stack is not mapped.
+        (stack, end, READ | PageFlags::WRITE),
+    ];
+    for (from, to, flags) in parts {
+        let pages = Pages {
+            vaddr: symbol(from),
+            frame: symbol(from) - IMAGE_BASE,
+            bytes: symbol(to) - symbol(from),
+            level: Level::LEAF,
+            property: Property::new(flags),
+        };
+        map(root, &pages);
+    }
+}
+
+/// Maps a page of device registers, not cached, and says where.
+pub(crate) fn map_device(space: &Space, machine: MetalMachine, frame: u64) -> *mut u8 {
+    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
+    let section = cpu.read_side();
+    let property = Property { flags: READ | PageFlags::WRITE, cache: CachePolicy::Uncached };
+    let vaddr = DEVICES + frame % (1 << 32);
+    let pages = Pages { vaddr, frame, bytes: FRAME_SIZE, level: Level::LEAF, property };
+    map(space.borrow(&section), &pages);
+    core::ptr::with_exposed_provenance_mut(vaddr as usize)
+}
+
+/// Maps a stack of `pages` pages above a page that stays absent, and gives its upper end.
+pub(crate) fn stack(space: &Space, machine: MetalMachine, pages: u64) -> u64 {
+    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
+    let section = cpu.read_side();
+    let bytes = (pages + 1) * FRAME_SIZE;
+    let guard_page = NEXT_STACK_AREA.fetch_add(bytes, Ordering::Relaxed);
+    for page in 1..=pages {
+        let vaddr = offset(guard_page + page * FRAME_SIZE);
+        let item = MappedItem::Tracked {
+            frame: Frame::allocate(&machine).expect("the kernel has memory for its stacks"),
+            property: Property::new(READ | PageFlags::WRITE),
+        };
+        let leaf = lock_covering(space.borrow(&section), vaddr, Level::LEAF);
+        let mut leaf = leaf.expect("the kernel has memory for its tables");
+        let index = FourLevels::index(vaddr, Level::LEAF);
+        let mut entry = leaf.entry(index).expect("the geometry's indices are in range");
+        entry.replace(Child::Item(item)).expect("a page fits a leaf");
+    }
+    guard_page + bytes
+}
+
+/// The physical address of the kernel's root.
+pub(crate) fn root() -> Paddr {
+    *ROOT.get().expect("the kernel's address space was built")
+}
+
+/// Translates through `root` from now on.
+///
+/// # Safety
+///
+/// The table maps the kernel, and lives until another one is loaded on this processor.
+pub(crate) unsafe fn load(root: Paddr) {
+    let frame = PhysFrame::containing_address(PhysAddr::new(root.as_u64()));
+    // SAFETY: by the caller's contract.
+    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+}
+
+/// Checks that the kernel's table counts what it has, and that its root was not detached.
+///
+/// # Panics
+///
+/// If it is otherwise.
+pub(crate) fn check(space: &Space, machine: MetalMachine) {
+    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
+    let section = cpu.read_side();
+    check_below(space.borrow(&section));
+}
+
+fn check_below(node: Root<'_>) {
+    let guard = node.lock();
+    assert!(!guard.is_stray(), "a node of the kernel's table is stray");
+    let managed = if node.level() == FourLevels::ROOT {
+        FourLevels::upper_half()
+    } else {
+        0..FourLevels::ENTRIES
+    };
+    let mut present = 0;
+    for index in managed {
+        match node.walk(index) {
+            ChildRef::Absent => {}
+            ChildRef::Node(child) => {
+                present += 1;
+                check_below(child);
+            }
+            ChildRef::Item(_) | ChildRef::Shared => present += 1,
+        }
+    }
+    assert!(present == guard.children(), "a node of the kernel's table has lost count");
+}
+
+/// How many pages of the kernel can be both written and executed.
+pub(crate) fn count_wrong(space: &Space, machine: MetalMachine) -> u64 {
+    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
+    let section = cpu.read_side();
+    count_wrong_below(space.borrow(&section))
+}
+
+fn count_wrong_below(node: Root<'_>) -> u64 {
+    let both = PageFlags::WRITE | PageFlags::EXECUTE;
+    let children = (0..FourLevels::ENTRIES).map(|index| node.walk(index));
+    children
+        .map(|child| match child {
+            ChildRef::Node(child) => count_wrong_below(child),
+            ChildRef::Item(item) => u64::from(item.property.flags.contains(both)),
+            ChildRef::Absent | ChildRef::Shared => 0,
+        })
+        .sum()
+}
+
+/// The addresses of the image's code.
+pub(crate) fn code() -> core::ops::Range<u64> {
+    &raw const image_text_start as u64..&raw const image_text_end as u64
+}
+
+/// An address of the image's constants.
+pub(crate) fn constants() -> u64 {
+    code().end
+}
+
+/// An address in the page below the boot stack.
+pub(crate) fn guard_page() -> u64 {
+    &raw const image_data_end as u64
+}

@@ -1,0 +1,100 @@
+//! Results for programs: JSON, and JUnit's XML.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde_json::{Map, Value, json};
+
+use crate::summary::{Judgement, Row, Summary};
+use crate::verdict::{Count, Failure};
+
+/// Everything in one document.
+pub fn json(summary: &Summary) -> Value {
+    json!({
+        "version": 1,
+        "exit": summary.exit(),
+        "qemu": summary.qemu,
+        "accelerator": summary.accelerator.to_string(),
+        "cpus": summary.cpus,
+        "seed": summary.seed,
+        "sabotage": summary.sabotage,
+        "fingerprint": format!("{:016x}", summary.fingerprint()),
+        "elapsed_seconds": summary.elapsed.as_secs_f64(),
+        "unfinished": summary.unfinished,
+        "rows": summary.rows.iter().map(|row| json_row(summary, row)).collect::<Vec<_>>(),
+    })
+}
+
+fn json_row(summary: &Summary, row: &Row) -> Value {
+    let verdict = &row.verdict;
+    json!({
+        "name": row.request.name,
+        "self_test": row.self_test,
+        "judgement": judgement(summary.judge(row)),
+        "cpus": verdict.cpus,
+        "repetitions": row.request.repetitions,
+        "outcomes": json_counts(&verdict.outcomes),
+        "situations": json_counts(&verdict.situations),
+        "metrics": verdict.metrics.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "missing": verdict.missing().collect::<Vec<_>>(),
+        "failure": verdict.failure.as_ref().map(json_failure),
+        "places": row.places,
+        "again": row.again,
+        "fingerprint": format!("{:016x}", verdict.fingerprint),
+        "elapsed_seconds": verdict.elapsed.as_secs_f64(),
+    })
+}
+
+fn judgement(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Good => "good",
+        Judgement::Missing => "missing",
+        Judgement::Bad => "bad",
+        Judgement::Internal => "internal",
+    }
+}
+
+fn json_counts(counts: &[Count]) -> Map<String, Value> {
+    counts.iter().map(|count| (count.name.clone(), json!(count.times))).collect()
+}
+
+fn json_failure(failure: &Failure) -> Value {
+    let kind = match failure {
+        Failure::Violation { .. } => "violation",
+        Failure::Hang(_) => "hang",
+        Failure::Reset => "reset",
+        Failure::Incomplete(_) => "incomplete",
+        Failure::Internal(_) => "internal",
+    };
+    let mut value = json!({ "kind": kind, "message": failure.to_string() });
+    if let Failure::Violation { cpu, location, .. } = failure {
+        value["cpu"] = json!(cpu);
+        value["location"] = json!(location);
+    }
+    value
+}
+
+/// One suite, a case per row.
+pub fn junit(summary: &Summary) -> String {
+    let mut suite = TestSuite::new("qemu");
+    for row in &summary.rows {
+        let verdict = &row.verdict;
+        let status = match (&verdict.failure, summary.judge(row)) {
+            (Some(failure), _) => refused(&failure.to_string(), &verdict.log.join("\n")),
+            (None, Judgement::Missing) => {
+                refused("not seen", &verdict.missing().collect::<Vec<_>>().join("\n"))
+            }
+            (None, _) => TestCaseStatus::success(),
+        };
+        let mut case = TestCase::new(&row.request.name, status);
+        case.set_classname("qemu").set_time(verdict.elapsed);
+        suite.add_test_case(case);
+    }
+    let mut report = Report::new("qemu");
+    report.set_time(summary.elapsed).add_test_suite(suite);
+    report.to_string().expect("text is written to memory")
+}
+
+fn refused(message: &str, description: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(message).set_description(description);
+    status
+}

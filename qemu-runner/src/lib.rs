@@ -1,0 +1,26 @@
+//! Boots the kernel under QEMU, watches it, and says how it went.
+//!
+//! Every scenario gets a machine of its own: a failure stops the machine, and what the others say
+//! is not lost. The kernel speaks in the lines of [`protocol`], a module that is compiled into both
+//! ends.
+//!
+//! * [`image`]: builds the kernel with cargo;
+//! * [`host`]: which QEMU there is, and which accelerator fits;
+//! * [`machine`]: one run of QEMU, with a deadline and a question where everybody is;
+//! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number,
+//!   the line of the scenario, the closing line, the exit status;
+//! * [`symbols`]: names for addresses;
+//! * [`summary`], [`documents`], [`table`]: everything put together, and written down.
+
+#![forbid(unsafe_code)]
+
+pub mod documents;
+pub mod host;
+pub mod image;
+pub mod machine;
+pub mod summary;
+pub mod symbols;
+pub mod table;
+pub mod verdict;
+
+pub use weft_backend_baremetal::protocol;

@@ -1,0 +1,354 @@
+//! The runner, the kernel and QEMU together: whatever goes wrong is recognised for what it is.
+//!
+//! Each test boots a machine, or runs the command. Without QEMU they are reported as ignored; with
+//! `REQUIRE_QEMU=1` that is a failure, so that a build service cannot lose them silently.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use weft_qemu_runner::host::{self, Accelerator, Qemu};
+use weft_qemu_runner::machine::{self, Ending, Run, Settings};
+use weft_qemu_runner::protocol::{Line, argument};
+use weft_qemu_runner::verdict::{self, Failure, Place, Request, Verdict};
+use weft_qemu_runner::{image, symbols};
+
+/// How long a machine that is going to hang gets. It boots in a tenth of that.
+const PATIENCE: Duration = Duration::from_secs(4);
+const CPUS: usize = 4;
+
+/// What the machines have in common.
+struct Bench {
+    qemu: Qemu,
+    image: PathBuf,
+}
+
+impl Bench {
+    fn settings(&self) -> Settings {
+        Settings { cpus: CPUS, ..Settings::default() }
+    }
+
+    fn run(&self, settings: &Settings, command_line: &str) -> Run {
+        machine::run(&self.qemu, &self.image, settings, command_line).expect("QEMU starts")
+    }
+
+    fn self_test(&self, name: &str) -> Verdict {
+        let request = Request { name: name.to_owned(), repetitions: 1 };
+        let settings = Settings { patience: PATIENCE, ..self.settings() };
+        let run = self.run(&settings, &format!("{}={name}", argument::SELF_TEST));
+        verdict::of(&request, &run)
+    }
+
+    fn scenario(&self, name: &str, repetitions: u64, more: &str) -> Verdict {
+        let request = Request { name: name.to_owned(), repetitions };
+        let (scenario, repeat) = (argument::SCENARIO, argument::REPEAT);
+        let command_line = format!("{scenario}={name} {repeat}={repetitions} {more}");
+        verdict::of(&request, &self.run(&self.settings(), &command_line))
+    }
+}
+
+type Test = fn(&Bench) -> Result<(), Failed>;
+
+const TESTS: [(&str, Test); 23] = [
+    ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
+    ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
+    ("a_scenario_passes_and_is_counted", a_scenario_passes_and_is_counted),
+    ("one_seed_is_one_run", one_seed_is_one_run),
+    ("processors_that_are_threads_pass", processors_that_are_threads_pass),
+    ("a_panic_is_a_violation", a_panic_is_a_violation),
+    ("a_fault_is_a_violation", a_fault_is_a_violation),
+    ("constants_are_not_executed", constants_are_not_executed),
+    ("a_stack_overflow_is_a_violation", a_stack_overflow_is_a_violation),
+    ("a_triple_fault_is_a_reset", a_triple_fault_is_a_reset),
+    ("a_hang_is_located", a_hang_is_located),
+    ("a_hang_without_interrupts_is_located", a_hang_without_interrupts_is_located),
+    ("a_hang_with_the_serial_lock_is_located", a_hang_with_the_serial_lock_is_located),
+    ("chatter_is_a_hang", chatter_is_a_hang),
+    ("silence_is_a_hang", silence_is_a_hang),
+    ("a_forgotten_unlock_is_located", a_forgotten_unlock_is_located),
+    ("ending_without_a_closing_line_is_no_pass", ending_without_a_closing_line_is_no_pass),
+    ("announcing_more_than_is_run_is_no_pass", announcing_more_than_is_run_is_no_pass),
+    ("a_scenario_that_does_not_exist_is_no_pass", a_scenario_that_does_not_exist_is_no_pass),
+    ("a_machine_that_qemu_refuses_is_an_internal_error", qemu_refuses),
+    ("missing_shootdowns_are_caught", missing_shootdowns_are_caught),
+    ("missing_grace_periods_are_caught", missing_grace_periods_are_caught),
+    ("the_command_says_what_to_do", the_command_says_what_to_do),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let bench = host::find_qemu().and_then(|qemu| Ok(Bench { qemu, image: image::build()? }));
+    let required = env::var_os("REQUIRE_QEMU").is_some_and(|value| value == "1");
+    let (bench, reason) = match bench {
+        Ok(bench) => (Some(Arc::new(bench)), String::new()),
+        Err(reason) => (None, reason),
+    };
+    if bench.is_none() {
+        eprintln!("machines are not tested: {reason}");
+    }
+    let trial = |(name, test): (&'static str, Test)| {
+        let (bench, reason) = (bench.clone(), reason.clone());
+        let ignored = bench.is_none() && !required;
+        let run = move || bench.as_deref().map_or_else(|| Err(reason.into()), test);
+        Trial::test(name, run).with_ignored_flag(ignored)
+    };
+    libtest_mimic::run(&arguments, TESTS.into_iter().map(trial).collect()).exit_code()
+}
+
+/// Fails unless the verdict is the failure that is wanted.
+fn demand(verdict: &Verdict, wanted: impl Fn(&Failure) -> bool) -> Result<(), Failed> {
+    match &verdict.failure {
+        Some(failure) if wanted(failure) => Ok(()),
+        other => Err(format!("not what was wanted: {other:?}, log {:?}", verdict.log).into()),
+    }
+}
+
+fn demand_pass(verdict: &Verdict) -> Result<(), Failed> {
+    match &verdict.failure {
+        None => Ok(()),
+        failure => Err(format!("it did not pass: {failure:?}, log {:?}", verdict.log).into()),
+    }
+}
+
+fn demand_message(verdict: &Verdict, part: &str) -> Result<(), Failed> {
+    demand(
+        verdict,
+        |failure| matches!(failure, Failure::Violation { message, .. } if message.contains(part)),
+    )
+}
+
+/// A hang in which every processor answered, as `wanted` demands of each place.
+fn demand_hang(verdict: &Verdict, wanted: impl Fn(&Place) -> bool) -> Result<(), Failed> {
+    demand(verdict, |failure| match failure {
+        Failure::Hang(places) => {
+            let cpus = places.iter().map(|place| place.cpu);
+            cpus.eq(0..CPUS as u64) && places.iter().all(&wanted)
+        }
+        _ => false,
+    })
+}
+
+fn every_scenario_file_is_in_the_kernel(bench: &Bench) -> Result<(), Failed> {
+    let run = bench.run(&bench.settings(), argument::LIST);
+    let listed: BTreeSet<String> = run
+        .lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Scenario { name, .. } => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    let directory = fs::read_dir(image::workspace().join("scenarios/tests"))?;
+    let files = directory.filter_map(|entry| {
+        Some(entry.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned())
+    });
+    let files: BTreeSet<String> = files.collect();
+    if run.ending == Ending::Good && !files.is_empty() && listed == files {
+        Ok(())
+    } else {
+        Err(format!("{:?}: {listed:?} are listed, {files:?} are there", run.ending).into())
+    }
+}
+
+fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
+    for name in ["good-traps", "good-faults", "good-rights", "good-stale", "good-protect"] {
+        demand_pass(&bench.self_test(name))?;
+    }
+    let storm = bench.self_test("good-storm");
+    demand_pass(&storm)?;
+    let (asked, answered) = (storm.metric("shootdowns"), storm.metric("flushes answered"));
+    // Every processor takes its page away 100 times, and all the others run on the table.
+    let (rounds, others) = (CPUS as u64 * 100, CPUS as u64 - 1);
+    if (asked, answered) == (rounds, rounds * others) {
+        Ok(())
+    } else {
+        Err(format!("{asked} shootdowns, {answered} flushes").into())
+    }
+}
+
+fn a_scenario_passes_and_is_counted(bench: &Bench) -> Result<(), Failed> {
+    let verdict = bench.scenario("protect_vs_hardware", 50, "seed=1");
+    demand_pass(&verdict)?;
+    let outcomes: u64 = verdict.outcomes.iter().map(|count| count.times).sum();
+    let refused = verdict.outcomes.iter().find(|count| count.name == "protected, then refused");
+    let refused = refused.map(|count| count.times);
+    let roots = verdict.metric("root loads");
+    let faults = verdict.metric("page faults");
+    if (outcomes, roots, Some(faults), verdict.cpus) == (50, 100, refused, CPUS as u64) {
+        Ok(())
+    } else {
+        Err(format!("{outcomes} outcomes, {roots} roots, {faults} faults, {refused:?}").into())
+    }
+}
+
+fn one_seed_is_one_run(bench: &Bench) -> Result<(), Failed> {
+    let print = |seed| {
+        let verdict = bench.scenario("walk_vs_grow", 100, &format!("seed={seed}"));
+        demand_pass(&verdict).map(|()| verdict.fingerprint)
+    };
+    let (first, second, other) = (print(1)?, print(1)?, print(2)?);
+    if first == second && first != other {
+        Ok(())
+    } else {
+        Err(format!("seed 1 gives {first:x} and {second:x}, seed 2 {other:x}").into())
+    }
+}
+
+fn processors_that_are_threads_pass(bench: &Bench) -> Result<(), Failed> {
+    let settings = Settings { cpus: 2, accelerator: Accelerator::Threads, ..bench.settings() };
+    let request = Request { name: "lock_vs_lock".to_owned(), repetitions: 20 };
+    let run = bench.run(&settings, "scenario=lock_vs_lock repeat=20 seed=1");
+    demand_pass(&verdict::of(&request, &run))
+}
+
+fn a_panic_is_a_violation(bench: &Bench) -> Result<(), Failed> {
+    demand(&bench.self_test("bad-panic"), |failure| match failure {
+        Failure::Violation { cpu: 0, message, location } => {
+            message == "this panic is\na test\tof panics"
+                && location.starts_with("backend-baremetal/src/kernel/selftest.rs:")
+        }
+        _ => false,
+    })
+}
+
+fn a_fault_is_a_violation(bench: &Bench) -> Result<(), Failed> {
+    let verdict = bench.self_test("bad-fault");
+    demand_message(&verdict, "page fault at 0x12345678 error 0x0")?;
+    let Some(Failure::Violation { message, .. }) = &verdict.failure else { unreachable!() };
+    let names = symbols::names_in(&bench.image, message);
+    if names.iter().any(|name| name.contains("bad_fault at backend-baremetal/src/kernel")) {
+        Ok(())
+    } else {
+        Err(format!("the instruction is said to be in {names:?}").into())
+    }
+}
+
+fn constants_are_not_executed(bench: &Bench) -> Result<(), Failed> {
+    demand_message(&bench.self_test("bad-fetch"), "error 0x11")
+}
+
+fn a_stack_overflow_is_a_violation(bench: &Bench) -> Result<(), Failed> {
+    demand_message(&bench.self_test("bad-overflow"), "a kernel stack overflowed")
+}
+
+fn a_triple_fault_is_a_reset(bench: &Bench) -> Result<(), Failed> {
+    demand(&bench.self_test("bad-reset"), |failure| *failure == Failure::Reset)
+}
+
+fn a_hang_is_located(bench: &Bench) -> Result<(), Failed> {
+    demand_hang(&bench.self_test("bad-hang"), |place| place.interruptible)
+}
+
+fn a_hang_without_interrupts_is_located(bench: &Bench) -> Result<(), Failed> {
+    demand_hang(&bench.self_test("bad-hang-masked"), |place| !place.interruptible)
+}
+
+fn a_hang_with_the_serial_lock_is_located(bench: &Bench) -> Result<(), Failed> {
+    demand_hang(&bench.self_test("bad-hang-locked"), |place| {
+        place.interruptible == (place.cpu != 0)
+    })
+}
+
+fn chatter_is_a_hang(bench: &Bench) -> Result<(), Failed> {
+    demand_hang(&bench.self_test("bad-chatter"), |_| true)
+}
+
+fn silence_is_a_hang(bench: &Bench) -> Result<(), Failed> {
+    demand_hang(&bench.self_test("bad-silence"), |place| place.interruptible == (place.cpu != 0))
+}
+
+fn a_forgotten_unlock_is_located(bench: &Bench) -> Result<(), Failed> {
+    let verdict = bench.self_test("bad-unlock");
+    demand_hang(&verdict, |place| place.interruptible)?;
+    let Some(Failure::Hang(places)) = &verdict.failure else { unreachable!() };
+    let names = symbols::names(&bench.image, places[1].rip);
+    let waits = |name: &String| name.contains("acquire at core/src/lock.rs:");
+    if names.iter().any(waits) {
+        Ok(())
+    } else {
+        Err(format!("processor 1 is in {names:?}").into())
+    }
+}
+
+fn ending_without_a_closing_line_is_no_pass(bench: &Bench) -> Result<(), Failed> {
+    let said = "it did not say that bad-silent-end passed";
+    demand(&bench.self_test("bad-silent-end"), |failure| failure.to_string().contains(said))
+}
+
+fn announcing_more_than_is_run_is_no_pass(bench: &Bench) -> Result<(), Failed> {
+    let said = "it announced [2] scenarios instead of one";
+    demand(&bench.self_test("bad-overcount"), |failure| failure.to_string().contains(said))
+}
+
+fn a_scenario_that_does_not_exist_is_no_pass(bench: &Bench) -> Result<(), Failed> {
+    demand_message(&bench.scenario("sun_vs_moon", 1, ""), "there is no scenario called sun_vs_moon")
+}
+
+fn qemu_refuses(bench: &Bench) -> Result<(), Failed> {
+    let settings = Settings { memory: "no memory".to_owned(), ..bench.settings() };
+    let request = Request { name: String::new(), repetitions: 1 };
+    let verdict = verdict::of(&request, &bench.run(&settings, argument::LIST));
+    demand(&verdict, |failure| matches!(failure, Failure::Internal(_)))
+}
+
+fn missing_shootdowns_are_caught(bench: &Bench) -> Result<(), Failed> {
+    for name in ["good-stale", "good-protect", "good-storm"] {
+        let request = Request { name: name.to_owned(), repetitions: 1 };
+        let command_line = format!("self-test={name} sabotage=no-shootdown");
+        let verdict = verdict::of(&request, &bench.run(&bench.settings(), &command_line));
+        demand_message(&verdict, "used a translation that was taken away")?;
+    }
+    Ok(())
+}
+
+fn missing_grace_periods_are_caught(bench: &Bench) -> Result<(), Failed> {
+    for (scenario, sabotage) in [
+        ("retire_vs_quiesce", "freed-at-once"),
+        ("walk_vs_detach", "freed-at-once"),
+        ("walk_vs_detach", "forgotten-cpu-0"),
+    ] {
+        demand_pass(&bench.scenario(scenario, 300, "seed=1"))?;
+        let broken = bench.scenario(scenario, 300, &format!("seed=1 sabotage={sabotage}"));
+        let met_poison = |failure: &Failure| {
+            let said = failure.to_string();
+            said.contains("use after free") || said.contains("corrupt entry")
+        };
+        demand(&broken, met_poison)?;
+    }
+    Ok(())
+}
+
+/// Runs the command; QEMU is found unless `path` hides it.
+fn command(arguments: &[&str], path: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qemu-runner"));
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    command.args(arguments).output().expect("the command starts")
+}
+
+fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
+    let cases: [(&[&str], Option<&str>, i32, &str); 8] = [
+        (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
+        (&["--colour"], None, 4, "--help shows what there is"),
+        (&["--cpus", "0"], None, 4, "--help shows what there is"),
+        (&["--sabotage", "rain"], None, 4, "use no-shootdown, freed-at-once or forgotten-cpu"),
+        (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
+        (&[], Some("/nowhere"), 4, "is missing: install it with"),
+        (&["bad-panic"], None, 1, "FAILED bad-panic"),
+        (&["lock_vs_lock", "--repeat", "5", "--format", "json"], None, 0, "\"exit\": 0"),
+    ];
+    for (arguments, path, code, text) in cases {
+        let output = command(arguments, path);
+        let (out, err) = (&output.stdout, &output.stderr);
+        let said = String::from_utf8_lossy(out) + String::from_utf8_lossy(err);
+        if output.status.code() != Some(code) || !said.contains(text) {
+            return Err(format!("{arguments:?}: {:?}, {said}", output.status.code()).into());
+        }
+    }
+    Ok(())
+}
