@@ -22,7 +22,7 @@ mutants *ARGS: _model-check
     @target/model-check/model-check mutants "$@"
 
 # Compares the exhaustive engines: executions, time, memory, side by side.
-speed *ARGS: (_model-check "build")
+speed *ARGS: _model-check
     @target/model-check/model-check speed "$@"
 
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
