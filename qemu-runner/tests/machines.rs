@@ -53,13 +53,14 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 23] = [
+const TESTS: [(&str, Test); 25] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
     ("a_scenario_passes_and_is_counted", a_scenario_passes_and_is_counted),
     ("one_seed_is_one_run", one_seed_is_one_run),
     ("processors_that_are_threads_pass", processors_that_are_threads_pass),
     ("a_panic_is_a_violation", a_panic_is_a_violation),
+    ("a_lost_count_is_a_violation", a_lost_count_is_a_violation),
     ("a_fault_is_a_violation", a_fault_is_a_violation),
     ("constants_are_not_executed", constants_are_not_executed),
     ("a_stack_overflow_is_a_violation", a_stack_overflow_is_a_violation),
@@ -76,6 +77,7 @@ const TESTS: [(&str, Test); 23] = [
     ("a_machine_that_qemu_refuses_is_an_internal_error", qemu_refuses),
     ("missing_shootdowns_are_caught", missing_shootdowns_are_caught),
     ("missing_grace_periods_are_caught", missing_grace_periods_are_caught),
+    ("frames_that_are_never_freed_are_missed", frames_that_are_never_freed_are_missed),
     ("the_command_says_what_to_do", the_command_says_what_to_do),
 ];
 
@@ -215,6 +217,10 @@ fn a_panic_is_a_violation(bench: &Bench) -> Result<(), Failed> {
     })
 }
 
+fn a_lost_count_is_a_violation(bench: &Bench) -> Result<(), Failed> {
+    demand_message(&bench.self_test("bad-count"), "a node of the kernel's table has lost count")
+}
+
 fn a_fault_is_a_violation(bench: &Bench) -> Result<(), Failed> {
     let verdict = bench.self_test("bad-fault");
     demand_message(&verdict, "page fault at 0x12345678 error 0x0")?;
@@ -322,6 +328,11 @@ fn missing_grace_periods_are_caught(bench: &Bench) -> Result<(), Failed> {
     Ok(())
 }
 
+fn frames_that_are_never_freed_are_missed(bench: &Bench) -> Result<(), Failed> {
+    let broken = bench.scenario("walk_vs_detach", 5, "seed=1 sabotage=never-freed");
+    demand_message(&broken, "leak: ")
+}
+
 /// Runs the command; QEMU is found unless `path` hides it.
 fn command(arguments: &[&str], path: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qemu-runner"));
@@ -336,7 +347,12 @@ fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
         (&["--cpus", "0"], None, 4, "--help shows what there is"),
-        (&["--sabotage", "rain"], None, 4, "use no-shootdown, freed-at-once or forgotten-cpu"),
+        (
+            &["--sabotage", "rain"],
+            None,
+            4,
+            "use no-shootdown, freed-at-once, never-freed or forgotten",
+        ),
         (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),

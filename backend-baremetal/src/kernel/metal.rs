@@ -7,6 +7,7 @@
 //! by a translation (the flush). It flushes everything, for it is not told addresses.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
@@ -193,6 +194,9 @@ unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
         shootdown::flush_running(Flush::Users);
         if Sabotage::FreedAtOnce.is_chosen() {
             batch.drop_all();
+        } else if Sabotage::NeverFreed.is_chosen() {
+            // A batch without an owner: its frames are lost.
+            let _lost = ManuallyDrop::new(batch);
         } else {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.retire(backend, batch) };

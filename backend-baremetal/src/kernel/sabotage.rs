@@ -14,6 +14,8 @@ pub(crate) enum Sabotage {
     NoShootdown,
     /// What is retired is freed at once, without a grace period.
     FreedAtOnce,
+    /// What is retired is never freed.
+    NeverFreed,
     /// Grace periods do not wait for this CPU.
     ForgottenCpu(u32),
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Sabotage {
             Self::None => f.write_str("none"),
             Self::NoShootdown => f.write_str("no-shootdown"),
             Self::FreedAtOnce => f.write_str("freed-at-once"),
+            Self::NeverFreed => f.write_str("never-freed"),
             Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
         }
     }
@@ -43,6 +46,7 @@ impl Sabotage {
             "none" => Self::None,
             "no-shootdown" => Self::NoShootdown,
             "freed-at-once" => Self::FreedAtOnce,
+            "never-freed" => Self::NeverFreed,
             _ => match forgotten(name) {
                 Some(cpu) => Self::ForgottenCpu(cpu),
                 None => panic!("there is no sabotage called {name}"),
