@@ -21,6 +21,10 @@ replay TOKEN: _model-check
 mutants *ARGS: _model-check
     @target/model-check/model-check mutants "$@"
 
+# Compares the exhaustive engines: executions, time, memory, side by side.
+speed *ARGS: _model-check
+    @target/model-check/model-check speed "$@"
+
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
 [no-exit-message]
 new-scenario NAME: _model-check

@@ -8,12 +8,12 @@
 //! message names the invariant instead: a race on a frame's `died` cell is a use after free, on
 //! its `born` cell a use before allocation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_core::address::Paddr;
 use weft_core::sync::{Event, FrameUse};
 
-use crate::engine::{Arrangement, Failure, FailureKind};
+use crate::engine::{Action, Arrangement, Failure, FailureKind, Operation};
 use crate::ghost::{Ghost, Label, Record, Step};
 use crate::report::{Counterexample, Line};
 
@@ -68,6 +68,7 @@ struct Teller {
     records: Vec<Record>,
     pending: Vec<Option<Record>>,
     held: Vec<(usize, Label)>,
+    names: BTreeMap<u32, Label>,
     data: BTreeSet<u64>,
     cpus: usize,
 }
@@ -80,7 +81,8 @@ impl Teller {
             _ => None,
         });
         let data = data.collect();
-        Self { records, pending: ghost.pending(), held: ghost.held(), data, cpus }
+        let (pending, held, names) = (ghost.pending(), ghost.held(), ghost.names());
+        Self { records, pending, held, names, data, cpus }
     }
 
     /// What the failing CPU was in the middle of.
@@ -109,10 +111,10 @@ impl Teller {
     }
 
     fn lines(&self, failure: &Failure) -> Vec<Line> {
-        let mut records = self.records.clone();
-        if let Some(arrangement) = &failure.arrangement {
-            arrange(&mut records, arrangement);
-        }
+        let records = match &failure.arrangement {
+            Some(arrangement) => self.arranged(arrangement),
+            None => self.records.clone(),
+        };
         let race = records.iter().position(|record| record.cpu < self.cpus);
         let race = race.unwrap_or(records.len());
         let mut lines: Vec<Line> = Vec::new();
@@ -124,6 +126,45 @@ impl Teller {
             lines.push(line(&record, text, String::new()));
         }
         lines
+    }
+
+    /// The records in the order that the engine gives. A CPU that comes later in the engine's own
+    /// order has not run again when another one fails, so it has no records: what the engine
+    /// remembers of it stands in for them.
+    fn arranged(&self, arrangement: &Arrangement) -> Vec<Record> {
+        let race = self.records.iter().position(|record| record.cpu < self.cpus);
+        let (before, of_race) = self.records.split_at(race.unwrap_or(self.records.len()));
+        let mut left: Vec<&Record> = of_race.iter().collect();
+        let ran: BTreeSet<u64> = self.records.iter().map(|it| it.position >> 32).collect();
+        let mut arranged = before.to_vec();
+        for operation in &arrangement.operations {
+            let (now, later) = left.into_iter().partition(|it| it.position == operation.position);
+            left = later;
+            if !ran.contains(&(operation.position >> 32)) {
+                arranged.push(self.remembered(operation));
+            }
+            let now: Vec<&Record> = now;
+            arranged.extend(now.into_iter().copied());
+        }
+        arranged.extend(left.into_iter().copied());
+        arranged
+    }
+
+    /// A record made of what the engine remembers.
+    fn remembered(&self, operation: &Operation) -> Record {
+        let Operation { position, cpu, word, action, at, .. } = operation;
+        let unnamed = Label { frame: None, name: "fence", index: None };
+        let label = word.and_then(|word| self.names.get(&word)).copied().unwrap_or(unnamed);
+        let step = match *action {
+            Action::Load(value) => Step::Load(value),
+            Action::Store(value) => Step::Store(value),
+            Action::Update(before, after) => Step::Update(before, after),
+            Action::Failed(value) => Step::Failed(value),
+            Action::Get(value) => Step::Get(value),
+            Action::Set(value) => Step::Set(value),
+            Action::Fence => Step::Fence,
+        };
+        Record { cpu: *cpu, position: *position, label, step, site: None, at }
     }
 
     /// Adds a record: as a line, or as the state that the line before led to.
@@ -141,8 +182,9 @@ impl Teller {
             return;
         }
         let mut text = self.operation(record);
-        let notes = arrangement.map_or(&[][..], |it| &it.notes);
-        for (_, note) in notes.iter().filter(|(position, _)| *position == record.position) {
+        let operations = arrangement.map_or(&[][..], |it| &it.operations);
+        let mut same = operations.iter().filter(|it| it.position == record.position);
+        if let Some(note) = same.find_map(|operation| operation.note.as_ref()) {
             text += &format!("  (!) {note}");
         }
         lines.push(line(record, text, String::new()));
@@ -232,13 +274,4 @@ impl Teller {
 fn line(record: &Record, text: String, state: String) -> Line {
     let at = format!("{}:{}", record.at.file(), record.at.line());
     Line { cpu: record.cpu, text, state, at }
-}
-
-/// Puts the records of the race into the order that the engine gives.
-fn arrange(records: &mut [Record], arrangement: &Arrangement) {
-    let place = |record: &Record| {
-        let found = arrangement.order.iter().position(|position| *position == record.position);
-        found.unwrap_or(arrangement.order.len())
-    };
-    records.sort_by_cached_key(place);
 }

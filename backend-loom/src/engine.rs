@@ -24,6 +24,7 @@
 //!   never spins. That is how a deadlock is told from a long execution.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
     /// The number of the calling CPU. The set-up and the finish run as the last CPU.
     fn cpu() -> usize;
 
+    /// Whether failures come with an [`Arrangement`].
+    const ARRANGES: bool = false;
+
     /// A number for the calling CPU's next operation that [`Arrangement`] uses too. Engines that
     /// run CPUs in the order of the execution need none.
     fn position() -> u64 {
@@ -92,6 +96,10 @@ pub trait EngineWord: Send + Sync + 'static {
     /// A word with its first value.
     #[track_caller]
     fn new(value: u64, access: Access) -> Self;
+    /// What an [`Operation`] calls this word.
+    fn id(&self) -> u32 {
+        0
+    }
     /// An atomic load.
     #[track_caller]
     fn load(&self, order: Ordering) -> u64;
@@ -134,6 +142,10 @@ pub trait EnginePlain: Send + Sync + 'static {
     /// A cell with its first value.
     #[track_caller]
     fn new(value: u64) -> Self;
+    /// What an [`Operation`] calls this cell.
+    fn id(&self) -> u32 {
+        0
+    }
     /// A plain read.
     #[track_caller]
     fn get(&self) -> u64;
@@ -342,10 +354,44 @@ pub struct Failure {
 /// An execution as an engine sees it, in terms of [`Engine::position`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrangement {
-    /// The positions of all operations, in an order in which they can be told.
-    pub order: Vec<u64>,
-    /// What is remarkable about an operation: a stale read, and what it missed.
-    pub notes: Vec<(u64, String)>,
+    /// All operations, in an order in which they can be told.
+    pub operations: Vec<Operation>,
+}
+
+/// One operation of an execution, as an engine remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Its [`Engine::position`].
+    pub position: u64,
+    /// The CPU.
+    pub cpu: usize,
+    /// The word or cell, as [`EngineWord::id`] and [`EnginePlain::id`] give it.
+    pub word: Option<u32>,
+    /// What was done.
+    pub action: Action,
+    /// What is remarkable about it: that it read an old value, and which write it missed.
+    pub note: Option<String>,
+    /// Where in the source.
+    pub at: &'static Location<'static>,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// An atomic load of the value.
+    Load(u64),
+    /// An atomic store of the value.
+    Store(u64),
+    /// A read-modify-write: before, after.
+    Update(u64, u64),
+    /// A compare-exchange that failed on this value.
+    Failed(u64),
+    /// A plain read of the value.
+    Get(u64),
+    /// A plain write of the value.
+    Set(u64),
+    /// A fence.
+    Fence,
 }
 
 /// Sorts of failure.

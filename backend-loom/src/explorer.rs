@@ -11,14 +11,15 @@
 //! execution behind.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token};
+use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token, Trace, TraceKind};
 
 use crate::engine::{
-    Access, Arrangement, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
-    FailureKind, INERT_COUNT, MemoryModel, Program, Search, Verdict, refuse_load,
+    Access, Action, Arrangement, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
+    FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Verdict, refuse_load,
     refuse_sequentially_consistent,
 };
 
@@ -37,6 +38,7 @@ impl Engine for Explorer {
     const EXHAUSTIVE: bool = true;
     const CONTROLS_SCHEDULE: bool = true;
     const CPUS_MAX: usize = 8;
+    const ARRANGES: bool = true;
 
     type Word = ExplorerWord;
     type Plain = ExplorerPlain;
@@ -159,15 +161,6 @@ fn verdict(report: &weft_explorer::Report, failed: bool) -> Verdict {
 }
 
 fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
-    let place = |event: &EventRef| position(event.thread, event.index);
-    let events = &found.trace.events;
-    let notes = events.iter().filter_map(|event| {
-        let missed = event.stale?;
-        let by = cpu_of(missed.thread, cpus);
-        let at = events.iter().find(|other| other.event == missed).map(|other| other.at);
-        let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        Some((place(&event.event), format!("old value: misses the write of CPU {by}{at}")))
-    });
     Failure {
         message: found.message.clone(),
         location: found.at.as_ref().map(ToString::to_string),
@@ -183,11 +176,49 @@ fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
             }
         },
         token: Some(found.token.to_string()),
-        arrangement: Some(Box::new(Arrangement {
-            order: events.iter().map(|event| place(&event.event)).collect(),
-            notes: notes.collect(),
-        })),
+        arrangement: Some(Box::new(arrangement(&found.trace, cpus))),
     }
+}
+
+/// The failing graph as operations. The two halves of a read-modify-write become one, told where
+/// it writes.
+fn arrangement(trace: &Trace, cpus: usize) -> Arrangement {
+    let mut operations: Vec<Operation> = Vec::new();
+    let mut halves: BTreeMap<usize, (EventRef, u64, Option<String>)> = BTreeMap::new();
+    for event in &trace.events {
+        let EventRef { thread, index } = event.event;
+        let mut place = position(thread, index);
+        let mut note = event.stale.map(|missed| missed_by(trace, missed, cpus));
+        let action = match event.kind {
+            TraceKind::Load => Action::Load(event.value),
+            TraceKind::Store => Action::Store(event.value),
+            TraceKind::CasFailed => Action::Failed(event.value),
+            TraceKind::PlainRead => Action::Get(event.value),
+            TraceKind::PlainWrite => Action::Set(event.value),
+            TraceKind::Fence => Action::Fence,
+            TraceKind::RmwRead => {
+                halves.insert(thread, (event.event, event.value, note));
+                continue;
+            }
+            TraceKind::RmwWrite => {
+                let Some((read, before, missed)) = halves.remove(&thread) else { continue };
+                (place, note) = (position(read.thread, read.index), missed);
+                Action::Update(before, event.value)
+            }
+            _ => continue,
+        };
+        let (cpu, word) = (cpu_of(thread, cpus), event.location);
+        operations.push(Operation { position: place, cpu, word, action, note, at: event.at });
+    }
+    Arrangement { operations }
+}
+
+/// What a stale read missed.
+fn missed_by(trace: &Trace, missed: EventRef, cpus: usize) -> String {
+    let by = cpu_of(missed.thread, cpus);
+    let at = trace.events.iter().find(|other| other.event == missed).map(|other| other.at);
+    let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    format!("old value: misses the write of CPU {by}{at}")
 }
 
 fn refused(message: &str) -> Exploration {
@@ -227,6 +258,10 @@ impl EngineWord for ExplorerWord {
         Self { word: Atomic::new(value), access }
     }
 
+    fn id(&self) -> u32 {
+        self.word.id()
+    }
+
     #[track_caller]
     fn load(&self, order: Ordering) -> u64 {
         unless_unwinding!(0, order, {
@@ -253,8 +288,7 @@ impl EngineWord for ExplorerWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        let exchange = || self.word.compare_exchange(old, new, success, failure);
-        unless_unwinding!(Ok(old), success, exchange())
+        unless_unwinding!(Ok(old), success, self.word.compare_exchange(old, new, success, failure))
     }
 
     #[track_caller]
@@ -295,6 +329,10 @@ impl EnginePlain for ExplorerPlain {
     #[track_caller]
     fn new(value: u64) -> Self {
         Self { cell: Plain::new(value) }
+    }
+
+    fn id(&self) -> u32 {
+        self.cell.id()
     }
 
     #[track_caller]

@@ -10,7 +10,7 @@
 //! begins: model CPUs may or may not have operating system threads of their own.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -110,6 +110,8 @@ pub(crate) struct Ghost {
     pending: Mutex<Vec<Option<Record>>>,
     /// Which locks each CPU holds.
     held: Mutex<Vec<(usize, Label)>>,
+    /// What words and cells are called, by the engine's number.
+    names: Mutex<Vec<(u32, Label)>>,
 }
 
 impl fmt::Debug for Ghost {
@@ -162,6 +164,7 @@ impl Ghost {
             records: Mutex::default(),
             pending: Mutex::new(vec![None; cpus + 1]),
             held: Mutex::default(),
+            names: Mutex::default(),
         })
     }
 
@@ -207,6 +210,16 @@ impl Ghost {
     /// The label of a word that is being made.
     pub(crate) fn label(name: &'static str) -> Label {
         Label { frame: NAMING.with_borrow(|naming| *naming), name, index: None }
+    }
+
+    /// Notes what a new word or cell is called.
+    pub(crate) fn name(&self, id: u32, label: Label) {
+        lock(&self.names).push((id, label));
+    }
+
+    /// What words and cells are called, by the engine's number.
+    pub(crate) fn names(&self) -> BTreeMap<u32, Label> {
+        lock(&self.names).iter().copied().collect()
     }
 
     /// Notes that the CPU is about to do something that may fail.

@@ -53,7 +53,16 @@ struct Labelled<E: Engine> {
 impl<E: Engine> Labelled<E> {
     #[track_caller]
     fn new(name: &'static str, value: u64, access: Access) -> Self {
-        Self { word: E::Word::new(value, access), label: Ghost::label(name) }
+        Self::with_label(Ghost::label(name), value, access)
+    }
+
+    #[track_caller]
+    fn with_label(label: Label, value: u64, access: Access) -> Self {
+        let word = E::Word::new(value, access);
+        if E::ARRANGES {
+            Ghost::current().name(word.id(), label);
+        }
+        Self { word, label }
     }
 
     #[track_caller]
@@ -103,9 +112,8 @@ impl<E: Engine> ModelWord<E> {
     /// Entry `index` of the frame that is being named.
     #[track_caller]
     pub(crate) fn entry(index: usize, value: u64) -> Self {
-        let mut labelled = Labelled::new("entry", value, Access::Loaded);
-        labelled.label.index = Some(index);
-        Self { labelled }
+        let label = Label { index: Some(index), ..Ghost::label("entry") };
+        Self { labelled: Labelled::with_label(label, value, Access::Loaded) }
     }
 
     /// What paging hardware does: a load that later loads of the walk do not overtake.
@@ -341,8 +349,11 @@ impl<E: Engine, T> fmt::Debug for ModelCell<E, T> {
 impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
     #[track_caller]
     fn new(name: &'static str, value: T) -> Self {
-        let cell = E::Plain::new(value.to_bits());
-        Self { cell, label: Ghost::label(name), value: PhantomData }
+        let (cell, label) = (E::Plain::new(value.to_bits()), Ghost::label(name));
+        if E::ARRANGES {
+            Ghost::current().name(cell.id(), label);
+        }
+        Self { cell, label, value: PhantomData }
     }
 
     #[track_caller]

@@ -66,7 +66,7 @@ const fn checker<E: Engine>(used_for: Use) -> Checker {
 pub(crate) static ALL: &[Checker] = &[
     checker::<explorer::Explorer>(Use::Everything),
     checker::<exhaustive::Loom>(Use::WithinBounds),
-    checker::<randomized::Shuttle>(Use::Sample(3_000)),
+    checker::<randomized::Shuttle>(Use::Sample(10_000)),
     checker::<threads::Threads>(Use::Sample(500)),
 ];
 
