@@ -347,12 +347,7 @@ fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
         (&["--cpus", "0"], None, 4, "--help shows what there is"),
-        (
-            &["--sabotage", "rain"],
-            None,
-            4,
-            "use no-shootdown, freed-at-once, never-freed or forgotten",
-        ),
+        (&["--sabotage", "rain"], None, 4, "use no-shootdown, torn-updates, freed-at-once"),
         (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),

@@ -12,6 +12,8 @@ pub(crate) enum Sabotage {
     None,
     /// Translations are not flushed.
     NoShootdown,
+    /// Updates of entries are a load and a store.
+    TornUpdates,
     /// What is retired is freed at once, without a grace period.
     FreedAtOnce,
     /// What is retired is never freed.
@@ -25,6 +27,7 @@ impl fmt::Display for Sabotage {
         match self {
             Self::None => f.write_str("none"),
             Self::NoShootdown => f.write_str("no-shootdown"),
+            Self::TornUpdates => f.write_str("torn-updates"),
             Self::FreedAtOnce => f.write_str("freed-at-once"),
             Self::NeverFreed => f.write_str("never-freed"),
             Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
@@ -45,6 +48,7 @@ impl Sabotage {
         match name {
             "none" => Self::None,
             "no-shootdown" => Self::NoShootdown,
+            "torn-updates" => Self::TornUpdates,
             "freed-at-once" => Self::FreedAtOnce,
             "never-freed" => Self::NeverFreed,
             _ => match forgotten(name) {
@@ -54,13 +58,13 @@ impl Sabotage {
         }
     }
 
-    /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings, and
-    /// does not tear updates of entries in two.
+    /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings.
     pub(crate) fn of(twin: scenario::Sabotage) -> Option<Self> {
         match twin {
             scenario::Sabotage::FreedAtOnce => Some(Self::FreedAtOnce),
             scenario::Sabotage::ForgottenCpu(cpu) => Some(Self::ForgottenCpu(cpu)),
-            scenario::Sabotage::Weakened(_) | scenario::Sabotage::TornUpdates => None,
+            scenario::Sabotage::TornUpdates => Some(Self::TornUpdates),
+            scenario::Sabotage::Weakened(_) => None,
         }
     }
 
