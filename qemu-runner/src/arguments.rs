@@ -53,6 +53,9 @@ pub(crate) struct Arguments {
     /// Leave out the twins, the broken worlds that must be noticed.
     #[arg(long)]
     pub(crate) no_twins: bool,
+    /// Show how often each outcome and each situation was seen.
+    #[arg(long)]
+    pub(crate) counts: bool,
     /// Show what the kernels log.
     #[arg(short, long)]
     pub(crate) verbose: bool,
