@@ -148,6 +148,15 @@ lines! {
         /// How many roles it has.
         roles: u64,
     }
+    /// In a world that is broken like this, a scenario or self-test must fail: the answer to `list`.
+    Twin "twin" {
+        /// The scenario or self-test.
+        name: T,
+        /// How the world is broken, as [`argument::SABOTAGE`] takes it.
+        sabotage: T,
+        /// Parts of messages, separated by `|`: one of them is in the message it fails with.
+        messages: T,
+    }
     /// There is a self-test of this name: the answer to `list`.
     SelfTest "self-test" {
         /// Its name.

@@ -3,7 +3,7 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
-use crate::summary::{Judgement, Row, Summary};
+use crate::summary::{Judgement, Row, Summary, Twin};
 use crate::verdict::{Count, Failure};
 
 /// Everything in one document.
@@ -19,6 +19,7 @@ pub fn json(summary: &Summary) -> Value {
         "fingerprint": format!("{:016x}", summary.fingerprint()),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,
+        "twins": summary.twins.iter().map(json_twin).collect::<Vec<_>>(),
         "rows": summary.rows.iter().map(|row| json_row(summary, row)).collect::<Vec<_>>(),
     })
 }
@@ -40,6 +41,18 @@ fn json_row(summary: &Summary, row: &Row) -> Value {
         "again": row.again,
         "fingerprint": format!("{:016x}", verdict.fingerprint),
         "elapsed_seconds": verdict.elapsed.as_secs_f64(),
+    })
+}
+
+fn json_twin(twin: &Twin) -> Value {
+    json!({
+        "name": twin.name,
+        "sabotage": twin.sabotage,
+        "messages": twin.messages,
+        "caught": twin.is_caught(),
+        "fate": twin.fate(),
+        "again": twin.again,
+        "elapsed_seconds": twin.verdict.elapsed.as_secs_f64(),
     })
 }
 
@@ -86,6 +99,16 @@ pub fn junit(summary: &Summary) -> String {
         };
         let mut case = TestCase::new(&row.request.name, status);
         case.set_classname("qemu").set_time(verdict.elapsed);
+        suite.add_test_case(case);
+    }
+    for twin in &summary.twins {
+        let status = if twin.is_caught() {
+            TestCaseStatus::success()
+        } else {
+            refused(&twin.fate(), &twin.verdict.log.join("\n"))
+        };
+        let mut case = TestCase::new(format!("{} with {}", twin.name, twin.sabotage), status);
+        case.set_classname("twins").set_time(twin.verdict.elapsed);
         suite.add_test_case(case);
     }
     let mut report = Report::new("qemu");

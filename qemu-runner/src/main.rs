@@ -1,4 +1,9 @@
-//! The command behind `just qemu`: every scenario on a machine of its own.
+//! The command behind `just qemu`: every scenario on a machine of its own, then broken worlds.
+//!
+//! [`arguments`] is what people type, [`catalogue`] what there is; the rest is in the library.
+
+mod arguments;
+mod catalogue;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,96 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use clap::Parser as _;
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use weft_qemu_runner::host::{self, Accelerator, Qemu};
-use weft_qemu_runner::machine::{self, Ending, Settings};
-use weft_qemu_runner::protocol::{Line, argument};
-use weft_qemu_runner::summary::{Row, Summary, exit};
+use weft_qemu_runner::machine::{self, Settings};
+use weft_qemu_runner::protocol::argument;
+use weft_qemu_runner::summary::{Row, Summary, Twin, exit};
 use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
 use weft_qemu_runner::{documents, image, symbols, table};
 
-/// Self-tests whose names begin so are to pass.
-const GOOD: &str = "good-";
+use crate::arguments::{Accel, Arguments, Format};
+use crate::catalogue::{Known, KnownTwin};
 
-/// Boots the kernel under QEMU, once for every scenario, and says how it went.
-///
-/// Exit codes: 0 good; 1 a scenario failed; 2 something that --demand demands was not seen; 4 usage
-/// or internal error; 3, of `model-check`, does not occur.
-#[derive(Debug, Parser)]
-#[command(name = "qemu", version)]
-struct Arguments {
-    /// Parts of names of scenarios, or of the kernel's own tests; a whole name selects only that.
-    #[arg(value_name = "FILTER")]
-    filters: Vec<String>,
-    /// How many processors each machine has.
-    #[arg(long, value_name = "N", default_value_t = 4,
-        value_parser = clap::value_parser!(u8).range(1..=16))]
-    cpus: u8,
-    /// How often a scenario is repeated.
-    #[arg(long, value_name = "N", default_value_t = 1000,
-        value_parser = clap::value_parser!(u64).range(1..))]
-    repeat: u64,
-    /// What runs the processors.
-    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
-    accel: Accel,
-    /// The seed of delays, rotation and preemption.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// How results are written.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-    /// List the scenarios and the kernel's own tests instead.
-    #[arg(long)]
-    list: bool,
-    /// Run processors in turn and count instructions, so that one seed is one run, to the last
-    /// byte; a fingerprint of what the kernels wrote is printed.
-    #[arg(long, conflicts_with = "accel")]
-    deterministic: bool,
-    /// Demand that every situation and every interesting outcome is seen.
-    #[arg(long)]
-    demand: bool,
-    /// Seconds after which a machine counts as hung.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
-    /// Break the world: no-shootdown, freed-at-once, forgotten-cpu-N.
-    #[arg(long, value_name = "HOW", value_parser = sabotage)]
-    sabotage: Option<String>,
-    /// Show what the kernels log.
-    #[arg(short, long)]
-    verbose: bool,
-}
-
-/// What runs the processors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Accel {
-    /// Translation: on any host.
-    Tcg,
-    /// The host's processor, if a probe boot shows that it can.
-    Kvm,
-}
-
-/// Ways to write results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
-    /// A table.
-    Human,
-    /// One document.
-    Json,
-    /// One document, as test servers take it.
-    Junit,
-}
-
-fn sabotage(text: &str) -> Result<String, String> {
-    let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    if matches!(text, "no-shootdown" | "freed-at-once") || matches!(forgotten, Some(Ok(_))) {
-        Ok(text.to_owned())
-    } else {
-        Err("use no-shootdown, freed-at-once or forgotten-cpu-<n>".to_owned())
-    }
-}
+/// How much more often than a whole world a broken one is tried.
+const TWIN_REPEAT_FACTOR: u64 = 5;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -143,15 +73,6 @@ fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// Something to run.
-#[derive(Clone, Debug)]
-struct Known {
-    name: String,
-    title: String,
-    roles: u64,
-    self_test: bool,
-}
-
 /// What stays the same from machine to machine.
 struct Bench {
     qemu: Qemu,
@@ -161,12 +82,16 @@ struct Bench {
 
 fn qemu(arguments: &Arguments) -> Result<u8, String> {
     let bench = bench(arguments)?;
-    let known = known(&bench)?;
+    let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
+    let known = catalogue::of(run)?;
     if arguments.list {
-        list(&known, arguments.format);
+        match arguments.format {
+            Format::Json => print(&format!("{:#}\n", catalogue::json(&known))),
+            Format::Human | Format::Junit => print(&catalogue::text(&known)),
+        }
         return Ok(exit::GOOD);
     }
-    let selected = select(&known, &arguments.filters)?;
+    let selected = catalogue::select(&known, &arguments.filters)?;
     let most = selected.iter().map(|known| known.roles).max().unwrap_or(0);
     if u64::from(arguments.cpus) < most {
         return Err(format!(
@@ -200,141 +125,120 @@ fn bench(arguments: &Arguments) -> Result<Bench, String> {
     Ok(Bench { qemu, image, settings })
 }
 
-/// Asks the kernel what there is to run.
-fn known(bench: &Bench) -> Result<Vec<Known>, String> {
-    let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
-    let complete =
-        run.ending == Ending::Good && matches!(run.lines.last(), Some(Line::Done { .. }));
-    if !complete {
-        return Err(format!(
-            "the kernel does not list its scenarios ({:?}): {} {}",
-            run.ending,
-            run.complaints.join(" "),
-            run.log.join(" ")
-        ));
-    }
-    let known = run.lines.into_iter().filter_map(|line| match line {
-        Line::Scenario { name, title, roles } => {
-            Some(Known { name, title, roles, self_test: false })
-        }
-        Line::SelfTest { name } => {
-            let title = "the kernel itself".to_owned();
-            Some(Known { name, title, roles: 1, self_test: true })
-        }
-        _ => None,
-    });
-    Ok(known.collect())
-}
-
-fn list(known: &[Known], format: Format) {
-    if format == Format::Json {
-        let names = known.iter().map(|known| {
-            serde_json::json!({
-                "name": known.name,
-                "title": known.title,
-                "roles": known.roles,
-                "self_test": known.self_test,
-            })
-        });
-        print(&format!("{:#}\n", names.collect::<serde_json::Value>()));
-        return;
-    }
-    for Known { name, title, roles, self_test } in known {
-        let roles = if *self_test { String::new() } else { format!(", {roles} CPUs") };
-        print(&format!("{name:<24} {title}{roles}\n"));
-    }
-}
-
-/// What the filters select. Tests that go wrong on purpose have to be named.
-fn select(known: &[Known], filters: &[String]) -> Result<Vec<Known>, String> {
-    let is_wanted = |known: &Known| !known.self_test || known.name.starts_with(GOOD);
-    if filters.is_empty() {
-        return Ok(known.iter().filter(|known| is_wanted(known)).cloned().collect());
-    }
-    let mut selected = vec![false; known.len()];
-    for filter in filters {
-        let exactly = known.iter().position(|known| known.name == *filter);
-        let mut any = false;
-        for (index, one) in known.iter().enumerate() {
-            let matches = match exactly {
-                Some(exactly) => index == exactly,
-                None => one.name.contains(filter.as_str()) && is_wanted(one),
-            };
-            selected[index] |= matches;
-            any |= matches;
-        }
-        if !any {
-            return Err(format!("no scenario matches {filter:?}: --list shows all of them"));
-        }
-    }
-    let pairs = known.iter().zip(selected);
-    Ok(pairs.filter(|(_, selected)| *selected).map(|(known, _)| known.clone()).collect())
-}
-
+/// Runs everything, whole worlds first, until all is done or we are interrupted.
 fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<Summary, String> {
     let started = Instant::now();
-    let bar = ProgressBar::new(selected.len() as u64);
-    let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
-    bar.set_style(style.expect("the template is well formed"));
-    bar.enable_steady_tick(Duration::from_millis(100));
+    let with_twins = !arguments.no_twins && arguments.sabotage.is_none();
+    let twins: Vec<_> = selected
+        .iter()
+        .flat_map(|known| known.twins.iter().map(move |twin| (known, twin)))
+        .filter(|_| with_twins)
+        .collect();
     let interrupted = &bench.settings.interrupted;
     let seen = Arc::clone(interrupted);
     ctrlc::set_handler(move || seen.store(true, Ordering::Release))
         .map_err(|error| format!("interruptions cannot be caught: {error}"))?;
-    let (mut rows, mut unfinished) = (Vec::new(), Vec::new());
-    for known in selected {
-        if !interrupted.load(Ordering::Acquire) {
-            bar.set_message(known.name.clone());
-            let row = run_one(bench, arguments, known);
-            bar.inc(1);
-            // An interruption reaches QEMU as well: what it was doing is not a result.
-            if !interrupted.load(Ordering::Acquire) {
-                rows.push(row);
-                continue;
-            }
-        }
-        unfinished.push(known.name.clone());
-    }
-    bar.finish_and_clear();
-    Ok(Summary {
-        rows,
+    let bar = progress_bar(selected.len() + twins.len());
+    let mut summary = Summary {
+        rows: Vec::new(),
+        twins: Vec::new(),
         qemu: bench.qemu.version.clone(),
         accelerator: bench.settings.accelerator,
         cpus: bench.settings.cpus,
         seed: arguments.seed,
         sabotage: arguments.sabotage.clone(),
         demand: arguments.demand,
-        unfinished,
-        elapsed: started.elapsed(),
-    })
+        unfinished: Vec::new(),
+        elapsed: Duration::ZERO,
+    };
+    // What was running when an interruption came is not a result.
+    let is_over = || interrupted.load(Ordering::Acquire);
+    for known in selected {
+        bar.set_message(known.name.clone());
+        let row = (!is_over()).then(|| run_one(bench, arguments, known));
+        match row {
+            Some(row) if !is_over() => summary.rows.push(row),
+            _ => summary.unfinished.push(known.name.clone()),
+        }
+        bar.inc(1);
+    }
+    for (known, twin) in twins {
+        let title = format!("{} with {}", known.name, twin.sabotage);
+        bar.set_message(title.clone());
+        let result = (!is_over()).then(|| run_twin(bench, arguments, known, twin));
+        match result {
+            Some(result) if !is_over() => summary.twins.push(result),
+            _ => summary.unfinished.push(title),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    summary.elapsed = started.elapsed();
+    Ok(summary)
 }
 
-fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Row {
-    let repetitions = if known.self_test { 1 } else { arguments.repeat };
+fn progress_bar(length: usize) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64);
+    let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
+    bar.set_style(style.expect("the template is well formed"));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Boots one machine, and gives the verdict and a command that does so again.
+fn boot(
+    bench: &Bench,
+    settings: &Settings,
+    seed: u64,
+    known: &Known,
+    repeat: u64,
+    sabotage: Option<&str>,
+) -> (Request, Verdict, String) {
+    let repetitions = if known.self_test { 1 } else { repeat };
     let request = Request { name: known.name.clone(), repetitions };
     let what = if known.self_test { argument::SELF_TEST } else { argument::SCENARIO };
-    let mut command_line = format!(
-        "{what}={} {}={repetitions} {}={}",
-        request.name,
-        argument::REPEAT,
-        argument::SEED,
-        arguments.seed
-    );
-    let mut again = format!("just qemu {} --cpus {}", request.name, bench.settings.cpus);
-    again += &format!(" --repeat {} --seed {}", arguments.repeat, arguments.seed);
-    if bench.settings.accelerator == Accelerator::Counted {
+    let mut command_line = format!("{what}={}", request.name);
+    for (key, value) in [(argument::REPEAT, repetitions), (argument::SEED, seed)] {
+        command_line += &format!(" {key}={value}");
+    }
+    let mut again = format!("just qemu {} --cpus {}", request.name, settings.cpus);
+    again += &format!(" --repeat {repetitions} --seed {seed}");
+    if settings.accelerator == Accelerator::Counted {
         again += " --deterministic";
     }
-    if let Some(sabotage) = &arguments.sabotage {
+    if let Some(sabotage) = sabotage {
         command_line += &format!(" {}={sabotage}", argument::SABOTAGE);
         again += &format!(" --sabotage {sabotage}");
     }
-    let verdict = match machine::run(&bench.qemu, &bench.image, &bench.settings, &command_line) {
+    let verdict = match machine::run(&bench.qemu, &bench.image, settings, &command_line) {
         Ok(run) => verdict::of(&request, &run),
         Err(sentence) => Verdict::without_run(sentence),
     };
+    (request, verdict, again)
+}
+
+fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Row {
+    let sabotage = arguments.sabotage.as_deref();
+    let (request, verdict, again) =
+        boot(bench, &bench.settings, arguments.seed, known, arguments.repeat, sabotage);
     let places = places(&bench.image, verdict.failure.as_ref());
     Row { request, self_test: known.self_test, verdict, places, again }
+}
+
+/// Boots a broken world. It is tried more often than a whole one, since it ends at the first
+/// failure; and as reproducibly as possible, so that a world that is noticed today is tomorrow.
+fn run_twin(bench: &Bench, arguments: &Arguments, known: &Known, twin: &KnownTwin) -> Twin {
+    let settings = Settings { accelerator: Accelerator::Counted, ..bench.settings.clone() };
+    let repeat = arguments.repeat.saturating_mul(TWIN_REPEAT_FACTOR);
+    let sabotage = Some(twin.sabotage.as_str());
+    let (request, verdict, again) = boot(bench, &settings, arguments.seed, known, repeat, sabotage);
+    Twin {
+        name: request.name,
+        sabotage: twin.sabotage.clone(),
+        messages: twin.messages.clone(),
+        verdict,
+        again,
+    }
 }
 
 /// Where processors were when it went wrong, in words.

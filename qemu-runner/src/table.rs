@@ -43,6 +43,7 @@ pub fn of(summary: &Summary, deterministic: bool) -> String {
         }
     }
     text += &unseen(summary);
+    text += &twins(summary);
     text += &conclusion(summary);
     if deterministic {
         writeln!(text, "FINGERPRINT {:016x}", summary.fingerprint()).expect("memory");
@@ -103,6 +104,22 @@ fn unseen(summary: &Summary) -> String {
             });
             writeln!(text, "{name}").expect("memory");
         }
+    }
+    text
+}
+
+/// One line if all were caught, else one for each that was not.
+fn twins(summary: &Summary) -> String {
+    let mut text = String::new();
+    for twin in summary.twins.iter().filter(|twin| !twin.is_caught()) {
+        let (name, sabotage, fate) = (&twin.name, &twin.sabotage, twin.fate());
+        writeln!(text, "TWIN {name} with {sabotage}: {fate}").expect("memory");
+        writeln!(text, "  AGAIN  {}", twin.again).expect("memory");
+    }
+    if !summary.twins.is_empty() {
+        let caught = summary.twins.iter().filter(|twin| twin.is_caught()).count();
+        let all = plural(summary.twins.len(), "broken world");
+        writeln!(text, "{caught} of {all} caught").expect("memory");
     }
     text
 }

@@ -332,7 +332,7 @@ fn command(arguments: &[&str], path: Option<&str>) -> Output {
 }
 
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
-    let cases: [(&[&str], Option<&str>, i32, &str); 8] = [
+    let cases: [(&[&str], Option<&str>, i32, &str); 10] = [
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
         (&["--cpus", "0"], None, 4, "--help shows what there is"),
@@ -340,6 +340,9 @@ fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
         (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),
+        // One run has one outcome, and broken worlds are rarely noticed at once.
+        (&["lock_vs_lock", "--repeat", "1", "--demand"], None, 2, "not seen in 1 runs"),
+        (&["retire_vs_quiesce", "--repeat", "1"], None, 2, "forgotten-cpu-1: SURVIVED"),
         (&["lock_vs_lock", "--repeat", "5", "--format", "json"], None, 0, "\"exit\": 0"),
     ];
     for (arguments, path, code, text) in cases {

@@ -25,6 +25,9 @@ use crate::shootdown::{self, Flush};
 use crate::smp::{self, Rendezvous};
 use crate::{cpu, serial};
 
+/// What all these tests fail with.
+pub(crate) const STALE: &str = "a processor used a translation that was taken away";
+
 /// How often everybody takes a page away.
 const STORM_ROUNDS: u64 = 100;
 
@@ -117,7 +120,7 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     for (name, value) in cpu::totals() {
         serial::line(&Line::Metric { name, value });
     }
-    assert!(stale == 0, "a processor used a translation that was taken away");
+    assert!(stale == 0, "{STALE}");
     let left = machine.region().live();
     assert!(left == frames, "leak: {frames} frames were in use before, {left} after");
 }

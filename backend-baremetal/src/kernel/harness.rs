@@ -13,6 +13,8 @@
 //! Whether a machine meets every situation is a matter of luck: situations and outcomes are counted
 //! and reported, and only who reads the report can demand them.
 
+use core::fmt::Display;
+
 use spin::RwLock;
 use spin::mutex::SpinMutex;
 use weft_backend_baremetal::protocol::Line;
@@ -25,6 +27,7 @@ use weft_scenarios::world::Machine;
 use crate::memory::MetalMachine;
 use crate::options::Options;
 use crate::random::Random;
+use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::{cpu, metal, serial};
@@ -34,18 +37,34 @@ const OUTCOMES_MAX: usize = 16;
 /// Binary logarithm of the longest delay before a role, in looks of a [`Wait`].
 const DELAY_BITS: u32 = 9;
 
-/// Says which scenarios there are.
+/// What a scenario fails with that goes on using a frame that was freed: the frame's poison is met
+/// as contents, or as an entry.
+const POISON_MET: &str = "use after free|corrupt entry";
+
+/// Says which scenarios there are, and in which broken worlds they must fail.
 pub(crate) fn list() {
-    struct Roles;
-    impl Visitor<MetalMachine> for Roles {
-        type Out = usize;
-        fn visit<S: Scenario<MetalMachine>>(self, _name: &'static str) -> usize {
-            S::CPUS.iter().count()
-        }
-    }
     for (&name, &title) in scenarios::NAMES.iter().zip(scenarios::TITLES) {
-        let roles = scenarios::visit(name, Roles).expect("a listed scenario exists");
-        serial::line(&Line::Scenario { name, title, roles: roles as u64 });
+        scenarios::visit(name, Listing { title }).expect("a listed scenario exists");
+    }
+}
+
+struct Listing {
+    title: &'static str,
+}
+
+impl Visitor<MetalMachine> for Listing {
+    type Out = ();
+
+    fn visit<S: Scenario<MetalMachine>>(self, name: &'static str) {
+        let roles = S::CPUS.iter().count() as u64;
+        serial::line(&Line::Scenario { name, title: self.title, roles });
+        for sabotage in S::TWINS.iter().filter_map(|twin| Sabotage::of(twin.sabotage)) {
+            serial::line::<&dyn Display>(&Line::Twin {
+                name: &name,
+                sabotage: &sabotage,
+                messages: &POISON_MET,
+            });
+        }
     }
 }
 

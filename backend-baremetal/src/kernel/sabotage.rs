@@ -1,6 +1,9 @@
 //! A world broken at its seams, on demand: what a harness that works must notice.
 
+use core::fmt;
+
 use spin::Once;
+use weft_scenarios::scenario;
 
 /// How the world is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +16,17 @@ pub(crate) enum Sabotage {
     FreedAtOnce,
     /// Grace periods do not wait for this CPU.
     ForgottenCpu(u32),
+}
+
+impl fmt::Display for Sabotage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::NoShootdown => f.write_str("no-shootdown"),
+            Self::FreedAtOnce => f.write_str("freed-at-once"),
+            Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
+        }
+    }
 }
 
 static CHOSEN: Once<Sabotage> = Once::new();
@@ -33,6 +47,16 @@ impl Sabotage {
                 Some(cpu) => Self::ForgottenCpu(cpu),
                 None => panic!("there is no sabotage called {name}"),
             },
+        }
+    }
+
+    /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings, and
+    /// does not tear updates of entries in two.
+    pub(crate) fn of(twin: scenario::Sabotage) -> Option<Self> {
+        match twin {
+            scenario::Sabotage::FreedAtOnce => Some(Self::FreedAtOnce),
+            scenario::Sabotage::ForgottenCpu(cpu) => Some(Self::ForgottenCpu(cpu)),
+            scenario::Sabotage::Weakened(_) | scenario::Sabotage::TornUpdates => None,
         }
     }
 

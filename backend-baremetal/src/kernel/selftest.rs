@@ -4,6 +4,7 @@
 //! runner's tests can demand that each way is recognised for what it is.
 
 use core::arch::asm;
+use core::fmt::Display;
 use core::mem::ManuallyDrop;
 
 use weft_backend_baremetal::protocol::Line;
@@ -13,6 +14,7 @@ use weft_scenarios::world::Machine;
 use x86_64::instructions::interrupts;
 
 use crate::memory::MetalMachine;
+use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
@@ -50,10 +52,17 @@ const TESTS: [(&str, Test); 19] = [
     ("bad-unlock", bad_unlock),
 ];
 
-/// Says which tests there are.
+/// Says which tests there are, and which of them a broken world must fail.
 pub(crate) fn list() {
     for (name, _) in TESTS {
         serial::line(&Line::SelfTest { name });
+    }
+    for name in ["good-stale", "good-protect", "good-storm"] {
+        serial::line::<&dyn Display>(&Line::Twin {
+            name: &name,
+            sabotage: &Sabotage::NoShootdown,
+            messages: &flushing::STALE,
+        });
     }
     serial::line(&Line::<&str>::Done { passed: 0 });
 }

@@ -1,0 +1,87 @@
+//! The command line.
+
+use clap::{Parser, ValueEnum};
+
+/// Boots the kernel under QEMU, once for every scenario, and says how it went.
+///
+/// Afterwards it boots broken worlds, which must be noticed. Those run processors in turn and count
+/// instructions, whatever the others do.
+///
+/// Exit codes: 0 good; 1 a scenario failed; 2 something that --demand demands was not seen, or a
+/// broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
+#[derive(Debug, Parser)]
+#[command(name = "qemu", version)]
+pub(crate) struct Arguments {
+    /// Parts of names of scenarios, or of the kernel's own tests; a whole name selects only that.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+    /// How many processors each machine has.
+    #[arg(long, value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) cpus: u8,
+    /// How often a scenario is repeated.
+    #[arg(long, value_name = "N", default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) repeat: u64,
+    /// What runs the processors.
+    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
+    pub(crate) accel: Accel,
+    /// The seed of delays, rotation and preemption.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// List the scenarios and the kernel's own tests instead.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Run processors in turn and count instructions, so that one seed is one run, to the last
+    /// byte; a fingerprint of what the kernels wrote is printed.
+    #[arg(long, conflicts_with = "accel")]
+    pub(crate) deterministic: bool,
+    /// Demand that every situation and every interesting outcome is seen.
+    #[arg(long)]
+    pub(crate) demand: bool,
+    /// Seconds after which a machine counts as hung.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// Break the world in all runs: no-shootdown, freed-at-once, forgotten-cpu-N.
+    #[arg(long, value_name = "HOW", value_parser = sabotage)]
+    pub(crate) sabotage: Option<String>,
+    /// Leave out the twins, the broken worlds that must be noticed.
+    #[arg(long)]
+    pub(crate) no_twins: bool,
+    /// Show what the kernels log.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// What runs the processors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Accel {
+    /// Translation: on any host.
+    Tcg,
+    /// The host's processor, if a probe boot shows that it can.
+    Kvm,
+}
+
+/// Ways to write results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// A table.
+    Human,
+    /// One document.
+    Json,
+    /// One document, as test servers take it.
+    Junit,
+}
+
+fn sabotage(text: &str) -> Result<String, String> {
+    let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
+    if matches!(text, "no-shootdown" | "freed-at-once") || matches!(forgotten, Some(Ok(_))) {
+        Ok(text.to_owned())
+    } else {
+        Err("use no-shootdown, freed-at-once or forgotten-cpu-<n>".to_owned())
+    }
+}

@@ -1,0 +1,125 @@
+//! What there is to run: the kernel says, and filters select.
+
+use weft_qemu_runner::machine::{Ending, Run};
+use weft_qemu_runner::protocol::Line;
+
+/// Self-tests whose names begin so are to pass.
+const GOOD: &str = "good-";
+
+/// Something to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// The name of the scenario's file, or of the self-test.
+    pub(crate) name: String,
+    /// What it is about.
+    pub(crate) title: String,
+    /// How many processors it needs.
+    pub(crate) roles: u64,
+    /// Whether it is a test of the kernel itself.
+    pub(crate) self_test: bool,
+    /// The broken worlds that it must notice.
+    pub(crate) twins: Vec<KnownTwin>,
+}
+
+/// A broken world.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownTwin {
+    /// How the world is broken.
+    pub(crate) sabotage: String,
+    /// Parts of messages, one of which it must be noticed with.
+    pub(crate) messages: Vec<String>,
+}
+
+/// What the kernel says there is, asked for a list.
+///
+/// # Errors
+///
+/// One sentence, if the answer is not complete.
+pub(crate) fn of(run: Run) -> Result<Vec<Known>, String> {
+    let complete =
+        run.ending == Ending::Good && matches!(run.lines.last(), Some(Line::Done { .. }));
+    if !complete {
+        return Err(format!(
+            "the kernel does not list its scenarios ({:?}): {} {}",
+            run.ending,
+            run.complaints.join(" "),
+            run.log.join(" ")
+        ));
+    }
+    let mut all: Vec<Known> = Vec::new();
+    for line in run.lines {
+        match line {
+            Line::Scenario { name, title, roles } => {
+                all.push(Known { name, title, roles, self_test: false, twins: Vec::new() });
+            }
+            Line::SelfTest { name } => {
+                let title = "the kernel itself".to_owned();
+                all.push(Known { name, title, roles: 1, self_test: true, twins: Vec::new() });
+            }
+            Line::Twin { name, sabotage, messages } => {
+                let known = all.iter_mut().find(|known| known.name == name);
+                let known = known
+                    .ok_or_else(|| format!("the kernel lists a twin of {name} before {name}"))?;
+                let messages = messages.split('|').map(str::to_owned).collect();
+                known.twins.push(KnownTwin { sabotage, messages });
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// What the filters select. Tests that go wrong on purpose have to be named.
+///
+/// # Errors
+///
+/// One sentence, for a filter that selects nothing.
+pub(crate) fn select(known: &[Known], filters: &[String]) -> Result<Vec<Known>, String> {
+    let is_wanted = |known: &Known| !known.self_test || known.name.starts_with(GOOD);
+    if filters.is_empty() {
+        return Ok(known.iter().filter(|known| is_wanted(known)).cloned().collect());
+    }
+    let mut selected = vec![false; known.len()];
+    for filter in filters {
+        let exactly = known.iter().position(|known| known.name == *filter);
+        let mut any = false;
+        for (index, one) in known.iter().enumerate() {
+            let matches = match exactly {
+                Some(exactly) => index == exactly,
+                None => one.name.contains(filter.as_str()) && is_wanted(one),
+            };
+            selected[index] |= matches;
+            any |= matches;
+        }
+        if !any {
+            return Err(format!("no scenario matches {filter:?}: --list shows all of them"));
+        }
+    }
+    let pairs = known.iter().zip(selected);
+    Ok(pairs.filter(|(_, selected)| *selected).map(|(known, _)| known.clone()).collect())
+}
+
+/// The list for people.
+pub(crate) fn text(known: &[Known]) -> String {
+    let line = |known: &Known| {
+        let Known { name, title, roles, self_test, twins } = known;
+        let roles = if *self_test { String::new() } else { format!(", {roles} CPUs") };
+        let twins: String = twins.iter().map(|twin| format!(", not {}", twin.sabotage)).collect();
+        format!("{name:<24} {title}{roles}{twins}\n")
+    };
+    known.iter().map(line).collect()
+}
+
+/// The list for programs.
+pub(crate) fn json(known: &[Known]) -> serde_json::Value {
+    let names = known.iter().map(|known| {
+        serde_json::json!({
+            "name": known.name,
+            "title": known.title,
+            "roles": known.roles,
+            "self_test": known.self_test,
+            "twins": known.twins.iter().map(|twin| &twin.sabotage).collect::<Vec<_>>(),
+        })
+    });
+    names.collect()
+}
