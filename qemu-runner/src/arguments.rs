@@ -46,7 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// Break the world in all runs: no-shootdown, freed-at-once, forgotten-cpu-N.
+    /// Break the world in all runs: no-shootdown, freed-at-once, forgotten-cpu-N, or
+    /// (self-test good-tables) tables-changed.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     pub(crate) sabotage: Option<String>,
     /// Leave out the twins, the broken worlds that must be noticed.
@@ -79,9 +80,11 @@ pub(crate) enum Format {
 
 fn sabotage(text: &str) -> Result<String, String> {
     let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    if matches!(text, "no-shootdown" | "freed-at-once") || matches!(forgotten, Some(Ok(_))) {
+    if matches!(text, "no-shootdown" | "freed-at-once" | "tables-changed")
+        || matches!(forgotten, Some(Ok(_)))
+    {
         Ok(text.to_owned())
     } else {
-        Err("use no-shootdown, freed-at-once or forgotten-cpu-<n>".to_owned())
+        Err("use no-shootdown, freed-at-once or forgotten-cpu-<n>, or tables-changed".to_owned())
     }
 }

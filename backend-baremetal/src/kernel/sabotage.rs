@@ -16,6 +16,8 @@ pub(crate) enum Sabotage {
     FreedAtOnce,
     /// Grace periods do not wait for this CPU.
     ForgottenCpu(u32),
+    /// An entry of a finished table is overwritten behind the core's back.
+    TablesChanged,
 }
 
 impl fmt::Display for Sabotage {
@@ -24,6 +26,7 @@ impl fmt::Display for Sabotage {
             Self::None => f.write_str("none"),
             Self::NoShootdown => f.write_str("no-shootdown"),
             Self::FreedAtOnce => f.write_str("freed-at-once"),
+            Self::TablesChanged => f.write_str("tables-changed"),
             Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
         }
     }
@@ -43,6 +46,7 @@ impl Sabotage {
             "none" => Self::None,
             "no-shootdown" => Self::NoShootdown,
             "freed-at-once" => Self::FreedAtOnce,
+            "tables-changed" => Self::TablesChanged,
             _ => match forgotten(name) {
                 Some(cpu) => Self::ForgottenCpu(cpu),
                 None => panic!("there is no sabotage called {name}"),

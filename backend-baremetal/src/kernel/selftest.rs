@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::fmt::Display;
 use core::mem::ManuallyDrop;
 
-use weft_backend_baremetal::protocol::Line;
+use weft_backend_baremetal::protocol::{DISAGREEMENT, Line};
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_scenarios::world::Machine;
@@ -18,7 +18,7 @@ use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{flushing, runtime, serial};
+use crate::{flushing, runtime, serial, tables};
 
 /// What a test gets.
 pub(crate) struct Kernel {
@@ -26,16 +26,19 @@ pub(crate) struct Kernel {
     pub(crate) machine: MetalMachine,
     /// The kernel's address space.
     pub(crate) space: &'static Space,
+    /// The seed of everything random.
+    pub(crate) seed: u64,
 }
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 19] = [
+const TESTS: [(&str, Test); 20] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
     ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
+    ("good-tables", tables::everybody_sees_the_same_table),
     ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-fault", bad_fault),
@@ -64,6 +67,11 @@ pub(crate) fn list() {
             messages: &flushing::STALE,
         });
     }
+    serial::line::<&dyn Display>(&Line::Twin {
+        name: &"good-tables",
+        sabotage: &Sabotage::TablesChanged,
+        messages: &DISAGREEMENT,
+    });
     serial::line(&Line::<&str>::Done { passed: 0 });
 }
 
@@ -72,13 +80,13 @@ pub(crate) fn list() {
 /// # Panics
 ///
 /// If there is none, or it fails.
-pub(crate) fn run(name: &str, machine: MetalMachine, space: &'static Space) {
+pub(crate) fn run(name: &str, seed: u64, machine: MetalMachine, space: &'static Space) {
     let test = TESTS.iter().find(|(known, _)| *known == name);
     let (name, test) = test.unwrap_or_else(|| panic!("there is no self-test called {name}"));
     let count = if *name == "bad-overcount" { 2 } else { 1 };
     serial::line(&Line::<&str>::Announce { count });
     serial::line(&Line::Start { name, repetitions: 1 });
-    test(&Kernel { machine, space });
+    test(&Kernel { machine, space, seed });
     serial::line(&Line::Passed { name, repetitions: 1 });
     serial::line(&Line::<&str>::Done { passed: 1 });
 }
