@@ -7,12 +7,10 @@
 //! 0000000000201000: 0000000000a57000 X---A---W
 //! ```
 //!
-//! address, physical address, and nine letters or dashes: not executed (`X`), global (`G`), bit 7
-//! (`P`: of a small page the third bit of the cache policy, of a huge one that it is huge), dirty
-//! (`D`), accessed (`A`), the second and first bit of the cache policy (`C`, `T`), user (`U`),
-//! writable (`W`). The third bit of the cache policy of a huge page is not shown, nor how large a
-//! page is: that shows in the lines that follow, since every page has one and both must have the
-//! same lines.
+//! address, physical address, and nine letters or dashes: not executed (`X`), global (`G`), huge
+//! (`P`), dirty (`D`), accessed (`A`), the second and first bit of the cache policy (`C`, `T`), user
+//! (`U`), writable (`W`). *Not shown, hence not compared:* the third bit of the cache policy, and
+//! whether a huge page has 2 MiB or 1 GiB, other than by the lines that are there or not.
 //!
 //! Compared is the lower half, where the user lives.
 
@@ -118,7 +116,7 @@ fn letters(flags: PageFlags, cache: u64, huge: bool) -> String {
     let all = [
         ('X', !flags.contains(PageFlags::EXECUTE)),
         ('G', flags.contains(PageFlags::GLOBAL)),
-        ('P', huge || cache & 4 != 0),
+        ('P', huge),
         ('D', flags.contains(PageFlags::DIRTY)),
         ('A', flags.contains(PageFlags::ACCESSED)),
         ('C', cache & 2 != 0),
@@ -157,8 +155,8 @@ mod tests {
 
     /// Two small pages that follow each other, read-only and executed; a huge one.
     const CORE: [&str; 2] = ["@pages\t8192\t4096\t1\t18\t4\t2", "@pages\t2097152\t0\t2\t33\t3\t1"];
-    const MONITOR: &str = "0000000000002000: 0000000000001000 --P-A----\r\n\
-                           0000000000003000: 0000000000002000 --P-A----\r\n\
+    const MONITOR: &str = "0000000000002000: 0000000000001000 ----A----\r\n\
+                           0000000000003000: 0000000000002000 ----A----\r\n\
                            0000000000200000: 0000000000000000 X-PD-CT-W\r\n\
                            ffffc00000000000: 0000000000000000 XGPDA---W\r\n";
 
@@ -180,7 +178,10 @@ mod tests {
             lines.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, line)| *line).collect()
         };
         let cases: [(String, &str); 5] = [
-            (MONITOR.replace(": 0000000000002000", ": 0000000000004000"), "at 0x3000: 0x4000 --P"),
+            (
+                MONITOR.replace(": 0000000000002000", ": 0000000000004000"),
+                "at 0x3000: 0x4000 ----A",
+            ),
             (MONITOR.replace("X-PD-CT-W", "X-PD-CT--"), "at 0x200000: 0x0 X-PD-CT--, not 0x0 X"),
             (without(2), "at 0x200000: nothing, not 0x0 X-PD-CT-W"),
             (without(0), "at 0x2000: nothing"),
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_agreement() {
-        for monitor in ["PG disabled\r\n", "2000: 1000 --P", "x: 1000 --P-A----"] {
+        for monitor in ["PG disabled\r\n", "2000: 1000 ----", "x: 1000 ----A----"] {
             assert!(matches!(compared(monitor), Comparison::Impossible(_)), "{monitor}");
         }
         assert!(matches!(compare(&[], Ok("")), Comparison::Impossible(_)));

@@ -181,7 +181,7 @@ impl Builder {
         for (depth, bound) in crowded.into_iter().enumerate().skip(usize::from(level.as_u8()) - 1) {
             path[depth] = self.below(bound) as usize;
         }
-        if level > Level::LEAF && self.below(8) != 0 {
+        if level > Level::LEAF && self.below(32) != 0 {
             path[usize::from(level.as_u8()) - 1] = self.below(512) as usize;
         }
         // The lower half of the root, from end to end.
@@ -319,15 +319,17 @@ impl Builder {
         self.done.protected += u64::from(protected);
     }
 
-    /// Reads or writes the page that is there, if it is memory of ours; hardware notes that. What
-    /// is global is left alone: its translation would survive the user.
+    /// Reads or writes the next page that is memory of ours; hardware notes that. What is global
+    /// is left alone: its translation would survive the user.
     fn use_page(&mut self, vaddr: Vaddr) {
         let write = self.below(2) == 0;
-        let Some(page) = self.expected.get_mut(&vaddr.as_u64()) else { return };
-        let flags = &mut page.property.flags;
-        if !flags.contains(PageFlags::TRACKED) || flags.contains(PageFlags::GLOBAL) {
-            return;
-        }
+        let is_used = |page: &RawItem| {
+            let flags = page.property.flags;
+            flags.contains(PageFlags::TRACKED) && !flags.contains(PageFlags::GLOBAL)
+        };
+        let mut next = self.expected.range_mut(vaddr.as_u64()..);
+        let Some((&vaddr, page)) = next.find(|(_, page)| is_used(page)) else { return };
+        let (vaddr, flags) = (Vaddr::new(vaddr), &mut page.property.flags);
         if write {
             let written = self.machine.user_write(vaddr, 1);
             let may = flags.contains(PageFlags::WRITE);
