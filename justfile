@@ -54,25 +54,23 @@ preflight: lint test model-check qemu
 setup:
     #!/bin/sh
     set -eu
-    packages=
-    command -v cc >/dev/null || packages="build-essential"
-    command -v qemu-system-x86_64 >/dev/null || packages="$packages qemu-system-x86"
-    if [ -n "$packages" ]; then
-        if ! command -v apt-get >/dev/null; then
-            echo "setup: install what provides these, then run this again: $packages" >&2
-            exit 1
-        fi
+    install() {
+        command -v apt-get >/dev/null || return 1
         root=
         if [ "$(id -u)" != 0 ]; then
-            command -v sudo >/dev/null || {
-                echo "setup: run as root: apt-get install $packages" >&2
-                exit 1
-            }
+            command -v sudo >/dev/null || return 1
             root=sudo
         fi
-        $root apt-get update
-        $root apt-get install --yes --no-install-recommends $packages
-    fi
+        $root apt-get update && $root apt-get install --yes --no-install-recommends "$1"
+    }
+    command -v cc >/dev/null || install build-essential || {
+        echo "setup: install a C toolchain that provides cc, then run this again" >&2
+        exit 1
+    }
+    # Without it, the tests that boot machines are skipped and say so.
+    command -v qemu-system-x86_64 >/dev/null || install qemu-system-x86 || {
+        echo "setup: QEMU could not be installed: \`just qemu\` needs qemu-system-x86_64" >&2
+    }
     if ! command -v cargo >/dev/null; then
         echo "setup: install Rust 1.95 or later from https://rustup.rs, then run this again" >&2
         exit 1

@@ -20,7 +20,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse, LockWord};
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, LockWord, Word};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord};
@@ -40,6 +40,12 @@ pub trait Processors: Send + Sync + Sized + 'static {
 
     /// The word of a lock: [`AtomicWord`], or one that tells when it is waited for.
     type LockWord: LockWord + fmt::Debug;
+
+    /// An entry, as the core sees it: [`AtomicWord`], or one that a kernel breaks on purpose.
+    type Word: Word + fmt::Debug;
+
+    /// The word as an entry.
+    fn entry(word: &AtomicWord) -> &Self::Word;
 
     /// The number of the processor that runs the caller: a different one on each.
     fn cpu(&self) -> CpuId;
@@ -128,7 +134,7 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
 // found by arithmetic on the frame's address, which is one-to-one and always the same; (3) words
 // and cells are atomics; (4) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
-    type Word = AtomicWord;
+    type Word = P::Word;
     type LockWord = P::LockWord;
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
@@ -154,11 +160,12 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    unsafe fn entry(&self, frame: Paddr, index: usize) -> &AtomicWord {
+    unsafe fn entry(&self, frame: Paddr, index: usize) -> &P::Word {
         // SAFETY: (1) the caller promises an allocated node; (2) and an index below
         // `Geometry::ENTRIES`, which `NODE_FITS_A_FRAME` bounds; (3) the words of a node are
         // accessed through here only, and by the MMU.
-        unsafe { self.parts.region.word(frame, index) }
+        let word = unsafe { self.parts.region.word(frame, index) };
+        P::entry(word)
     }
 
     #[inline]

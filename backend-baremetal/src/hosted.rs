@@ -92,6 +92,12 @@ impl Threads {
 impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
+    type Word = AtomicWord;
+
+    #[inline]
+    fn entry(word: &AtomicWord) -> &AtomicWord {
+        word
+    }
 
     fn cpu(&self) -> CpuId {
         CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")

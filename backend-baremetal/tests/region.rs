@@ -51,6 +51,12 @@ struct OneProcessor;
 impl Processors for OneProcessor {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
+    type Word = AtomicWord;
+
+    #[inline]
+    fn entry(word: &AtomicWord) -> &AtomicWord {
+        word
+    }
 
     fn cpu(&self) -> CpuId {
         CpuId::new(0)

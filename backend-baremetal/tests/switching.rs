@@ -56,6 +56,12 @@ struct Watcher {
 impl Processors for Watcher {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
+    type Word = AtomicWord;
+
+    #[inline]
+    fn entry(word: &AtomicWord) -> &AtomicWord {
+        word
+    }
 
     fn cpu(&self) -> CpuId {
         CpuId::new(0)

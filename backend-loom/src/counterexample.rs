@@ -19,7 +19,8 @@ use crate::report::{Counterexample, Line};
 
 /// The counterexample of a failure; without ghost state it has no lines.
 pub(crate) fn of(failure: &Failure, roles: Vec<String>, ghost: Option<&Ghost>) -> Counterexample {
-    let teller = ghost.map(|ghost| Teller::new(ghost, roles.len()));
+    let arrangement = failure.arrangement.as_deref();
+    let teller = ghost.map(|ghost| Teller::new(ghost, roles.len(), arrangement));
     let (message, detail) = message(failure, teller.as_ref());
     let lines = teller.as_ref().map_or_else(Vec::new, |it| it.lines(failure));
     let waiting = match (&teller, failure.kind) {
@@ -55,6 +56,8 @@ fn message(failure: &Failure, teller: Option<&Teller>) -> (String, Option<String
     }
 }
 
+/// Messages call every frame N, data or not: a twin is matched by its message, and which of the two
+/// a frame is may depend on the execution that was found.
 fn race_on(label: Label) -> String {
     match (label.name, label.frame) {
         ("born", Some(frame)) => format!("use before allocation: N{frame}"),
@@ -74,14 +77,19 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(ghost: &Ghost, cpus: usize) -> Self {
+    fn new(ghost: &Ghost, cpus: usize, arrangement: Option<&Arrangement>) -> Self {
         let records = ghost.records();
         let data = records.iter().filter_map(|record| match record.step {
             Step::Allocate(frame, FrameUse::Data) => Some(frame.frame_number()),
             _ => None,
         });
-        let data = data.collect();
+        let mut data: BTreeSet<u64> = data.collect();
         let (pending, held, names) = (ghost.pending(), ghost.held(), ghost.names());
+        // Who allocated a frame may not have run again; what has contents is data.
+        let operations = arrangement.map_or(&[][..], |it| &it.operations);
+        let labels = operations.iter().filter_map(|it| names.get(&it.word?));
+        let contents = labels.filter(|label| label.name == "contents");
+        data.extend(contents.filter_map(|label| label.frame));
         Self { records, pending, held, names, data, cpus }
     }
 
@@ -177,8 +185,7 @@ impl Teller {
             }
             return;
         }
-        let checks_only = matches!(record.label.name, "born" | "died" | "link" | "kind" | "level");
-        if checks_only || matches!(record.step, Step::Event(_)) {
+        if is_bookkeeping(record.label) || matches!(record.step, Step::Event(_)) {
             return;
         }
         let mut text = self.operation(record);
@@ -269,6 +276,14 @@ impl Teller {
             }
         }
     }
+}
+
+/// Cells that serve the checks, or that only say in numbers what an event says in words.
+fn is_bookkeeping(label: Label) -> bool {
+    let of_frames = ["born", "died", "link", "kind", "level", "attached"];
+    let of_the_monitor =
+        ["online", "awaited", "current.first", "current.last", "next.first", "next.last"];
+    of_frames.contains(&label.name) || of_the_monitor.contains(&label.name)
 }
 
 fn line(record: &Record, text: String, state: String) -> Line {

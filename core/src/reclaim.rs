@@ -10,8 +10,8 @@
 //! 4. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
 //!
 //! *What this does not do is flush.* Hardware keeps translations, and the upper levels of walks, in
-//! caches of its own, which no grace period ends. A kernel whose [`Reclaim`] frees what hardware may
-//! have cached has to invalidate it on every CPU concerned before step 3 is over: in its
+//! caches of its own, which no grace period ends. A kernel whose [`Reclaim`] frees what hardware
+//! may have cached has to invalidate it on every CPU concerned before step 3 is over: in its
 //! [`Reclaim::retire`], until flush obligations are a part of the core.
 //!
 //! Handing over allocates nothing: a [`Batch`] is a list linked through the metadata of the frames

@@ -207,7 +207,8 @@ impl Engine {
             let operation = describe(&self.search.graph, request);
             let message = format!(
                 "unbounded loop: thread {thread} made {index} operations and still repeats \
-                 {operation}; wait with an await operation or `wait_for_change`, or raise `events_max`"
+                 {operation}; wait with an await operation or `wait_for_change`, or raise \
+                 `events_max`"
             );
             return Err(self.fail(
                 FailureKind::UnboundedLoop,

@@ -16,8 +16,8 @@ use crate::handle::Handle;
 /// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
 ///
 /// Copies of the data are dropped when the engine has no more use for them, and their destructors
-/// are inert. Inert while the thread unwinds: locking succeeds at once with a copy of the first data, and what
-/// is done to that copy has no effect.
+/// are inert. Inert while the thread unwinds: locking succeeds at once with a copy of the first
+/// data, and what is done to that copy has no effect.
 #[derive(Debug)]
 pub struct Mutex<T> {
     handle: Handle,

@@ -46,13 +46,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// Break the world in all runs: no-shootdown, freed-at-once, forgotten-cpu-N, or
-    /// (self-test good-tables) tables-changed.
+    /// Break the world in all runs: no-shootdown, torn-updates, freed-at-once, never-freed,
+    /// forgotten-cpu-N, or (self-test good-tables) tables-changed.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     pub(crate) sabotage: Option<String>,
     /// Leave out the twins, the broken worlds that must be noticed.
     #[arg(long)]
     pub(crate) no_twins: bool,
+    /// Show how often each outcome and each situation was seen.
+    #[arg(long)]
+    pub(crate) counts: bool,
     /// Show what the kernels log.
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -80,11 +83,10 @@ pub(crate) enum Format {
 
 fn sabotage(text: &str) -> Result<String, String> {
     let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    if matches!(text, "no-shootdown" | "freed-at-once" | "tables-changed")
-        || matches!(forgotten, Some(Ok(_)))
-    {
+    let others = ["no-shootdown", "torn-updates", "freed-at-once", "never-freed", "tables-changed"];
+    if others.contains(&text) || matches!(forgotten, Some(Ok(_))) {
         Ok(text.to_owned())
     } else {
-        Err("use no-shootdown, freed-at-once or forgotten-cpu-<n>, or tables-changed".to_owned())
+        Err(format!("use {} or forgotten-cpu-<n>", others.join(", ")))
     }
 }

@@ -97,8 +97,8 @@ impl Accelerator {
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Threads => "TCG, a thread for each processor",
-            Self::Counted => "TCG, processors in turn, instructions counted",
+            Self::Threads => "TCG with a thread for each",
+            Self::Counted => "TCG counting instructions",
             Self::Kvm => "KVM",
         })
     }

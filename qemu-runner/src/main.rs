@@ -101,7 +101,7 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
     }
     let summary = run_all(&bench, arguments, &selected)?;
     match arguments.format {
-        Format::Human => print(&table::of(&summary, arguments.deterministic)),
+        Format::Human => print(&table::of(&summary, arguments.counts, arguments.deterministic)),
         Format::Json => print(&format!("{:#}\n", documents::json(&summary))),
         Format::Junit => print(&format!("{}\n", documents::junit(&summary))),
     }

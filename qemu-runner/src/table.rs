@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 
 use crate::host::Accelerator;
-use crate::summary::{Judgement, Row, Summary};
+use crate::summary::{Judgement, Row, Summary, exit};
 use crate::verdict::{Count, Failure};
 
 /// How many lines of the log follow a failure.
@@ -19,24 +19,29 @@ const HEADINGS: [&str; 10] = [
     "runs",
     "outcomes",
     "situations",
-    "page faults",
+    "faults",
     "shootdowns",
     "CR3 loads",
     "time",
 ];
 
-/// The summary as text.
-pub fn of(summary: &Summary, deterministic: bool) -> String {
+/// The summary as text. `details` gives each outcome and situation a line of its own.
+pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(HEADINGS);
     for row in &summary.rows {
-        table.add_row(cells(summary, row));
+        table.add_row(cells(summary, row, details));
     }
-    for column in table.column_iter_mut().skip(6) {
+    let numbers = (2..HEADINGS.len()).filter(|index| !(details && (4..6).contains(index)));
+    for index in numbers {
+        let column = table.column_mut(index).expect("the header has as many");
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let mut text = format!("{table}\n");
+    let mut text = String::new();
+    for line in table.to_string().lines() {
+        writeln!(text, "{}", line.trim_end()).expect("memory");
+    }
     for row in &summary.rows {
         if let Some(failure) = &row.verdict.failure {
             text += &describe(row, failure);
@@ -51,9 +56,11 @@ pub fn of(summary: &Summary, deterministic: bool) -> String {
     text
 }
 
-fn cells(summary: &Summary, row: &Row) -> Vec<Cell> {
+fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
     let (word, colour) = match summary.judge(row) {
-        Judgement::Good => ("PASSED", Color::Green),
+        // A scenario that did not fail was sampled: that is all that can be said.
+        Judgement::Good if row.self_test => ("PASSED", Color::Green),
+        Judgement::Good => ("SAMPLED", Color::Green),
         Judgement::Missing => ("MISSING", Color::Yellow),
         Judgement::Bad => ("FAILED", Color::Red),
         Judgement::Internal => ("INTERNAL", Color::Red),
@@ -65,8 +72,8 @@ fn cells(summary: &Summary, row: &Row) -> Vec<Cell> {
         Cell::new(word).fg(colour),
         Cell::new(verdict.cpus),
         Cell::new(row.request.repetitions),
-        Cell::new(counts(&verdict.outcomes)),
-        Cell::new(counts(&verdict.situations)),
+        Cell::new(counts(&verdict.outcomes, details)),
+        Cell::new(counts(&verdict.situations, details)),
         number("page faults"),
         number("shootdowns"),
         number("root loads"),
@@ -74,9 +81,14 @@ fn cells(summary: &Summary, row: &Row) -> Vec<Cell> {
     ]
 }
 
-fn counts(counts: &[Count]) -> String {
-    let lines = counts.iter().map(|count| format!("{} {}", count.times, count.name));
-    lines.collect::<Vec<_>>().join("\n")
+/// How many were seen of how many, or how often each of them.
+fn counts(counts: &[Count], details: bool) -> String {
+    if details {
+        let lines = counts.iter().map(|count| format!("{} {}", count.times, count.name));
+        return lines.collect::<Vec<_>>().join("\n");
+    }
+    let seen = counts.iter().filter(|count| count.times > 0).count();
+    if counts.is_empty() { "-".to_owned() } else { format!("{seen}/{}", counts.len()) }
 }
 
 fn describe(row: &Row, failure: &Failure) -> String {
@@ -108,7 +120,7 @@ fn unseen(summary: &Summary) -> String {
     text
 }
 
-/// One line if all were caught, else one for each that was not.
+/// The broken worlds that were not noticed.
 fn twins(summary: &Summary) -> String {
     let mut text = String::new();
     for twin in summary.twins.iter().filter(|twin| !twin.is_caught()) {
@@ -116,39 +128,42 @@ fn twins(summary: &Summary) -> String {
         writeln!(text, "TWIN {name} with {sabotage}: {fate}").expect("memory");
         writeln!(text, "  AGAIN  {}", twin.again).expect("memory");
     }
-    if !summary.twins.is_empty() {
-        let caught = summary.twins.iter().filter(|twin| twin.is_caught()).count();
-        let all = plural(summary.twins.len(), "broken world");
-        writeln!(text, "{caught} of {all} caught").expect("memory");
-    }
     text
 }
 
+/// What it all means, and under which circumstances.
 fn conclusion(summary: &Summary) -> String {
-    let failed = summary.rows.iter().filter(|row| row.verdict.failure.is_some()).count();
+    let count =
+        |judgement| summary.rows.iter().filter(|row| summary.judge(row) == judgement).count();
+    let (bad, internal) = (count(Judgement::Bad), count(Judgement::Internal));
+    let caught = summary.twins.iter().filter(|twin| twin.is_caught()).count();
+    let word = match summary.exit() {
+        exit::GOOD => "GOOD: no violation".to_owned(),
+        exit::VIOLATION => format!("FAILED: {}", plural(bad, "violation")),
+        exit::MISSING => "MISSING: no violation, but not all that was demanded".to_owned(),
+        exit::INTERRUPTED => "INTERRUPTED: no violation so far".to_owned(),
+        _ => format!("INTERNAL: {}", plural(internal, "error")),
+    };
+    let self_tests = summary.rows.iter().filter(|row| row.self_test).count();
+    let scenarios = plural(summary.rows.len() - self_tests, "scenario");
+    let mut text = format!("{word}; {scenarios}, {}", plural(self_tests, "self-test"));
+    if !summary.twins.is_empty() {
+        write!(text, ", broken worlds {caught}/{} caught", summary.twins.len()).expect("memory");
+    }
+    let (qemu, how, seed) = (&summary.qemu, summary.accelerator, summary.seed);
     let seconds = summary.elapsed.as_secs_f64();
-    let mut text = format!(
-        "{} on QEMU {} ({}), {} processors, seed {}: {} in {seconds:.1} s\n",
-        plural(summary.rows.len(), "machine"),
-        summary.qemu,
-        summary.accelerator,
-        summary.cpus,
-        summary.seed,
-        if failed == 0 { "all passed".to_owned() } else { format!("{failed} FAILED") },
-    );
+    let cpus = plural(summary.cpus, "processor");
+    writeln!(text, "\nQEMU {qemu}, {cpus}, {how}, seed {seed}, {seconds:.1} s").expect("memory");
     if let Some(sabotage) = &summary.sabotage {
-        writeln!(text, "The world was broken on purpose: {sabotage}.").expect("memory");
+        writeln!(text, "the world was broken on purpose: {sabotage}").expect("memory");
     }
     if !summary.unfinished.is_empty() {
-        writeln!(text, "Interrupted; not run: {}", summary.unfinished.join(", ")).expect("memory");
+        writeln!(text, "not run: {}", summary.unfinished.join(", ")).expect("memory");
     }
-    text += match summary.accelerator {
-        Accelerator::Counted => {
-            "SAMPLED: interleavings at random, one processor at a time; an ordering that only \
-             parallel hardware breaks is not tried here.\n"
-        }
-        Accelerator::Threads | Accelerator::Kvm => "SAMPLED: interleavings as they came.\n",
-    };
+    if summary.accelerator == Accelerator::Counted {
+        text += "one processor at a time: orderings that only parallel hardware breaks are not \
+                 tried\n";
+    }
     text
 }
 

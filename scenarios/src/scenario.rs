@@ -147,7 +147,7 @@ twin_counts!(1, 2, 3, 4, 5, 6, 7, 8);
 /// ```compile_fail,E0277
 /// # use weft_scenarios::prelude::*;
 /// fn five<S: Scenario<B, Saw = ()>, B: World>() -> Cpus<S, B> {
-///     cpus([("a", |_, _| ()), ("b", |_, _| ()), ("c", |_, _| ()), ("d", |_, _| ()), ("e", |_, _| ())])
+///     cpus([("role", |_, _| ()); 5])
 /// }
 /// ```
 pub const fn cpus<S: Scenario<B>, B: World, const N: usize>(

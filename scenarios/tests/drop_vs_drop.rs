@@ -1,5 +1,5 @@
 //! # Drop vs. drop
-//! Result: Never. Two owners tear a table down twice, or not at all, or reach into the kernel's half.
+//! Result: Never. Two owners tear a table down twice, or not at all, or with the kernel's half.
 //! CPUs: 0 and 1 each map a page through a handle of their own, then drop the handle.
 //! Invariant: the last owner sees what every earlier owner did, and drops what the table manages.
 //! Guards against: counting down without ordering; a drop-walk over the shared half of the root.

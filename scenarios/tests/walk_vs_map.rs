@@ -5,7 +5,7 @@
 //! Guards against: mapping with a plain store; reading the entry without acquiring.
 //! Sites: PUBLISH_ITEM, WALK_ENTRY.
 //! Bounds: 2 CPUs, one leaf, no preemption bound.
-//! References: Linux mm/memory.c, the barrier in __SetPageUptodate.
+//! References: Linux include/linux/page-flags.h, the barrier in __SetPageUptodate.
 use weft_scenarios::prelude::*;
 
 const FOUND: Situation = situation("the walker found the page");

@@ -58,11 +58,15 @@ impl Visitor<MetalMachine> for Listing {
     fn visit<S: Scenario<MetalMachine>>(self, name: &'static str) {
         let roles = S::CPUS.iter().count() as u64;
         serial::line(&Line::Scenario { name, title: self.title, roles });
-        for sabotage in S::TWINS.iter().filter_map(|twin| Sabotage::of(twin.sabotage)) {
+        for twin in S::TWINS.iter() {
+            let Some(sabotage) = Sabotage::of(twin.sabotage) else { continue };
+            // A lost update is noticed by the scenario itself, in its own words.
+            let torn = sabotage == Sabotage::TornUpdates;
+            let messages = if torn { twin.message } else { POISON_MET };
             serial::line::<&dyn Display>(&Line::Twin {
                 name: &name,
                 sabotage: &sabotage,
-                messages: &POISON_MET,
+                messages: &messages,
             });
         }
     }

@@ -71,6 +71,9 @@ mod trace;
 #[expect(unsafe_code, reason = "trap frames, and accesses that may fault")]
 mod trap;
 
+#[cfg(bare_metal)]
+mod words;
+
 #[cfg(not(bare_metal))]
 fn main() {
     eprintln!("This is a stub: `just qemu` builds the kernel and boots it.");

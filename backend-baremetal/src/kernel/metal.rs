@@ -7,6 +7,7 @@
 //! by a translation (the flush). It flushes everything, for it is not told addresses.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
@@ -16,12 +17,12 @@ use weft_backend_baremetal::world::Users;
 use weft_core::address::{CpuId, Paddr, Vaddr};
 use weft_core::grace::Monitor;
 use weft_core::reclaim::{Batch, Reclaim};
-use weft_core::sites::Site;
-use weft_core::sync::{Backend, Event, LockWord};
+use weft_core::sync::{Backend, Event};
 use weft_scenarios::scenario::Situation;
 
 use crate::sabotage::Sabotage;
 use crate::shootdown::{self, Flush};
+use crate::words::{EntryWord, WatchedWord};
 use crate::{cpu, space, trap};
 
 /// The most situations that a scenario lists.
@@ -34,6 +35,12 @@ pub(crate) struct Metal;
 impl Processors for Metal {
     type Reclaim<B: Backend> = FlushFirst<B>;
     type LockWord = WatchedWord;
+    type Word = EntryWord;
+
+    fn entry(word: &AtomicWord) -> &EntryWord {
+        // SAFETY: an `EntryWord` is an `AtomicWord` and nothing else, and has its layout.
+        unsafe { &*core::ptr::from_ref(word).cast() }
+    }
 
     fn cpu(&self) -> CpuId {
         CpuId::new(cpu::this().plays.load(Ordering::Relaxed))
@@ -123,38 +130,6 @@ fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
     any
 }
 
-/// The word of a lock that notes when somebody waits for it.
-#[derive(Debug)]
-#[repr(transparent)]
-pub(crate) struct WatchedWord(AtomicWord);
-
-impl LockWord for WatchedWord {
-    fn new(name: &'static str, value: u64) -> Self {
-        Self(LockWord::new(name, value))
-    }
-
-    #[inline]
-    fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: &'static Site,
-        failure: &'static Site,
-    ) -> Result<u64, u64> {
-        LockWord::compare_exchange(&self.0, current, new, success, failure)
-    }
-
-    #[inline]
-    fn store(&self, value: u64, site: &'static Site) {
-        LockWord::store(&self.0, value, site);
-    }
-
-    fn relax(&self) {
-        Metal.observe(Event::LockContended);
-        self.0.relax();
-    }
-}
-
 /// The core's monitor, which gets what no processor translates to any more.
 pub(crate) struct FlushFirst<B: Backend> {
     monitor: Monitor<B>,
@@ -193,6 +168,9 @@ unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
         shootdown::flush_running(Flush::Users);
         if Sabotage::FreedAtOnce.is_chosen() {
             batch.drop_all();
+        } else if Sabotage::NeverFreed.is_chosen() {
+            // A batch without an owner: its frames are lost.
+            let _lost = ManuallyDrop::new(batch);
         } else {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.retire(backend, batch) };

@@ -12,8 +12,12 @@ pub(crate) enum Sabotage {
     None,
     /// Translations are not flushed.
     NoShootdown,
+    /// Updates of entries are a load and a store.
+    TornUpdates,
     /// What is retired is freed at once, without a grace period.
     FreedAtOnce,
+    /// What is retired is never freed.
+    NeverFreed,
     /// Grace periods do not wait for this CPU.
     ForgottenCpu(u32),
     /// An entry of a finished table is overwritten behind the core's back.
@@ -25,7 +29,9 @@ impl fmt::Display for Sabotage {
         match self {
             Self::None => f.write_str("none"),
             Self::NoShootdown => f.write_str("no-shootdown"),
+            Self::TornUpdates => f.write_str("torn-updates"),
             Self::FreedAtOnce => f.write_str("freed-at-once"),
+            Self::NeverFreed => f.write_str("never-freed"),
             Self::TablesChanged => f.write_str("tables-changed"),
             Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
         }
@@ -45,7 +51,9 @@ impl Sabotage {
         match name {
             "none" => Self::None,
             "no-shootdown" => Self::NoShootdown,
+            "torn-updates" => Self::TornUpdates,
             "freed-at-once" => Self::FreedAtOnce,
+            "never-freed" => Self::NeverFreed,
             "tables-changed" => Self::TablesChanged,
             _ => match forgotten(name) {
                 Some(cpu) => Self::ForgottenCpu(cpu),
@@ -54,13 +62,13 @@ impl Sabotage {
         }
     }
 
-    /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings, and
-    /// does not tear updates of entries in two.
+    /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings.
     pub(crate) fn of(twin: scenario::Sabotage) -> Option<Self> {
         match twin {
             scenario::Sabotage::FreedAtOnce => Some(Self::FreedAtOnce),
             scenario::Sabotage::ForgottenCpu(cpu) => Some(Self::ForgottenCpu(cpu)),
-            scenario::Sabotage::Weakened(_) | scenario::Sabotage::TornUpdates => None,
+            scenario::Sabotage::TornUpdates => Some(Self::TornUpdates),
+            scenario::Sabotage::Weakened(_) => None,
         }
     }
 

@@ -125,8 +125,8 @@ fn text(rows: &[Row], time: Duration) -> String {
         table.add_row(cells);
     }
     format!(
-        "{table}\n\nloom runs with companion words; both engines without bounds, at most {} s each;\n\
-         a search that was cut counts with the time it was given\n",
+        "{table}\n\nloom runs with companion words; both engines without bounds, \
+         at most {} s each;\na search that was cut counts with the time it was given\n",
         time.as_secs()
     )
 }
