@@ -1,14 +1,17 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 
 /// Boots the kernel under QEMU, once for every scenario, and says how it went.
 ///
 /// Afterwards it boots broken worlds, which must be noticed. Those run processors in turn and count
-/// instructions, whatever the others do.
+/// instructions, whatever the others do. Then it asks the models which outcomes they allow, and
+/// searches them for what failed.
 ///
-/// Exit codes: 0 good; 1 a scenario failed; 2 something that --demand demands was not seen, or a
-/// broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
+/// Exit codes: 0 good; 1 a scenario failed, or saw what the models do not allow; 2 something that
+/// --demand demands was not seen, or a broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
 #[derive(Debug, Parser)]
 #[command(name = "qemu", version)]
 pub(crate) struct Arguments {
@@ -56,6 +59,13 @@ pub(crate) struct Arguments {
     /// Show how often each outcome and each situation was seen.
     #[arg(long)]
     pub(crate) counts: bool,
+    /// Leave out the models: neither compare what machines saw with what they allow, nor search
+    /// them for what failed.
+    #[arg(long)]
+    pub(crate) no_models: bool,
+    /// The `model-check` to ask for what the models allow; built if not said.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_models")]
+    pub(crate) model_check: Option<PathBuf>,
     /// Show what the kernels log.
     #[arg(short, long)]
     pub(crate) verbose: bool,
