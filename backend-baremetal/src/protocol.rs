@@ -28,6 +28,10 @@ const fn exit_status(code: u32) -> i32 {
     (code << 1 | 1) as i32
 }
 
+/// How the message begins that the runner fails a run with where two walks differ; see
+/// [`Line::Ready`].
+pub const DISAGREEMENT: &str = "the machine's own walk disagrees";
+
 /// Words of the kernel's command line, each `word=value` or a word alone.
 pub mod argument {
     /// Say which scenarios there are, and stop.
@@ -198,6 +202,24 @@ lines! {
         /// How much.
         value: u64,
     }
+    /// Pages of a user's table, as the core walks it, that follow each other there and in memory.
+    Pages "pages" {
+        /// The address of the first.
+        vaddr: u64,
+        /// The physical address that it maps.
+        frame: u64,
+        /// The level of its entry, 1 for the smallest pages.
+        level: u64,
+        /// The bits of its flags, as the core has them.
+        flags: u64,
+        /// Its cache policy: the index into the page attribute table.
+        cache: u64,
+        /// How many there are.
+        count: u64,
+    }
+    /// Every page was printed, and the machine runs on that table. It waits for a byte on the
+    /// serial port: so long the runner compares the pages with the walk of the machine's monitor.
+    Ready "ready" {}
     /// A scenario went well.
     Passed "passed" {
         /// Its name.

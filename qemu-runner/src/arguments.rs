@@ -1,14 +1,17 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 
 /// Boots the kernel under QEMU, once for every scenario, and says how it went.
 ///
 /// Afterwards it boots broken worlds, which must be noticed. Those run processors in turn and count
-/// instructions, whatever the others do.
+/// instructions, whatever the others do. Then it asks the models which outcomes they allow, and
+/// searches them for what failed.
 ///
-/// Exit codes: 0 good; 1 a scenario failed; 2 something that --demand demands was not seen, or a
-/// broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
+/// Exit codes: 0 good; 1 a scenario failed, or saw what the models do not allow; 2 something that
+/// --demand demands was not seen, or a broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
 #[derive(Debug, Parser)]
 #[command(name = "qemu", version)]
 pub(crate) struct Arguments {
@@ -47,7 +50,7 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     /// Break the world in all runs: no-shootdown, torn-updates, freed-at-once, never-freed,
-    /// forgotten-cpu-N.
+    /// forgotten-cpu-N, or (self-test good-tables) tables-changed.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     pub(crate) sabotage: Option<String>,
     /// Leave out the twins, the broken worlds that must be noticed.
@@ -56,6 +59,13 @@ pub(crate) struct Arguments {
     /// Show how often each outcome and each situation was seen.
     #[arg(long)]
     pub(crate) counts: bool,
+    /// Leave out the models: neither compare what machines saw with what they allow, nor search
+    /// them for what failed.
+    #[arg(long)]
+    pub(crate) no_models: bool,
+    /// The `model-check` to ask for what the models allow; built if not said.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_models")]
+    pub(crate) model_check: Option<PathBuf>,
     /// Show what the kernels log.
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -83,12 +93,10 @@ pub(crate) enum Format {
 
 fn sabotage(text: &str) -> Result<String, String> {
     let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    if matches!(text, "no-shootdown" | "torn-updates" | "freed-at-once" | "never-freed")
-        || matches!(forgotten, Some(Ok(_)))
-    {
+    let others = ["no-shootdown", "torn-updates", "freed-at-once", "never-freed", "tables-changed"];
+    if others.contains(&text) || matches!(forgotten, Some(Ok(_))) {
         Ok(text.to_owned())
     } else {
-        Err("use no-shootdown, torn-updates, freed-at-once, never-freed or forgotten-cpu-<n>"
-            .to_owned())
+        Err(format!("use {} or forgotten-cpu-<n>", others.join(", ")))
     }
 }

@@ -3,6 +3,7 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
 
+use crate::models::{Models, Search};
 use crate::summary::{Judgement, Row, Summary, Twin};
 use crate::verdict::{Count, Failure};
 
@@ -19,8 +20,34 @@ pub fn json(summary: &Summary) -> Value {
         "fingerprint": format!("{:016x}", summary.fingerprint()),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,
+        "models": json_models(&summary.models),
         "twins": summary.twins.iter().map(json_twin).collect::<Vec<_>>(),
         "rows": summary.rows.iter().map(|row| json_row(summary, row)).collect::<Vec<_>>(),
+    })
+}
+
+fn json_models(models: &Models) -> Value {
+    let by_name = models.by_name.iter().map(|(name, model)| {
+        let said = json!({
+            "verdict": model.verdict,
+            "memory_model": model.memory_model,
+            "outcomes": model.outcomes,
+            "situations": model.situations,
+        });
+        (name.clone(), said)
+    });
+    let searches = models.searches.iter().map(|(name, search)| {
+        let (result, text) = match search {
+            Search::Found(text) => ("found", text),
+            Search::Nothing(text) => ("nothing", text),
+            Search::Impossible(sentence) => ("impossible", sentence),
+        };
+        (name.clone(), json!({ "result": result, "text": text }))
+    });
+    json!({
+        "by_name": by_name.collect::<Map<_, _>>(),
+        "searches": searches.collect::<Map<_, _>>(),
+        "error": models.error,
     })
 }
 

@@ -52,7 +52,7 @@ pub fn build() -> Result<PathBuf, String> {
         return Err(sentence);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let image = messages.lines().filter_map(executable).next_back();
+    let image = messages.lines().filter_map(|line| executable(line, BINARY)).next_back();
     image.ok_or_else(|| "cargo built no kernel: its messages name no executable".to_owned())
 }
 
@@ -63,9 +63,9 @@ fn target() -> Option<OsString> {
     env::var_os("KERNEL_TARGET").or_else(|| (!fits).then(|| "x86_64-unknown-none".into()))
 }
 
-/// The kernel that a message of cargo's says was built.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The program called `name`, if a message of cargo's says that it was built.
+pub(crate) fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let is_kernel = message["target"]["name"] == BINARY;
-    is_kernel.then(|| message["executable"].as_str().map(PathBuf::from))?
+    let is_wanted = message["target"]["name"] == name;
+    is_wanted.then(|| message["executable"].as_str().map(PathBuf::from))?
 }

@@ -9,18 +9,23 @@
 //! * [`machine`]: one run of QEMU, with a deadline and a question where everybody is;
 //! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number,
 //!   the line of the scenario, the closing line, the exit status;
+//! * [`walker`]: the core's walk of a table beside that of QEMU's monitor;
+//! * [`models`]: what machines saw beside what the model checkers allow;
 //! * [`symbols`]: names for addresses;
 //! * [`summary`], [`documents`], [`table`]: everything put together, and written down.
 
 #![forbid(unsafe_code)]
 
+mod control;
 pub mod documents;
 pub mod host;
 pub mod image;
 pub mod machine;
+pub mod models;
 pub mod summary;
 pub mod symbols;
 pub mod table;
 pub mod verdict;
+pub mod walker;
 
 pub use weft_backend_baremetal::protocol;

@@ -1,6 +1,8 @@
 //! One run of QEMU, from start to exit, under watch.
 //!
-//! The serial port comes in on a pipe, a line at a time; QEMU's own complaints on another. When
+//! The serial port comes in on a pipe, a line at a time; QEMU's own complaints on another. A kernel
+//! that is [ready](Line::Ready) to be compared waits until QEMU has been asked for its walk of the
+//! tables, and a byte has gone to the serial port. When
 //! the deadline has passed, QEMU is asked over its control connection to interrupt every processor
 //! in a way that cannot be masked. The kernel answers with a line for each processor, and exits. If
 //! it does not, QEMU is killed. It is also killed if we go away in any other way than by being
@@ -14,7 +16,7 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +25,10 @@ use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
 
+use crate::control::Control;
 use crate::host::{Accelerator, Qemu};
 use crate::protocol::{EXIT_BAD, EXIT_GOOD, Line};
+use crate::walker;
 
 /// How long the kernel may take to answer where everybody is.
 const GRACE: Duration = Duration::from_secs(3);
@@ -88,6 +92,8 @@ pub struct Run {
     pub log: Vec<String>,
     /// QEMU's own words.
     pub complaints: Vec<String>,
+    /// The monitor's walk of the tables, if the kernel was ready for it; or why there is none.
+    pub walk: Option<Result<String, String>>,
     /// A number that two runs share if the kernel wrote the same in both.
     pub fingerprint: u64,
     /// How long it took.
@@ -123,10 +129,11 @@ pub fn run(
     command_line: &str,
 ) -> Result<Run, String> {
     let started = Instant::now();
-    let (mut process, control) = start(qemu, image, settings, command_line)?;
+    let (mut process, mut control) = start(qemu, image, settings, command_line)?;
     let heard = listen(&mut process.0);
-    let mut watch = Watch::default();
-    let has_ended = watch.watch(&heard, &control, started + settings.patience, settings);
+    let input = process.0.stdin.take().expect("the pipe was asked for");
+    let mut watch = Watch::new(input);
+    let has_ended = watch.watch(&heard, &mut control, started + settings.patience, settings);
     if !has_ended {
         let _ = process.0.kill();
     }
@@ -145,6 +152,7 @@ pub fn run(
         lines: watch.lines,
         log: watch.log,
         complaints: watch.complaints,
+        walk: watch.walk,
         fingerprint: watch.fingerprint.0,
         elapsed,
     })
@@ -156,7 +164,7 @@ fn start(
     image: &Path,
     settings: &Settings,
     command_line: &str,
-) -> Result<(Process, UnixStream), String> {
+) -> Result<(Process, Control), String> {
     static STARTING: Mutex<()> = Mutex::new(());
     let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |error| format!("{} cannot be started: {error}", qemu.program);
@@ -171,12 +179,12 @@ fn start(
         .args(["-chardev", &control, "-mon", "chardev=control,mode=control"])
         .args(["-append", command_line, "-kernel"])
         .arg(image)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    Ok((Process(child), ours))
+    Ok((Process(child), Control::new(ours)))
 }
 
 /// Reads both pipes, each on a thread. The channel closes when QEMU has ended.
@@ -208,29 +216,43 @@ fn read_lines(
 }
 
 /// What was heard so far.
-#[derive(Default)]
 struct Watch {
+    /// The way to the kernel's serial port.
+    input: ChildStdin,
     lines: Vec<Line<String>>,
     log: Vec<String>,
     complaints: Vec<String>,
+    walk: Option<Result<String, String>>,
     fingerprint: Fingerprint,
     asked: bool,
 }
 
 impl Watch {
+    fn new(input: ChildStdin) -> Self {
+        Self {
+            input,
+            lines: Vec::new(),
+            log: Vec::new(),
+            complaints: Vec::new(),
+            walk: None,
+            fingerprint: Fingerprint::default(),
+            asked: false,
+        }
+    }
+
     /// Listens until QEMU has ended, or has not although it was asked, or we are interrupted.
     /// Whether it has ended.
     fn watch(
         &mut self,
         heard: &Receiver<Heard>,
-        control: &UnixStream,
+        control: &mut Control,
         mut deadline: Instant,
         settings: &Settings,
     ) -> bool {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match heard.recv_timeout(left.min(INTERRUPTION_LOOK)) {
-                Ok(Heard::Kernel(line)) => self.kernel_said(&line),
+                Ok(Heard::Kernel(line)) => self.kernel_said(&line, control),
                 Ok(Heard::Qemu(line)) => {
                     if line.contains(PAUSED_FOR_GOOD) {
                         deadline = Instant::now();
@@ -250,18 +272,28 @@ impl Watch {
                 }
                 self.asked = true;
                 // Should this fail, nobody answers, and the grace passes.
-                let _ = ask_where(control);
+                let _ = control.interrupt_all();
                 deadline = Instant::now() + GRACE;
             }
         }
     }
 
-    fn kernel_said(&mut self, bytes: &[u8]) {
+    fn kernel_said(&mut self, bytes: &[u8], control: &mut Control) {
         self.fingerprint.add(bytes);
         let line = String::from_utf8_lossy(bytes);
         let line = line.trim_end_matches(['\r', '\n']);
         match Line::parse(line) {
-            Some(line) => self.lines.push(line),
+            Some(line) => {
+                if matches!(line, Line::Ready {}) {
+                    let walk = control.monitor(walker::COMMAND);
+                    self.walk = Some(walk.map_err(|error| {
+                        format!("QEMU's monitor does not walk the tables: {error}")
+                    }));
+                    // Should this fail, the kernel goes on waiting, until its time is over.
+                    let _ = self.input.write_all(b"\n").and_then(|()| self.input.flush());
+                }
+                self.lines.push(line);
+            }
             // What a processor says while another one is cut off begins with an empty line.
             None if line.is_empty() => {}
             None => {
@@ -273,20 +305,6 @@ impl Watch {
             }
         }
     }
-}
-
-/// Interrupts every processor, so that each says where it is.
-fn ask_where(mut control: &UnixStream) -> std::io::Result<()> {
-    control.set_read_timeout(Some(Duration::from_secs(1)))?;
-    let mut answers = BufReader::new(control.try_clone()?);
-    // The greeting, and the answer to each command: QEMU takes commands one at a time.
-    let mut line = String::new();
-    answers.read_line(&mut line)?;
-    for command in ["qmp_capabilities", "inject-nmi"] {
-        writeln!(control, "{{\"execute\":\"{command}\"}}")?;
-        answers.read_line(&mut line)?;
-    }
-    Ok(())
 }
 
 /// A hash after Fowler, Noll and Vo (FNV-1a, 64 bits): the same on every host and for good.

@@ -17,6 +17,7 @@ use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use weft_qemu_runner::host::{self, Accelerator, Qemu};
 use weft_qemu_runner::machine::{self, Settings};
+use weft_qemu_runner::models::{self, Models};
 use weft_qemu_runner::protocol::argument;
 use weft_qemu_runner::summary::{Row, Summary, Twin, exit};
 use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
@@ -148,6 +149,7 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         seed: arguments.seed,
         sabotage: arguments.sabotage.clone(),
         demand: arguments.demand,
+        models: Models::default(),
         unfinished: Vec::new(),
         elapsed: Duration::ZERO,
     };
@@ -173,6 +175,11 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if !arguments.no_models && !is_over() {
+        let command = arguments.model_check.as_deref();
+        let sabotage = arguments.sabotage.as_deref();
+        summary.models = models::ask(&mut summary.rows, command, sabotage);
+    }
     summary.elapsed = started.elapsed();
     Ok(summary)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::host::Accelerator;
+use crate::models::Models;
 use crate::verdict::{Failure, Request, Verdict};
 
 /// Exit codes.
@@ -102,6 +103,8 @@ pub struct Summary {
     pub sabotage: Option<String>,
     /// Whether what is expected is demanded.
     pub demand: bool,
+    /// What the models say.
+    pub models: Models,
     /// Names that were not run because of an interruption.
     pub unfinished: Vec<String>,
     /// How long all of it took.
@@ -126,6 +129,7 @@ impl Summary {
         match worst {
             Some(Judgement::Internal) => exit::INTERNAL,
             Some(Judgement::Bad) => exit::VIOLATION,
+            _ if self.models.error.is_some() => exit::INTERNAL,
             _ if !self.unfinished.is_empty() => exit::INTERRUPTED,
             Some(Judgement::Missing) => exit::MISSING,
             Some(Judgement::Good) if survived => exit::MISSING,
@@ -174,6 +178,7 @@ mod tests {
             seed: 1,
             sabotage: None,
             demand: false,
+            models: Models::default(),
             unfinished: Vec::new(),
             elapsed: Duration::ZERO,
         }
@@ -208,6 +213,15 @@ mod tests {
         assert_eq!(summary.exit(), exit::GOOD);
         summary.demand = true;
         assert_eq!(summary.exit(), exit::MISSING);
+    }
+
+    #[test]
+    fn models_that_do_not_answer_are_an_error() {
+        let mut summary = summary(vec![verdict(None, 1)]);
+        summary.models.error = Some("it does not build".to_owned());
+        assert_eq!(summary.exit(), exit::INTERNAL);
+        summary.rows[0].verdict.failure = violation();
+        assert_eq!(summary.exit(), exit::VIOLATION);
     }
 
     #[test]

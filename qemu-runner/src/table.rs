@@ -8,6 +8,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use crate::host::Accelerator;
 use crate::summary::{Judgement, Row, Summary, exit};
 use crate::verdict::{Count, Failure};
+use crate::walker;
 
 /// How many lines of the log follow a failure.
 const LOG_LINES: usize = 12;
@@ -44,10 +45,24 @@ pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
     }
     for row in &summary.rows {
         if let Some(failure) = &row.verdict.failure {
-            text += &describe(row, failure);
+            text += &describe(summary, row, failure);
         }
     }
-    text += &unseen(summary);
+    let beside = summary.models.beside(&summary.rows);
+    if beside.is_empty() {
+        text += &unseen(summary);
+    } else {
+        // It tells what was not seen, too.
+        write!(text, "\nmetal beside models\n{beside}\n").expect("memory");
+    }
+    for row in &summary.rows {
+        let pages = row.verdict.metric(walker::AGREED);
+        if pages > 0 {
+            let name = &row.request.name;
+            writeln!(text, "{name}: {pages} pages, the same in QEMU's walk and in the core's")
+                .expect("memory");
+        }
+    }
     text += &twins(summary);
     text += &conclusion(summary);
     if deterministic {
@@ -59,11 +74,10 @@ pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
 fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
     let (word, colour) = match summary.judge(row) {
         // A scenario that did not fail was sampled: that is all that can be said.
-        Judgement::Good if row.self_test => ("PASSED", Color::Green),
-        Judgement::Good => ("SAMPLED", Color::Green),
-        Judgement::Missing => ("MISSING", Color::Yellow),
-        Judgement::Bad => ("FAILED", Color::Red),
-        Judgement::Internal => ("INTERNAL", Color::Red),
+        Judgement::Good if row.self_test => ("AS EXPECTED".to_owned(), Color::Green),
+        Judgement::Good => (format!("SAMPLED {}", row.request.repetitions), Color::Green),
+        Judgement::Missing => ("MISSING".to_owned(), Color::Yellow),
+        Judgement::Bad | Judgement::Internal => (word(row).to_owned(), Color::Red),
     };
     let verdict = &row.verdict;
     let number = |name| Cell::new(verdict.metric(name));
@@ -81,6 +95,18 @@ fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
     ]
 }
 
+/// The verdict on what failed.
+fn word(row: &Row) -> &'static str {
+    match &row.verdict.failure {
+        None => unreachable!("only what failed is asked about"),
+        Some(Failure::Violation { .. }) => "FAILED",
+        Some(Failure::Hang(_)) => "HUNG",
+        Some(Failure::Reset) => "RESET",
+        Some(Failure::Incomplete(_)) => "INCOMPLETE",
+        Some(Failure::Internal(_)) => "INTERNAL",
+    }
+}
+
 /// How many were seen of how many, or how often each of them.
 fn counts(counts: &[Count], details: bool) -> String {
     if details {
@@ -91,8 +117,8 @@ fn counts(counts: &[Count], details: bool) -> String {
     if counts.is_empty() { "-".to_owned() } else { format!("{seen}/{}", counts.len()) }
 }
 
-fn describe(row: &Row, failure: &Failure) -> String {
-    let mut text = format!("\nFAILED {}: {failure}\n", row.request.name);
+fn describe(summary: &Summary, row: &Row, failure: &Failure) -> String {
+    let mut text = format!("\n{} {}: {failure}\n", word(row), row.request.name);
     if let Failure::Violation { cpu, location, .. } = failure {
         writeln!(text, "  processor {cpu}, {location}").expect("memory");
     }
@@ -103,7 +129,9 @@ fn describe(row: &Row, failure: &Failure) -> String {
     for line in &log[log.len().saturating_sub(LOG_LINES)..] {
         writeln!(text, "  | {line}").expect("memory");
     }
+    writeln!(text, "  SEED   {}", summary.seed).expect("memory");
     writeln!(text, "  AGAIN  {}", row.again).expect("memory");
+    text += &summary.models.told(&row.request.name);
     text
 }
 
@@ -136,6 +164,7 @@ fn conclusion(summary: &Summary) -> String {
     let count =
         |judgement| summary.rows.iter().filter(|row| summary.judge(row) == judgement).count();
     let (bad, internal) = (count(Judgement::Bad), count(Judgement::Internal));
+    let internal = internal + usize::from(summary.models.error.is_some());
     let caught = summary.twins.iter().filter(|twin| twin.is_caught()).count();
     let word = match summary.exit() {
         exit::GOOD => "GOOD: no violation".to_owned(),
@@ -154,6 +183,9 @@ fn conclusion(summary: &Summary) -> String {
     let seconds = summary.elapsed.as_secs_f64();
     let cpus = plural(summary.cpus, "processor");
     writeln!(text, "\nQEMU {qemu}, {cpus}, {how}, seed {seed}, {seconds:.1} s").expect("memory");
+    if let Some(sentence) = &summary.models.error {
+        writeln!(text, "metal and models are not compared: {sentence}").expect("memory");
+    }
     if let Some(sabotage) = &summary.sabotage {
         writeln!(text, "the world was broken on purpose: {sabotage}").expect("memory");
     }

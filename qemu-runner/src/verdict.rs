@@ -1,5 +1,7 @@
 //! What a run means.
 //!
+//! Where the kernel has its tables compared, the comparison must have been made, and agree.
+//!
 //! A pass needs four things that agree: the announced number of scenarios, the line that says that
 //! ours passed, as often as asked for, the closing line, and the exit status. A panic or an answer
 //! to the question where everybody is can never be part of a pass. What is missing decides what
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use crate::machine::{Ending, Run};
 use crate::protocol::Line;
+use crate::walker::{self, Comparison};
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,11 +151,32 @@ pub fn of(request: &Request, run: &Run) -> Verdict {
                 let count = Count { name: name.clone(), times: *times, expected: true };
                 verdict.situations.push(count);
             }
+            Line::Ready {} => {
+                if let Some(Comparison::Agreed(pages)) = comparison(run) {
+                    verdict.metrics.push((walker::AGREED.to_owned(), pages));
+                }
+            }
             Line::Metric { name, value } => verdict.metrics.push((name.clone(), *value)),
             _ => {}
         }
     }
     verdict
+}
+
+/// What came of the comparison of two walks, if the kernel has printed its own.
+fn comparison(run: &Run) -> Option<Comparison> {
+    let has_pages = run.lines.iter().any(|line| matches!(line, Line::Pages { .. }));
+    match &run.walk {
+        Some(walk) => {
+            let walk = walk.as_ref().map(String::as_str).map_err(String::as_str);
+            Some(walker::compare(&run.lines, walk))
+        }
+        None if has_pages => {
+            let sentence = "pages were printed and nobody was asked to compare them";
+            Some(Comparison::Impossible(sentence.to_owned()))
+        }
+        None => None,
+    }
 }
 
 fn failure(request: &Request, run: &Run) -> Option<Failure> {
@@ -176,7 +200,16 @@ fn failure(request: &Request, run: &Run) -> Option<Failure> {
             Some(Failure::Internal(format!("QEMU ended with {status}: {words}")))
         }
         Ending::Bad => Some(Failure::Incomplete("it failed and did not say why".to_owned())),
-        Ending::Good => incompleteness(request, run).map(Failure::Incomplete),
+        Ending::Good => match comparison(run) {
+            Some(Comparison::Differ(message)) => {
+                let location = format!("the monitor's {}", walker::COMMAND);
+                Some(Failure::Violation { cpu: 0, message, location })
+            }
+            Some(Comparison::Impossible(sentence)) => Some(Failure::Incomplete(sentence)),
+            Some(Comparison::Agreed(_)) | None => {
+                incompleteness(request, run).map(Failure::Incomplete)
+            }
+        },
     }
 }
 
@@ -236,6 +269,7 @@ mod tests {
             lines: lines.iter().map(|line| Line::parse(line).expect("a line")).collect(),
             log: Vec::new(),
             complaints: vec!["no such device".to_owned()],
+            walk: None,
             fingerprint: 0,
             elapsed: Duration::ZERO,
         }
@@ -280,6 +314,22 @@ mod tests {
         let mut lines = PASS.to_vec();
         lines.insert(2, "@panic\t1\tleak: 1 frame\tsrc/a.rs:1");
         assert_eq!(said(Ending::Good, &lines), "leak: 1 frame");
+    }
+
+    #[test]
+    fn pages_that_are_printed_have_to_be_compared() {
+        let mut lines = PASS.to_vec();
+        lines.insert(2, "@pages\t8192\t4096\t1\t2\t0\t1");
+        assert!(said(Ending::Good, &lines).contains("nobody was asked"));
+        let said = |walk: Result<&str, &str>| {
+            let mut run = run(Ending::Good, &lines);
+            run.walk = Some(walk.map(str::to_owned).map_err(str::to_owned));
+            of(&request(), &run).failure.map(|failure| failure.to_string())
+        };
+        assert_eq!(said(Ok("2000: 1000 ---------")), None);
+        let other = said(Ok("2000: 3000 ---------")).expect("a failure");
+        assert!(other.contains("disagrees with the core's at 1 of 1 pages; at 0x2000"), "{other}");
+        assert_eq!(said(Err("away")).as_deref(), Some("the kernel did not finish: away"));
     }
 
     #[test]

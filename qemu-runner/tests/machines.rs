@@ -15,7 +15,7 @@ use weft_qemu_runner::host::{self, Accelerator, Qemu};
 use weft_qemu_runner::machine::{self, Ending, Run, Settings};
 use weft_qemu_runner::protocol::{Line, argument};
 use weft_qemu_runner::verdict::{self, Failure, Place, Request, Verdict};
-use weft_qemu_runner::{image, symbols};
+use weft_qemu_runner::{image, symbols, walker};
 
 /// How long a machine that is going to hang gets. It boots in a tenth of that.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -53,9 +53,11 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 25] = [
+const TESTS: [(&str, Test); 27] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
+    ("the_machine_sees_the_cores_tables", the_machine_sees_the_cores_tables),
+    ("a_changed_entry_is_named", a_changed_entry_is_named),
     ("a_scenario_passes_and_is_counted", a_scenario_passes_and_is_counted),
     ("one_seed_is_one_run", one_seed_is_one_run),
     ("processors_that_are_threads_pass", processors_that_are_threads_pass),
@@ -172,6 +174,37 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
     } else {
         Err(format!("{asked} shootdowns, {answered} flushes").into())
     }
+}
+
+/// The self-test of tables, with a seed, whole or broken.
+fn tables(bench: &Bench, more: &str) -> Verdict {
+    let request = Request { name: "good-tables".to_owned(), repetitions: 1 };
+    let command_line = format!("{}=good-tables {more}", argument::SELF_TEST);
+    verdict::of(&request, &bench.run(&bench.settings(), &command_line))
+}
+
+fn the_machine_sees_the_cores_tables(bench: &Bench) -> Result<(), Failed> {
+    let verdict = tables(bench, "seed=1");
+    demand_pass(&verdict)?;
+    let sizes = ["pages of 4 KiB", "pages of 2 MiB", "pages of 1 GiB"];
+    let printed: u64 = sizes.iter().map(|name| verdict.metric(name)).sum();
+    let agreed = verdict.metric(walker::AGREED);
+    if agreed == printed && agreed > 5000 {
+        Ok(())
+    } else {
+        Err(format!("{printed} pages were built, {agreed} agreed").into())
+    }
+}
+
+/// The seed decides whether another frame, other rights, nothing, or one page more is there.
+fn a_changed_entry_is_named(bench: &Bench) -> Result<(), Failed> {
+    for seed in 0..4 {
+        let verdict = tables(bench, &format!("seed={seed} sabotage=tables-changed"));
+        let address = verdict.metric("entry changed at");
+        demand_message(&verdict, &format!("at {address:#x}: "))?;
+        demand_message(&verdict, "the machine's own walk disagrees with the core's at 1 of ")?;
+    }
+    Ok(())
 }
 
 fn a_scenario_passes_and_is_counted(bench: &Bench) -> Result<(), Failed> {

@@ -216,7 +216,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
             selftest::list();
         }
         Task::Scenario(name) => harness::run(name, &options, machine, space),
-        Task::SelfTest(name) => selftest::run(name, machine, space),
+        Task::SelfTest(name) => selftest::run(name, options.seed, machine, space),
     }
     exit(Exit::Good)
 }

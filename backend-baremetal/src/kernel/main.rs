@@ -63,6 +63,9 @@ mod smp;
 #[expect(unsafe_code, reason = "loads the kernel's address space")]
 mod space;
 #[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "changes an entry behind the core's back, on demand")]
+mod tables;
+#[cfg(bare_metal)]
 mod trace;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "trap frames, and accesses that may fault")]

@@ -24,7 +24,12 @@ impl Random {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `bound`, small ones as likely as large ones by their order of magnitude.
+    /// A number below `bound`, all equally likely but for a rest that no test is about.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 32) % bound
+    }
+
+    /// A number of at most so many bits, small ones as likely as large ones by their order of magnitude.
     pub(crate) fn up_to(&mut self, bits: u32) -> u64 {
         let magnitude = self.next() % u64::from(bits + 1);
         self.next() >> 32 & ((1 << magnitude) - 1)

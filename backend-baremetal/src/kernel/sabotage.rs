@@ -20,6 +20,8 @@ pub(crate) enum Sabotage {
     NeverFreed,
     /// Grace periods do not wait for this CPU.
     ForgottenCpu(u32),
+    /// An entry of a finished table is overwritten behind the core's back.
+    TablesChanged,
 }
 
 impl fmt::Display for Sabotage {
@@ -30,6 +32,7 @@ impl fmt::Display for Sabotage {
             Self::TornUpdates => f.write_str("torn-updates"),
             Self::FreedAtOnce => f.write_str("freed-at-once"),
             Self::NeverFreed => f.write_str("never-freed"),
+            Self::TablesChanged => f.write_str("tables-changed"),
             Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
         }
     }
@@ -51,6 +54,7 @@ impl Sabotage {
             "torn-updates" => Self::TornUpdates,
             "freed-at-once" => Self::FreedAtOnce,
             "never-freed" => Self::NeverFreed,
+            "tables-changed" => Self::TablesChanged,
             _ => match forgotten(name) {
                 Some(cpu) => Self::ForgottenCpu(cpu),
                 None => panic!("there is no sabotage called {name}"),

@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::fmt::Display;
 use core::mem::ManuallyDrop;
 
-use weft_backend_baremetal::protocol::Line;
+use weft_backend_baremetal::protocol::{DISAGREEMENT, Line};
 use weft_core::address::{CpuId, Paddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::ChildRef;
@@ -22,7 +22,7 @@ use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{flushing, runtime, serial};
+use crate::{flushing, runtime, serial, tables};
 
 /// What a test gets.
 pub(crate) struct Kernel {
@@ -30,16 +30,19 @@ pub(crate) struct Kernel {
     pub(crate) machine: MetalMachine,
     /// The kernel's address space.
     pub(crate) space: &'static Space,
+    /// The seed of everything random.
+    pub(crate) seed: u64,
 }
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 20] = [
+const TESTS: [(&str, Test); 21] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
     ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
+    ("good-tables", tables::everybody_sees_the_same_table),
     ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-count", bad_count),
@@ -67,6 +70,7 @@ pub(crate) fn list() {
         ("good-protect", Sabotage::NoShootdown, flushing::STALE),
         ("good-storm", Sabotage::NoShootdown, flushing::STALE),
         ("good-storm", Sabotage::NeverFreed, "leak: "),
+        ("good-tables", Sabotage::TablesChanged, DISAGREEMENT),
     ] {
         let (name, sabotage, messages): (&dyn Display, _, _) = (&name, &sabotage, &message);
         serial::line::<&dyn Display>(&Line::Twin { name, sabotage, messages });
@@ -79,13 +83,13 @@ pub(crate) fn list() {
 /// # Panics
 ///
 /// If there is none, or it fails.
-pub(crate) fn run(name: &str, machine: MetalMachine, space: &'static Space) {
+pub(crate) fn run(name: &str, seed: u64, machine: MetalMachine, space: &'static Space) {
     let test = TESTS.iter().find(|(known, _)| *known == name);
     let (name, test) = test.unwrap_or_else(|| panic!("there is no self-test called {name}"));
     let count = if *name == "bad-overcount" { 2 } else { 1 };
     serial::line(&Line::<&str>::Announce { count });
     serial::line(&Line::Start { name, repetitions: 1 });
-    test(&Kernel { machine, space });
+    test(&Kernel { machine, space, seed });
     serial::line(&Line::Passed { name, repetitions: 1 });
     serial::line(&Line::<&str>::Done { passed: 1 });
 }

@@ -14,6 +14,8 @@ use x86_64::instructions::port::Port;
 const COM1: u16 = 0x3f8;
 /// Bit of the line status register: the transmitter takes a byte.
 const READY: u8 = 1 << 5;
+/// Bit of the line status register: a byte was received.
+const RECEIVED: u8 = 1;
 /// How often a broken lock was tried before.
 const TRIES_BEFORE_BREAKING: u32 = 100_000;
 
@@ -25,6 +27,16 @@ pub(crate) fn init() {
         // SAFETY: these are registers of the serial port, which nobody else uses.
         unsafe { Port::<u8>::new(COM1 + register).write(value) };
     }
+}
+
+/// Waits until somebody has written a byte to the port.
+pub(crate) fn wait_for_input() {
+    // SAFETY: reading the status register has no effect.
+    while unsafe { Port::<u8>::new(COM1 + 5).read() } & RECEIVED == 0 {
+        core::hint::spin_loop();
+    }
+    // SAFETY: reading the byte takes it, and it is for the caller.
+    let _byte = unsafe { Port::<u8>::new(COM1).read() };
 }
 
 struct Transmitter;
