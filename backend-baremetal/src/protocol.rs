@@ -152,7 +152,8 @@ lines! {
         /// How many roles it has.
         roles: u64,
     }
-    /// In a world that is broken like this, a scenario or self-test must fail: the answer to `list`.
+    /// In a world that is broken like this a scenario or self-test must fail: part of the answer to
+    /// `list`.
     Twin "twin" {
         /// The scenario or self-test.
         name: T,

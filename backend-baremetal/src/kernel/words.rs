@@ -1,7 +1,7 @@
 //! The production backend's words, with what a kernel that tests itself wants to know and to break.
 //!
-//! [`WatchedWord`] is the word of a lock; it tells when somebody waits. [`EntryWord`] is an entry. In
-//! a world that is sabotaged so, its updates are a load and a store, with a pause in between for
+//! [`WatchedWord`] is the word of a lock; it tells when somebody waits. [`EntryWord`] is an entry.
+//! In a world that is sabotaged so, its updates are a load and a store, with a pause in between for
 //! others, the MMU among them, to come in.
 
 use weft_backend_baremetal::backend::Processors;
