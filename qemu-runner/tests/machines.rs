@@ -387,7 +387,8 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
         let folder = image::workspace().join("qemu-runner/tests/model-checks");
         let checker = folder.join(name);
         let checker = checker.to_str().expect("the path is text");
-        let arguments = ["lock_vs_lock", "--repeat", "50", "--no-twins", "--model-check", checker];
+        let arguments =
+            ["lock_vs_lock", "--repeat", "50", "--no-twins", "--counts", "--model-check", checker];
         let output = command(&arguments, None);
         let said = String::from_utf8_lossy(&output.stdout);
         if output.status.code() == Some(code) && texts.iter().all(|text| said.contains(text)) {
