@@ -175,12 +175,12 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         bar.inc(1);
     }
     bar.finish_and_clear();
+    summary.elapsed = started.elapsed();
     if !arguments.no_models && !is_over() {
         let command = arguments.model_check.as_deref();
         let sabotage = arguments.sabotage.as_deref();
         summary.models = models::ask(&mut summary.rows, command, sabotage);
     }
-    summary.elapsed = started.elapsed();
     Ok(summary)
 }
 

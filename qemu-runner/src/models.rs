@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::image;
 use crate::summary::Row;
-use crate::verdict::{Failure, Verdict};
+use crate::verdict::{Count, Failure, Verdict};
 
 const PACKAGE: &str = "weft-model-check";
 const BINARY: &str = "model-check";
@@ -55,6 +55,38 @@ impl Model {
         let unknown = seen.filter(|count| !self.outcomes.contains(&count.name));
         let is_exhausted = self.verdict == EXHAUSTED;
         unknown.filter(|_| is_exhausted).map(|count| count.name.as_str()).collect()
+    }
+
+    /// A line for each outcome and situation in which a machine differs, or for all.
+    fn differences(&self, metal: &Verdict, details: bool) -> String {
+        let mut text = String::new();
+        let mut line = |count: &Count, is_same: bool, word: &str| {
+            if details || !is_same {
+                writeln!(text, "  {:>7}  {}: {word}", count.times, count.name).expect("memory");
+            }
+        };
+        for count in &metal.outcomes {
+            let allowed = self.outcomes.contains(&count.name);
+            let word = match (count.times, allowed) {
+                (0, true) => "not seen on metal, allowed by the models",
+                (_, true) => "allowed",
+                (0, false) => "seen by neither",
+                (_, false) if self.verdict == EXHAUSTED => "NOT ALLOWED",
+                (_, false) => "not seen by the models, which are not exhausted",
+            };
+            line(count, count.times > 0 && allowed, word);
+        }
+        for count in &metal.situations {
+            let reached = self.situations.contains(&count.name);
+            let word = match (count.times, reached) {
+                (0, true) => "NOT REACHED on metal, reached by the models",
+                (_, true) => "reached by both",
+                (0, false) => "NOT REACHED by either",
+                (_, false) => "reached on metal only",
+            };
+            line(count, count.times > 0 && reached, word);
+        }
+        text
     }
 }
 
@@ -232,35 +264,25 @@ fn search(command: &Path, row: &Row, sabotage: Option<&str>) -> Search {
 }
 
 impl Models {
-    /// What machines saw beside what the models allow: a line for every outcome and situation.
-    pub fn beside(&self, rows: &[Row]) -> String {
+    /// What machines saw beside what the models allow: a line for every scenario, and one for
+    /// each outcome and situation in which the two differ, or for all of them with `details`.
+    pub fn beside(&self, rows: &[Row], details: bool) -> String {
         let mut text = String::new();
         for row in rows {
             let Some(model) = self.by_name.get(&row.request.name) else { continue };
-            let Model { verdict, memory_model, outcomes, situations } = model;
+            let Model { verdict, memory_model, outcomes, .. } = model;
+            let seen = row.verdict.outcomes.iter().filter(|count| count.times > 0);
+            let names: BTreeSet<&String> = seen.clone().map(|count| &count.name).collect();
+            let seen: Vec<_> =
+                seen.map(|count| format!("{} {}", count.times, count.name)).collect();
+            let metal = if seen.is_empty() { "nothing".to_owned() } else { seen.join("; ") };
+            let allowed: Vec<&str> = outcomes.iter().map(String::as_str).collect();
+            let is_same = names.into_iter().eq(outcomes);
+            let allowed = if is_same { "the same".to_owned() } else { allowed.join("; ") };
             let name = &row.request.name;
-            let runs = row.request.repetitions;
-            writeln!(text, "{name}: {runs} on metal, models {verdict} ({ENGINE}, {memory_model})")
+            writeln!(text, "{name:<20} {metal} | {allowed} ({verdict}, {memory_model})")
                 .expect("memory");
-            for count in &row.verdict.outcomes {
-                let word = match (count.times, outcomes.contains(&count.name)) {
-                    (0, true) => "allowed, not seen on metal",
-                    (_, true) => "allowed",
-                    (0, false) => "seen by neither",
-                    (_, false) if verdict == EXHAUSTED => "NOT ALLOWED",
-                    (_, false) => "not seen by the models, which are not exhausted",
-                };
-                writeln!(text, "  {:>7}  {}: {word}", count.times, count.name).expect("memory");
-            }
-            for count in &row.verdict.situations {
-                let word = match (count.times, situations.contains(&count.name)) {
-                    (0, true) => "NOT REACHED on metal, reached by the models",
-                    (_, true) => "reached by both",
-                    (0, false) => "NOT REACHED by either",
-                    (_, false) => "reached on metal only",
-                };
-                writeln!(text, "  {:>7}  ({}: {word})", count.times, count.name).expect("memory");
-            }
+            text += &model.differences(&row.verdict, details);
         }
         text
     }
@@ -281,7 +303,7 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Count, Request};
+    use crate::verdict::Request;
 
     const DOCUMENT: &str = r#"{ "rows": [
         { "scenario": "lock_vs_lock", "verdict_text": "EXHAUSTED", "model": "RC11",
@@ -334,14 +356,20 @@ mod tests {
     #[test]
     fn what_machines_missed_and_what_they_should_not_see_is_told() {
         let models = Models { by_name: models(), ..Models::default() };
-        let text = models.beside(&[row(0, 3)]);
         assert_eq!(
-            text,
-            "lock_vs_lock: 3 on metal, models EXHAUSTED (explorer, RC11)\n        \
-             0  left first: allowed, not seen on metal\n        \
+            models.beside(&[row(0, 3)], false),
+            "lock_vs_lock         3 right first | left first (EXHAUSTED, RC11)\n        \
+             0  left first: not seen on metal, allowed by the models\n        \
              3  right first: NOT ALLOWED\n        \
-             0  (waited: NOT REACHED on metal, reached by the models)\n"
+             0  waited: NOT REACHED on metal, reached by the models\n"
         );
+        let mut row = row(2, 0);
+        row.verdict.situations[0].times = 1;
+        row.verdict.outcomes.pop();
+        let line = "lock_vs_lock         2 left first | the same (EXHAUSTED, RC11)\n";
+        assert_eq!(models.beside(&[row.clone()], false), line);
+        let more = "        2  left first: allowed\n        1  waited: reached by both\n";
+        assert_eq!(models.beside(&[row], true), format!("{line}{more}"));
     }
 
     #[test]

@@ -48,12 +48,12 @@ pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
             text += &describe(summary, row, failure);
         }
     }
-    let beside = summary.models.beside(&summary.rows);
+    let beside = summary.models.beside(&summary.rows, details);
     if beside.is_empty() {
         text += &unseen(summary);
     } else {
         // It tells what was not seen, too.
-        write!(text, "\nmetal beside models\n{beside}\n").expect("memory");
+        write!(text, "\nseen on metal | allowed by the models\n{beside}\n").expect("memory");
     }
     for row in &summary.rows {
         let pages = row.verdict.metric(walker::AGREED);

@@ -20,6 +20,8 @@ use weft_qemu_runner::{image, symbols, walker};
 /// How long a machine that is going to hang gets. It boots in a tenth of that.
 const PATIENCE: Duration = Duration::from_secs(4);
 const CPUS: usize = 4;
+/// Keeps the command from building and asking the models.
+const NO_MODELS: &str = "--no-models";
 
 /// What the machines have in common.
 struct Bench {
@@ -53,7 +55,7 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 27] = [
+const TESTS: [(&str, Test); 28] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
     ("the_machine_sees_the_cores_tables", the_machine_sees_the_cores_tables),
@@ -80,6 +82,7 @@ const TESTS: [(&str, Test); 27] = [
     ("missing_shootdowns_are_caught", missing_shootdowns_are_caught),
     ("missing_grace_periods_are_caught", missing_grace_periods_are_caught),
     ("frames_that_are_never_freed_are_missed", frames_that_are_never_freed_are_missed),
+    ("what_models_do_not_allow_is_a_failure", what_models_do_not_allow_is_a_failure),
     ("the_command_says_what_to_do", the_command_says_what_to_do),
 ];
 
@@ -377,7 +380,38 @@ fn command(arguments: &[&str], path: Option<&str>) -> Output {
     command.args(arguments).output().expect("the command starts")
 }
 
+/// A model checker that saw less than the machine: what it did not see is a failure, which it is
+/// asked to search for. One that cannot be asked is an error.
+fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
+    let ask = |name: &str, texts: &[&str], code| {
+        let folder = image::workspace().join("qemu-runner/tests/model-checks");
+        let checker = folder.join(name);
+        let checker = checker.to_str().expect("the path is text");
+        let arguments =
+            ["lock_vs_lock", "--repeat", "50", "--no-twins", "--counts", "--model-check", checker];
+        let output = command(&arguments, None);
+        let said = String::from_utf8_lossy(&output.stdout);
+        if output.status.code() == Some(code) && texts.iter().all(|text| said.contains(text)) {
+            Ok(())
+        } else {
+            Err(format!("{:?}: {said}", output.status.code()))
+        }
+    };
+    let texts = [
+        "FAILED lock_vs_lock: the models do not allow this outcome: right first",
+        "left first: allowed",
+        "right first: NOT ALLOWED",
+        "SEED   1\n  AGAIN  just qemu lock_vs_lock --cpus 4 --repeat 50 --seed 1",
+        "REPLAY    just replay wt1:lock_vs_lock:explorer:-:1",
+        "FAILED: 1 violation",
+    ];
+    ask("left-only", &texts, 1)?;
+    ask("nobody", &["metal and models are not compared", "cannot be run"], 4)?;
+    Ok(())
+}
+
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
+    // Building the models takes minutes, and is not what is tested here.
     let cases: [(&[&str], Option<&str>, i32, &str); 10] = [
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
@@ -387,9 +421,9 @@ fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),
         // One run has one outcome, and broken worlds are rarely noticed at once.
-        (&["lock_vs_lock", "--repeat", "1", "--demand"], None, 2, "not seen in 1 runs"),
-        (&["retire_vs_quiesce", "--repeat", "1"], None, 2, "forgotten-cpu-1: SURVIVED"),
-        (&["lock_vs_lock", "--repeat", "5", "--format", "json"], None, 0, "\"exit\": 0"),
+        (&["lock_vs_lock", "--repeat", "1", "--demand", NO_MODELS], None, 2, "not seen in 1 runs"),
+        (&["retire_vs_quiesce", "--repeat", "1", NO_MODELS], None, 2, "forgotten-cpu-1: SURVIVED"),
+        (&["lock_vs_lock", "--repeat", "5", "--format", "json", NO_MODELS], None, 0, "\"exit\": 0"),
     ];
     for (arguments, path, code, text) in cases {
         let output = command(arguments, path);
