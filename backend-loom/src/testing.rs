@@ -7,6 +7,7 @@
 //! Budgets are small: these tests are what someone runs who has just written a race. Searches that
 //! need longer are what the `model-check` command is for.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ macro_rules! tests {
             $crate::testing::run_test(
                 module_path!(),
                 stringify!($name),
+                env!("CARGO_MANIFEST_DIR"),
                 $crate::testing::Budget::$how(),
                 || super::accept::<World, _>($crate::harness::Describe),
                 |run: $crate::harness::Run<$engine>| super::accept::<World, _>(run),
@@ -80,11 +82,13 @@ impl Budget {
 ///
 /// # Panics
 ///
-/// If the scenario fails, misses a situation, or lets a twin survive.
+/// If the scenario fails, misses a situation, lets a twin survive, or has another number of
+/// executions than its header says.
 #[track_caller]
 pub fn run_test<E: crate::engine::Engine>(
     module: &str,
     test: &str,
+    package: &str,
     budget: Budget,
     describe: impl FnOnce() -> Plan,
     run: impl FnOnce(crate::harness::Run<E>) -> Report,
@@ -103,6 +107,12 @@ pub fn run_test<E: crate::engine::Engine>(
     assert!(whole.judgement() == Judgement::Good, "{}", complaint(&whole));
     let ended = whole.verdict == VerdictWord::Exhausted;
     assert!(ended || !budget.must_exhaust, "not every execution: {}", complaint(&whole));
+    if budget.must_exhaust
+        && let Some(said) = executions_in_header(package, scenario)
+    {
+        let found = whole.executions;
+        assert!(said == found, "{scenario} says {said} executions in its header, and has {found}");
+    }
     if !E::CONTROLS_SCHEDULE {
         return;
     }
@@ -119,6 +129,16 @@ pub fn run_test<E: crate::engine::Engine>(
             complaint(&report)
         );
     }
+}
+
+/// The number before the word "executions" in the line `Bounds:` of a scenario's header.
+fn executions_in_header(package: &str, scenario: &str) -> Option<u64> {
+    let file = Path::new(package).join("tests").join(scenario).with_extension("rs");
+    let text = std::fs::read_to_string(file).ok()?;
+    let (_, bounds) = text.split_once("//! Bounds: ")?;
+    let (bounds, _) = bounds.split_once("//! References: ")?;
+    let (before, _) = bounds.split_once(" executions")?;
+    before.split_whitespace().last()?.replace(',', "").parse().ok()
 }
 
 /// Why a report is not good, in one line.

@@ -5,7 +5,7 @@
 //! Invariant: a CPU owns the root it runs on; giving it back may be what frees it.
 //! Guards against: activation without a reference; giving back before the next root is loaded.
 //! Sites: REFERENCE_INCREMENT, REFERENCE_DECREMENT, REFERENCE_LAST.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 6 under loom.
 //! References: Linux mm/mmu_context and mmdrop; asterinas ostd/src/mm/page_table/node.
 use weft_scenarios::prelude::*;
 

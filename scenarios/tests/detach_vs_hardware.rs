@@ -4,7 +4,7 @@
 //! Invariant: what is taken out is as dirty as hardware made it until the entry was cleared.
 //! Guards against: reading the entry, then clearing it with a store while hardware may write it.
 //! Sites: CLEAR_ENTRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 4 executions, 63 under loom.
 //! References: linux ptep_get_and_clear; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 

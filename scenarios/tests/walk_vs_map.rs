@@ -4,7 +4,7 @@
 //! Invariant: the contents of a frame are complete before the frame is reachable.
 //! Guards against: mapping with a plain store; reading the entry without acquiring.
 //! Sites: PUBLISH_ITEM, WALK_ENTRY.
-//! Bounds: 2 CPUs, one leaf, no preemption bound.
+//! Bounds: 2 CPUs, one leaf, no preemption bound; 2 executions, 16 under loom.
 //! References: Linux include/linux/page-flags.h, the barrier in __SetPageUptodate.
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //! Guards against: a property changed with a store that publishes nothing: it ends the release
 //!   sequence of whoever mapped the page.
 //! Sites: PUBLISH_ITEM, PROTECT_ENTRY, WALK_ENTRY.
-//! Bounds: 3 CPUs, one leaf, no preemption bound.
+//! Bounds: 3 CPUs, one leaf, no preemption bound; 5 executions.
 //! References: C++20 [intro.races], release sequences; Lahav et al. (PLDI'17), section 3.
 use weft_scenarios::prelude::*;
 

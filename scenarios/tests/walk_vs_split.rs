@@ -4,7 +4,7 @@
 //! Invariant: the node of parts is complete before it takes the huge page's place.
 //! Guards against: clearing the entry before the split; publishing parts that are not filled in.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 16 under loom.
 //! References: Linux mm/huge_memory.c, __split_huge_pmd_locked.
 use weft_scenarios::prelude::*;
 
