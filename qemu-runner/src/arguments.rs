@@ -11,7 +11,8 @@ use clap::{Parser, ValueEnum};
 /// searches them for what failed.
 ///
 /// Exit codes: 0 good; 1 a scenario failed, or saw what the models do not allow; 2 something that
-/// --demand demands was not seen, or a broken world was not noticed; 4 usage or internal error; 130 interrupted. 3 does not occur.
+/// --demand demands was not seen, or a broken world was not noticed; 4 usage or internal error; 130
+/// interrupted. 3 does not occur.
 #[derive(Debug, Parser)]
 #[command(name = "qemu", version)]
 pub(crate) struct Arguments {
@@ -20,7 +21,7 @@ pub(crate) struct Arguments {
     pub(crate) filters: Vec<String>,
     /// How many processors each machine has.
     #[arg(long, value_name = "N", default_value_t = 4,
-        value_parser = clap::value_parser!(u8).range(1..=16))]
+        value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) cpus: u8,
     /// How often a scenario is repeated.
     #[arg(long, value_name = "N", default_value_t = 1000,

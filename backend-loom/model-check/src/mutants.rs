@@ -8,7 +8,8 @@
 //! Expect: <a part of the message>
 //! ```
 //!
-//! In place of `Killed-by:` there may be `Run: cargo test ..`, for code that scenarios do not run.
+//! In place of `Killed-by:` there may be `Run: cargo test ..` or `Run: cargo run ..`, for code that
+//! scenarios do not run, or that they run on a machine.
 //! Each patch is applied to a scratch copy, which is built and checked. A mutant is killed if the
 //! check fails with the expected message there, and does not fail without the patch. A patch that
 //! no longer applies, and a mutant that does not build, are errors: neither has been noticed by
@@ -110,8 +111,14 @@ impl Mutant {
                     format!("`Killed-by: {name}` names no scenario: see model-check --list")
                 })?)
             }
-            (None, Some(command)) if command.starts_with("cargo test") => Killer::Cargo(command),
-            (None, Some(_)) => return Err("`Run:` takes a `cargo test` command".to_owned()),
+            (None, Some(command))
+                if ["cargo test ", "cargo run "].iter().any(|it| command.starts_with(it)) =>
+            {
+                Killer::Cargo(command)
+            }
+            (None, Some(_)) => {
+                return Err("`Run:` takes a `cargo test` or a `cargo run` command".to_owned());
+            }
             _ => return Err("add one header line, `Killed-by: ..` or `Run: ..`".to_owned()),
         };
         let path = path.to_owned();
@@ -244,14 +251,16 @@ fn kill_by_scenario(command: &Path, scenario: &str, expect: &str) -> Result<Fate
     Ok(Fate::Survived(instead))
 }
 
-/// A `cargo test` command in the copy.
-fn cargo_test(scratch: &Scratch, command: &str, only_build: bool) -> Command {
+/// A `cargo test` or `cargo run` command in the copy.
+fn cargo_command(scratch: &Scratch, command: &str, only_build: bool) -> Command {
     let (cargo_side, test_side) = command.split_once(" -- ").unwrap_or((command, ""));
     let mut cargo = scratch.cargo();
-    cargo.args(cargo_side.split_whitespace().skip(1));
-    if only_build {
+    let mut words = cargo_side.split_whitespace().skip(1);
+    let verb = words.next().unwrap_or_default();
+    cargo.arg(if only_build && verb == "run" { "build" } else { verb }).args(words);
+    if only_build && verb == "test" {
         cargo.arg("--no-run");
-    } else if !test_side.is_empty() {
+    } else if !only_build && !test_side.is_empty() {
         cargo.arg("--").args(test_side.split_whitespace());
     }
     cargo
@@ -259,7 +268,7 @@ fn cargo_test(scratch: &Scratch, command: &str, only_build: bool) -> Command {
 
 /// That the tests of a command do not fail by themselves.
 fn sound_command(scratch: &Scratch, command: &str) -> Result<(), String> {
-    let output = scratch::run(&mut cargo_test(scratch, command, false))?;
+    let output = scratch::run(&mut cargo_command(scratch, command, false))?;
     if output.status.success() {
         Ok(())
     } else {
@@ -268,11 +277,11 @@ fn sound_command(scratch: &Scratch, command: &str) -> Result<(), String> {
 }
 
 fn kill_by_cargo(scratch: &Scratch, command: &str, expect: &str) -> Result<Fate, String> {
-    let build = scratch::run(&mut cargo_test(scratch, command, true))?;
+    let build = scratch::run(&mut cargo_command(scratch, command, true))?;
     if !build.status.success() {
         return Err(format!("it does not build: {}", scratch::first_error(&build)));
     }
-    let output = scratch::run(&mut cargo_test(scratch, command, false))?;
+    let output = scratch::run(&mut cargo_command(scratch, command, false))?;
     let said = [output.stdout, output.stderr].concat();
     Ok(if output.status.success() {
         Fate::Survived("its tests do not fail".to_owned())
@@ -362,7 +371,7 @@ mod tests {
             ("Breaks: x\nKilled-by: lock_vs_lock", "`Expect: ..`"),
             ("Breaks: x\nExpect: x", "`Killed-by: ..` or `Run: ..`"),
             ("Breaks: x\nKilled-by: nobody\nExpect: x", "names no scenario"),
-            ("Breaks: x\nRun: rm -r /\nExpect: x", "a `cargo test` command"),
+            ("Breaks: x\nRun: rm -r /\nExpect: x", "a `cargo test` or a `cargo run` command"),
         ] {
             let error = parse(header).expect_err(header);
             assert!(error.contains(part), "{header:?}: {error}");
