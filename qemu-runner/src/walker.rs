@@ -8,9 +8,9 @@
 //! ```
 //!
 //! address, physical address, and nine letters or dashes: not executed (`X`), global (`G`), huge
-//! (`P`), dirty (`D`), accessed (`A`), the second and first bit of the cache policy (`C`, `T`), user
-//! (`U`), writable (`W`). *Not shown, hence not compared:* the third bit of the cache policy, and
-//! whether a huge page has 2 MiB or 1 GiB, other than by the lines that are there or not.
+//! (`P`), dirty (`D`), accessed (`A`), the second and first bit of the cache policy (`C`, `T`),
+//! user (`U`), writable (`W`). *Not shown, hence not compared:* the third bit of the cache policy,
+//! and whether a huge page has 2 MiB or 1 GiB, other than by the lines that are there or not.
 //!
 //! Compared is the lower half, where the user lives.
 

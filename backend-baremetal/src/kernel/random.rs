@@ -29,7 +29,7 @@ impl Random {
         (self.next() >> 32) % bound
     }
 
-    /// A number of at most so many bits, small ones as likely as large ones by their order of magnitude.
+    /// A number of at most so many bits; every order of magnitude is as likely as any other.
     pub(crate) fn up_to(&mut self, bits: u32) -> u64 {
         let magnitude = self.next() % u64::from(bits + 1);
         self.next() >> 32 & ((1 << magnitude) - 1)
