@@ -14,13 +14,13 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::fence;
 
-use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse, LockWord, Word};
+use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, LockWord, Word};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord};
@@ -61,6 +61,9 @@ pub trait Processors: Send + Sync + Sized + 'static {
     /// Hears what happens in the core. For kernels that test themselves; nothing by default.
     #[inline]
     fn observe(&self, _event: Event) {}
+
+    /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
+    fn flush(&self, _what: Flush, _cpus: CpuSet) {}
 }
 
 /// What a machine consists of.
@@ -194,6 +197,10 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
+    fn flush(&self, what: Flush, cpus: CpuSet) {
+        self.parts.processors.flush(what, cpus);
+    }
+
     fn observe(&self, event: Event) {
         self.parts.processors.observe(event);
     }

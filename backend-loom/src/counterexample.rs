@@ -208,6 +208,7 @@ impl Teller {
                 Event::StrayMet(it) => format!("finds {} stray", frame(it)),
                 Event::StartedOver => "starts over at the root".to_owned(),
                 Event::GrowthLost => "another CPU has grown it".to_owned(),
+                Event::Flushed(_) => "translations flushed".to_owned(),
                 Event::Detached(it) => format!("{} detached", frame(it)),
                 Event::MarkedStray(it) => format!("{} STRAY", frame(it)),
                 Event::Retired(it) => format!("{} waits for a grace period", frame(it)),

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use weft_core::address::Paddr;
 use weft_core::geometry::Geometry;
@@ -90,6 +90,8 @@ pub(crate) struct Memory<E: Engine, G: Geometry> {
     given: Vec<AtomicUsize>,
     /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
     loaded: Vec<AtomicU64>,
+    /// Ghost: whether each CPU has flushed since it retired something; touched by that CPU only.
+    flushed: Vec<AtomicBool>,
 }
 
 impl<E: Engine, G: Geometry> fmt::Debug for Memory<E, G> {
@@ -105,6 +107,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             pools,
             given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
             loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
+            flushed: (0..=pools.cpus).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -193,6 +196,21 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     #[track_caller]
     pub(crate) fn contents(&self, paddr: Paddr) -> &ModelCell<E, u64> {
         &self.touch(paddr).contents
+    }
+
+    /// Notes that a CPU has flushed.
+    pub(crate) fn note_flush(&self, column: usize) {
+        self.flushed[column].store(true, Ordering::Relaxed);
+    }
+
+    /// Checks that a CPU has flushed since it retired something.
+    ///
+    /// # Panics
+    ///
+    /// If it has not.
+    pub(crate) fn demand_flush(&self, column: usize) {
+        let flushed = self.flushed[column].swap(false, Ordering::Relaxed);
+        assert!(flushed, "what was detached is retired before it is flushed");
     }
 
     /// Loads a root on the calling CPU.

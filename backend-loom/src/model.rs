@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
 use weft_core::geometry::{Geometry, TinyThree};
@@ -17,7 +17,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Batch, Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse, PlainCell};
+use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, PlainCell};
 use weft_scenarios::tables::{UserTable, drop_erased};
 use weft_scenarios::world::World;
 
@@ -163,6 +163,15 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     }
 
     #[track_caller]
+    fn flush(&self, what: Flush, _cpus: CpuSet) {
+        if is_inert() {
+            return;
+        }
+        self.machine.memory.note_flush(Ghost::current().column(E::cpu()));
+        self.observe(Event::Flushed(what));
+    }
+
+    #[track_caller]
     fn fence(&self, site: &'static FenceSite) {
         if is_inert() {
             return;
@@ -258,6 +267,7 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
         if is_inert() {
             return;
         }
+        backend.machine.memory.demand_flush(Ghost::current().column(E::cpu()));
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {

@@ -133,3 +133,23 @@ impl CpuId {
         1 << self.0
     }
 }
+
+/// A set of CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(transparent)]
+pub struct CpuSet(u64);
+
+impl CpuSet {
+    /// Every CPU there can be.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// The set whose members have their [bits](CpuId::bit) set.
+    pub const fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Whether the CPU is in the set.
+    pub const fn contains(self, cpu: CpuId) -> bool {
+        self.0 & cpu.bit() != 0
+    }
+}

@@ -6,8 +6,8 @@
 //! hardware cannot write (the entry is absent, or both bits are set already) a plain store does,
 //! which is four times cheaper.
 //!
-//! *What is taken out* may still be in use by walkers. So it comes back as [`Detached`], whose only
-//! way out is the reclamation; see [`crate::reclaim`], also for what that does not cover: TLBs.
+//! *What is taken out* may still be in use by walkers, and by TLBs. So it comes back as
+//! [`Detached`], whose only way out is a flush and the reclamation; see [`crate::reclaim`].
 //!
 //! *Growth.* A new child is locked before it is published: otherwise another CPU could lock it,
 //! find it empty, and begin to change what the growing CPU believes to have to itself.

@@ -5,14 +5,15 @@
 //! 2. *Mark stray*, every node of the sub-tree under its own lock, parents first and while the
 //!    parent is still locked. Whoever locks one of them later sees the mark and starts over, so
 //!    nothing is added to a sub-tree that is going to be dropped.
-//! 3. *Wait*: [`Detached`] hands the sub-tree to the [`Reclaim`] of the backend, when it is dropped
+//! 3. *Flush*: hardware keeps translations, and the upper levels of walks, in caches of its own,
+//!    which no grace period ends. They are flushed on every CPU that may have them.
+//! 4. *Wait*: [`Detached`] hands the sub-tree to the [`Reclaim`] of the backend, when it is dropped
 //!    at the latest. There it stays until every read-side section that may have seen it has ended.
-//! 4. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
+//! 5. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
 //!
-//! *What this does not do is flush.* Hardware keeps translations, and the upper levels of walks, in
-//! caches of its own, which no grace period ends. A kernel whose [`Reclaim`] frees what hardware
-//! may have cached has to invalidate it on every CPU concerned before step 3 is over: in its
-//! [`Reclaim::retire`], until flush obligations are a part of the core.
+//! The flush is the bluntest there is, everything everywhere, once for each thing detached. Rights
+//! that are tightened in place ([`Entry::protect`](crate::entry::Entry::protect)) are not flushed:
+//! that is the caller's to do.
 //!
 //! Handing over allocates nothing: a [`Batch`] is a list linked through the metadata of the frames
 //! themselves. What waits is remembered without its type ([`Erased`]); the metadata knows which
@@ -20,14 +21,14 @@
 
 use core::fmt;
 
-use crate::address::{CpuId, Level, Paddr};
+use crate::address::{CpuId, CpuSet, Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::entry::{Child, ChildRef};
 use crate::geometry::Geometry;
 use crate::item::{Frame, Item};
 use crate::node::{Node, NodeRef};
 use crate::reference::Reference;
-use crate::sync::{Backend, Event, PlainCell};
+use crate::sync::{Backend, Event, Flush, PlainCell};
 
 /// One reference to a frame whose type only its metadata knows.
 ///
@@ -167,8 +168,7 @@ impl<B: Backend> Batch<B> {
 /// The implementor promises that a batch given to [`retire`](Self::retire) is not dropped before
 /// every read-side section that had begun when `retire` was called has ended, on every CPU that
 /// is online; and that whatever happened in those sections, and before the retirement, happens
-/// before the drop. On a machine with TLBs it promises, too, that no CPU translates through what is
-/// dropped: hardware does not take part in read-side sections.
+/// before the drop.
 pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// `cpu` may enter read-side sections from now on. False, and no change, if it could already.
     fn online(&self, cpu: CpuId) -> bool;
@@ -236,6 +236,8 @@ impl<C: Config> Drop for Detached<C> {
         };
         let Some(erased) = erased else { return };
         let backend = erased.reference.backend().clone();
+        // Nobody knows here which addresses these were, and who used them.
+        backend.flush(Flush::Everything, CpuSet::ALL);
         backend.observe(Event::Retired(erased.paddr()));
         let mut batch = Batch::new(&backend);
         batch.push(erased);

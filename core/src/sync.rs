@@ -24,7 +24,7 @@
 
 use core::fmt::Debug;
 
-use crate::address::{CpuId, Paddr};
+use crate::address::{CpuId, CpuSet, Paddr, Vaddr};
 use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::{Erased, Reclaim};
@@ -189,6 +189,15 @@ pub enum FrameUse {
     Data,
 }
 
+/// Which translations are flushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// That of one page, whatever its size.
+    Page(Vaddr),
+    /// All of them, and with them the upper levels of walks.
+    Everything,
+}
+
 /// Something that happened in the core and that no single access shows.
 ///
 /// On metal observing is a no-op. In a model the events appear in counterexamples, and scenarios
@@ -203,6 +212,8 @@ pub enum Event {
     StartedOver,
     /// A growing CPU found, under the lock, that another one had grown the entry meanwhile.
     GrowthLost,
+    /// Translations were flushed, on every CPU that may have held them.
+    Flushed(Flush),
     /// A node was detached from its parent.
     Detached(Paddr),
     /// A node was marked stray.
@@ -301,6 +312,12 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// The caller owns a reference to the root until another one has been loaded on this CPU.
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>);
+
+    /// Removes translations from the caches of the CPUs in `cpus`, as far as they may hold them,
+    /// and returns once all of those have done so. What is detached is flushed before it is
+    /// retired. Locks of nodes may be held: whoever waits for one must be able to answer.
+    #[track_caller]
+    fn flush(&self, what: Flush, cpus: CpuSet);
 
     /// A fence.
     #[track_caller]

@@ -1,10 +1,9 @@
 //! Our part in the core: roots are loaded for good, translations flushed, accesses real.
 //!
-//! *Flush before free.* The core has no protocol for translation caches yet. What is handed over
-//! for reclamation may be in the translation cache of any processor that runs on a user's root, so
-//! [`FlushFirst`] flushes all of those, and waits for them, before the grace period begins: when a
-//! frame is freed, no processor can reach it any more, neither by a pointer (the grace period) nor
-//! by a translation (the flush). It flushes everything, for it is not told addresses.
+//! *Flush before free.* What the core detaches may be in the translation cache of any processor
+//! that runs on a user's root. It asks for a flush before it retires anything, and all of those are
+//! flushed, and waited for, before the grace period begins: when a frame is freed, no processor can
+//! reach it any more, neither by a pointer (the grace period) nor by a translation (the flush).
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -14,14 +13,14 @@ use spin::Once;
 use weft_backend_baremetal::backend::Processors;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_backend_baremetal::world::Users;
-use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
 use weft_core::grace::Monitor;
 use weft_core::reclaim::{Batch, Reclaim};
-use weft_core::sync::{Backend, Event};
+use weft_core::sync::{Backend, Event, Flush};
 use weft_scenarios::scenario::Situation;
 
 use crate::sabotage::Sabotage;
-use crate::shootdown::{self, Flush};
+use crate::shootdown;
 use crate::words::{EntryWord, WatchedWord};
 use crate::{cpu, space, trap};
 
@@ -33,7 +32,7 @@ const SITUATIONS_MAX: usize = 16;
 pub(crate) struct Metal;
 
 impl Processors for Metal {
-    type Reclaim<B: Backend> = FlushFirst<B>;
+    type Reclaim<B: Backend> = Sabotaged<B>;
     type LockWord = WatchedWord;
     type Word = EntryWord;
 
@@ -57,6 +56,15 @@ impl Processors for Metal {
         if root.is_none() {
             shootdown::note_running(false);
         }
+    }
+
+    /// The core's CPUs are played by processors in turn, so the set says less than who runs on a
+    /// user's root: all of those are asked.
+    fn flush(&self, what: Flush, _cpus: CpuSet) {
+        shootdown::flush_running(match what {
+            Flush::Page(vaddr) => shootdown::Flush::Page(user(vaddr)),
+            Flush::Everything => shootdown::Flush::Users,
+        });
     }
 
     fn observe(&self, event: Event) {
@@ -130,26 +138,26 @@ fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
     any
 }
 
-/// The core's monitor, which gets what no processor translates to any more.
-pub(crate) struct FlushFirst<B: Backend> {
+/// The core's monitor, or one of its broken twins.
+pub(crate) struct Sabotaged<B: Backend> {
     monitor: Monitor<B>,
 }
 
-impl<B: Backend> Default for FlushFirst<B> {
+impl<B: Backend> Default for Sabotaged<B> {
     fn default() -> Self {
         Self { monitor: Monitor::new() }
     }
 }
 
-impl<B: Backend> fmt::Debug for FlushFirst<B> {
+impl<B: Backend> fmt::Debug for Sabotaged<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FlushFirst").finish_non_exhaustive()
+        f.debug_struct("Sabotaged").finish_non_exhaustive()
     }
 }
 
 // SAFETY: it is the core's monitor, which keeps the promise, except in worlds that are sabotaged
 // in order to show that breaking it is noticed.
-unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
+unsafe impl<B: Backend> Reclaim<B> for Sabotaged<B> {
     fn online(&self, cpu: CpuId) -> bool {
         Sabotage::ForgottenCpu(cpu.as_u32()).is_chosen() || self.monitor.online(cpu)
     }
@@ -165,7 +173,6 @@ unsafe impl<B: Backend> Reclaim<B> for FlushFirst<B> {
     }
 
     unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
-        shootdown::flush_running(Flush::Users);
         if Sabotage::FreedAtOnce.is_chosen() {
             batch.drop_all();
         } else if Sabotage::NeverFreed.is_chosen() {
