@@ -18,14 +18,32 @@ use std::sync::atomic::Ordering;
 use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token, Trace, TraceKind};
 
 use crate::engine::{
-    Access, Action, Arrangement, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
-    FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Verdict, refuse_load,
-    refuse_sequentially_consistent,
+    Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
+    Failure, FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Verdict,
+    refuse_load, refuse_sequentially_consistent,
 };
 
 thread_local! {
-    /// CPUs of the program that this thread explores.
-    static CPUS: Cell<usize> = const { Cell::new(1) };
+    /// The CPU whose body runs on this thread. The engine forgets it while a body unwinds, and what
+    /// is dropped then may ask.
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes a CPU the running one, until it is dropped: also if the body unwinds.
+struct Running {
+    before: usize,
+}
+
+impl Running {
+    fn begin(cpu: usize) -> Self {
+        Self { before: CPU.replace(cpu) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        CPU.set(self.before);
+    }
 }
 
 /// Every execution exactly once.
@@ -51,7 +69,7 @@ impl Engine for Explorer {
     }
 
     fn cpu() -> usize {
-        cpu_of(weft_explorer::thread_id(), CPUS.get())
+        CPU.get()
     }
 
     fn position() -> u64 {
@@ -66,7 +84,7 @@ impl Engine for Explorer {
         let options = options(search);
         let cpus = search.cpus;
         let run = move || {
-            CPUS.set(cpus);
+            let _main = Running::begin(cpus - 1);
             execute(cpus, program());
         };
         let report = match &search.replay {
@@ -106,7 +124,13 @@ impl Engine for Explorer {
 fn execute(cpus: usize, execution: Execution) {
     let Execution { cpus: mut bodies, finish } = execution;
     let last = bodies.pop().expect("a program has a CPU");
-    let handles: Vec<_> = bodies.into_iter().map(weft_explorer::spawn).collect();
+    let spawn = |(cpu, body): (usize, Body)| {
+        weft_explorer::spawn(move || {
+            let _running = Running::begin(cpu);
+            body();
+        })
+    };
+    let handles: Vec<_> = bodies.into_iter().enumerate().map(spawn).collect();
     assert_eq!(handles.len() + 1, cpus, "one body per CPU");
     last();
     for handle in handles {
