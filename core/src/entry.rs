@@ -183,7 +183,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             Child::Item(item) => {
                 let item = Incoming::<C>::new(self.backend(), item);
                 match item.check(level) {
-                    Ok(()) => (item.into_bits(), &PUBLISH_ITEM),
+                    Ok(()) => (C::Format::item(item.into_raw()), &PUBLISH_ITEM),
                     Err(reason) => {
                         return Err(Refused { reason, child: Child::Item(item.give_back()) });
                     }
@@ -342,8 +342,15 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     #[inline]
     pub(crate) fn put(&mut self, item: Incoming<'_, C>) {
         debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
+        self.put_raw(item.into_raw());
+    }
+
+    /// Puts an item, raw already and checked, where nothing is: the owner of what it stands for
+    /// gives that up.
+    #[inline]
+    pub(crate) fn put_raw(&mut self, raw: RawItem) {
         // Absent, so hardware does not write it: a store is enough.
-        self.word().store(item.into_bits(), &PUBLISH_ITEM);
+        self.word().store(C::Format::item(raw), &PUBLISH_ITEM);
         self.guard.set_children(self.guard.children() + 1);
     }
 

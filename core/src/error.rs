@@ -419,11 +419,16 @@ impl<T> fmt::Display for MapError<T> {
 
 impl<T> core::error::Error for MapError<T> {}
 
-/// Why a range was not unmapped or protected. The table is as it was.
+/// Why a range was not unmapped, protected or split. The table is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChangeError {
     /// There is no such position.
     Position(PositionError),
+    /// There is no huge page to split at the position.
+    NoHugePage {
+        /// The position.
+        vaddr: Vaddr,
+    },
     /// A node for the parts of a huge page, of which the range has only some, could not be
     /// allocated.
     OutOfMemory,
@@ -433,6 +438,7 @@ impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Position(error) => error.fmt(f),
+            Self::NoHugePage { vaddr } => write!(f, "there is no huge page at {vaddr:?}"),
             Self::OutOfMemory => OutOfMemory.fmt(f),
         }
     }

@@ -124,6 +124,8 @@ impl<const INDEX_BITS: u32, const LEVELS: u8> Geometry for Dense<INDEX_BITS, LEV
     const LEVELS: u8 = LEVELS;
 }
 
+/// 512 entries on 3 levels: RISC-V's Sv39.
+pub type ThreeLevels = Dense<9, 3>;
 /// 512 entries on 4 levels: x86-64 with 48-bit addresses.
 pub type FourLevels = Dense<9, 4>;
 /// 512 entries on 5 levels: x86-64 with 57-bit addresses.

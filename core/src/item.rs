@@ -51,6 +51,12 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// [`from_raw`](Self::from_raw), and the item is not dropped during `'g`.
     unsafe fn borrow<'g>(backend: &'g B, raw: RawItem) -> Self::Ref<'g>;
 
+    /// Whether items that map consecutive frames alike, of which this is one, may be replaced by
+    /// one of the next level that stands for all of them.
+    fn may_merge(_raw: RawItem) -> bool {
+        false
+    }
+
     /// What of a detached item must wait for a grace period. `None` if nothing has to.
     fn retire(self) -> Option<Erased<B>>;
 }
@@ -199,6 +205,11 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
         }
     }
 
+    fn may_merge(raw: RawItem) -> bool {
+        // A tracked one has a frame of its own to free.
+        !raw.property.flags.contains(PageFlags::TRACKED)
+    }
+
     unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> MappedRef<'g> {
         MappedRef { raw, _section: PhantomData }
     }
@@ -239,25 +250,13 @@ impl<'b, C: Config> Incoming<'b, C> {
     /// Whether an entry of `level` can hold it.
     #[inline]
     pub(crate) fn check(&self, level: Level) -> Result<(), Misfit> {
-        let RawItem { frame, level: found, .. } = self.raw;
-        let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
-        if found != level {
-            Err(Misfit::WrongLevel { entry: level, child: found })
-        } else if !C::Format::maps_pages_at(level) {
-            Err(Misfit::NoPagesHere { entry: level })
-        } else if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
-            Err(Misfit::OutOfRange { frame })
-        } else if frame.as_u64() & (alignment - 1) != 0 {
-            Err(Misfit::Unaligned { frame, alignment })
-        } else {
-            Ok(())
-        }
+        check_raw::<C>(self.raw, level)
     }
 
-    /// The entry that owns it from now on.
+    /// What goes into the entry that owns it from now on.
     #[inline]
-    pub(crate) fn into_bits(self) -> u64 {
-        C::Format::item(ManuallyDrop::new(self).raw)
+    pub(crate) fn into_raw(self) -> RawItem {
+        ManuallyDrop::new(self).raw
     }
 
     /// The item again.
@@ -273,5 +272,23 @@ impl<C: Config> Drop for Incoming<'_, C> {
     fn drop(&mut self) {
         // SAFETY: as in `give_back`; both others that end an `Incoming` keep it from being dropped.
         drop(unsafe { C::Item::from_raw(self.backend, self.raw) });
+    }
+}
+
+/// Whether an entry of `level` can hold an item.
+#[inline]
+pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Misfit> {
+    let RawItem { frame, level: found, .. } = raw;
+    let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
+    if found != level {
+        Err(Misfit::WrongLevel { entry: level, child: found })
+    } else if !C::Format::maps_pages_at(level) {
+        Err(Misfit::NoPagesHere { entry: level })
+    } else if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
+        Err(Misfit::OutOfRange { frame })
+    } else if frame.as_u64() & (alignment - 1) != 0 {
+        Err(Misfit::Unaligned { frame, alignment })
+    } else {
+        Ok(())
     }
 }

@@ -39,6 +39,7 @@ pub mod geometry;
 pub mod grace;
 #[expect(unsafe_code, reason = "a lock is given away and taken back, exactly once")]
 pub mod guard;
+mod huge;
 #[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
 pub mod item;
 #[expect(unsafe_code, reason = "exclusion is a contract")]

@@ -113,7 +113,7 @@ impl<C: Config> Locked<'_, '_, C> {
                 return Err((vaddr, MapFault::Misfit(misfit), Some(item.give_back())));
             }
             // Absent, so hardware does not write it: a store is enough.
-            word.store(item.into_bits(), &PUBLISH_ITEM);
+            word.store(C::Format::item(item.into_raw()), &PUBLISH_ITEM);
             run.children += 1;
             vaddr = vaddr.plus(span);
         }

@@ -410,6 +410,31 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         frames
     }
 
+    /// Puts a huge page in the place of the node at `index`, of which the range has all, once `note`
+    /// has said what it is: after the node was taken out and its translations were flushed, so
+    /// that hardware sets no bit any more in what `note` reads. The node's items are given up.
+    pub(crate) fn exchange_node(
+        &mut self,
+        index: usize,
+        gather: &mut Gather<C::Backend>,
+        note: impl FnOnce(NodeRef<'g, C>) -> RawItem,
+    ) {
+        let Taken::Node(node, place) = self.entry(index).take() else {
+            panic!("there is no child node")
+        };
+        self.tree.last = self.tree.top;
+        gather.owe_everything();
+        gather.flush();
+        let page = note(place);
+        self.entry(index).put_raw(page);
+        // What the items owned is the huge page's now.
+        place.frame_ref().metadata().children.set(0);
+        // SAFETY: the sub-tree holds the lock, since the range has all of the node, and there is no
+        // node below it: it was full of items.
+        unsafe { set_adrift(place) };
+        gather.push(node.erase());
+    }
+
     /// Takes out the empty nodes that the range touches below this one.
     fn prune(&mut self, gather: &mut Gather<C::Backend>) {
         if self.level() == Level::LEAF {
