@@ -1,6 +1,6 @@
 //! The cursor: a transaction over a range of addresses.
 //!
-//! A [`Cursor`] holds the locks of its range (see [`SubTree`]) from [`lock`](Cursor::lock) to drop.
+//! A [`Cursor`] holds the [locks](crate::subtree) of its range from [`lock`](Cursor::lock) to drop.
 //! Cursors of ranges that overlap come one after the other; disjoint ones work in parallel, each in
 //! its own part of the tree. Within the range there is a position, a multiple of the page size
 //! from the start to the end, both included. What is done at the position moves it on.
