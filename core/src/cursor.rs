@@ -216,7 +216,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// [`MapError`], with the item: it is mapped already, the item is too long for the rest of the
     /// range or not aligned, no entry can hold it, or memory for a missing node ran out.
-    #[inline]
+    // Always: what the caller knows of the item, its level first, is then computed beforehand.
+    #[inline(always)]
     pub fn map(&mut self, item: C::Item) -> Result<(), MapError<C::Item>> {
         let item = Incoming::<C>::new(self.afterwards.root.backend(), item);
         let (vaddr, level) = (self.vaddr, item.level());
