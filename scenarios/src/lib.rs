@@ -8,6 +8,8 @@
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
+//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what page tables mean,
+//!   and whether the first is possible under the second; [`mark`]: what was over before what;
 //! * [`tables`]: the two configurations of page tables that scenarios use.
 //!
 //! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
@@ -17,6 +19,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod history;
+pub mod linearize;
+pub mod mark;
+pub mod page_map;
 pub mod scenario;
 pub mod tables;
 pub mod world;
@@ -36,6 +42,9 @@ pub mod prelude {
     pub use weft_core::sites;
     pub use weft_core::sync::{Backend, Event};
 
+    pub use crate::history::History;
+    pub use crate::linearize::assert_linearizable;
+    pub use crate::page_map::{Answer, Mapping, Operation, PageMap};
     pub use crate::scenario;
     pub use crate::scenario::{
         Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,
