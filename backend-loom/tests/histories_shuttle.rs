@@ -1,0 +1,32 @@
+//! Histories under shuttle, whose clocks know what happens before what.
+
+mod histories;
+
+use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good};
+use weft_backend_loom::model::Model;
+use weft_backend_loom::randomized::Shuttle;
+
+type World = Model<Shuttle>;
+
+const EXECUTIONS: Option<u64> = Some(2_000);
+
+#[test]
+fn right_histories_pass() {
+    good(&explore::<MapVsRemap<World, true>, Shuttle>(EXECUTIONS));
+    good(&explore::<UnmapVsRemembered<World, true>, Shuttle>(EXECUTIONS));
+}
+
+#[test]
+fn a_lost_update_is_not_linearizable() {
+    let report = explore::<MapVsRemap<World, false>, Shuttle>(EXECUTIONS);
+    assert!(caught(&report).contains("map 0 to #9 = "), "{report:?}");
+}
+
+#[test]
+fn what_only_happens_before_forbids_is_found() {
+    let report = explore::<UnmapVsRemembered<World, false>, Shuttle>(EXECUTIONS);
+    assert!(
+        caught(&report).contains("\"unmap 0..2 = 1 frame\" of CPU 0 before \"query 0 = #5\""),
+        "{report:?}"
+    );
+}
