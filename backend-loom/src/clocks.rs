@@ -9,7 +9,7 @@
 //! store(o)        word = release ? now : fenced                   then one's own epoch advances
 //! update(o)       load part; word |= release ? now : fenced       then one's own epoch advances
 //! failed update   load part with the failure order, nothing else
-//! fence           acquire: now |= pending      release: fenced = now      SeqCst: both
+//! fence           acquire: now |= pending      release: fenced = now, own epoch advances
 //! plain read      every write's epoch is within now, else a race; its own epoch is kept
 //! plain write     the same for writes and reads
 //! spawn, join     the child starts with the parent's clock; the parent joins the child's last
@@ -17,7 +17,8 @@
 //! ```
 //!
 //! A word keeps its clock through an update, which is C++20's release sequence; a plain store
-//! replaces it, even by the same CPU. A `SeqCst` fence is no happens-before edge between fences.
+//! replaces it, even by the same CPU. A `SeqCst` fence acquires and releases, and is no
+//! happens-before edge between fences.
 //! Waiting carries nothing on purpose: a lock must be ordered by its own accesses.
 //! The scheme is FastTrack's (Flanagan and Freund, PLDI 2009) with fences added.
 
@@ -132,6 +133,8 @@ pub(crate) fn fence(cpu: usize, order: Ordering) {
         }
         if releases(order) {
             clock.fenced = clock.now;
+            // What comes behind the fence is not released by it.
+            clock.advance(cpu);
         }
     });
 }
