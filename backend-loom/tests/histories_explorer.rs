@@ -2,7 +2,9 @@
 
 mod histories;
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::explorer::Explorer;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::VerdictWord;
@@ -45,4 +47,27 @@ fn right_histories_pass_on_threads() {
     type World = Model<Threads>;
     good(&explore::<MapVsRemap<World, true>, Threads>(Some(1_000)));
     good(&explore::<UnmapVsRemembered<World, true>, Threads>(Some(1_000)));
+}
+
+#[test]
+fn marks_follow_happens_before() {
+    let unseen = (false, false, false);
+    let order = |store, load| marks::order::<Explorer>(None, store, load);
+    // What came behind the store is not known, whenever it was done.
+    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
+    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
+        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
+    }
+}
+
+#[test]
+fn marks_cost_nothing() {
+    marks::cost_nothing::<Explorer>(None);
+}
+
+#[test]
+fn marks_on_threads_follow_time() {
+    let order = marks::order::<Threads>(Some(1_000), Release, Acquire);
+    assert!(order.iter().any(|(_, stored, loaded)| *stored && *loaded), "{order:?}");
+    assert!(!order.contains(&(true, false, true)) && !order.contains(&(false, false, true)));
 }

@@ -2,7 +2,9 @@
 
 mod histories;
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good};
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::exhaustive::Loom;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::VerdictWord;
@@ -37,4 +39,15 @@ fn what_only_happens_before_forbids_is_not_found() {
         report.observations.iter().any(|seen| seen.contains("= 1 frame], [query 0 = #5]")),
         "{report:?}"
     );
+}
+
+#[test]
+fn marks_of_different_cpus_are_unordered() {
+    let order = marks::order::<Loom>(None, Release, Acquire);
+    assert_eq!(order, [(false, false, false), (true, false, false)].into());
+}
+
+#[test]
+fn marks_cost_nothing() {
+    marks::cost_nothing::<Loom>(None);
 }

@@ -2,7 +2,9 @@
 
 mod histories;
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::model::Model;
 use weft_backend_loom::randomized::Shuttle;
 
@@ -29,4 +31,20 @@ fn what_only_happens_before_forbids_is_found() {
         caught(&report).contains("\"unmap 0..2 = 1 frame\" of CPU 0 before \"query 0 = #5\""),
         "{report:?}"
     );
+}
+
+#[test]
+fn marks_follow_happens_before() {
+    let unseen = (false, false, false);
+    let order = |store, load| marks::order::<Shuttle>(EXECUTIONS, store, load);
+    // What came behind the store is not known, whenever it was done.
+    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
+    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
+        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
+    }
+}
+
+#[test]
+fn marks_cost_nothing() {
+    marks::cost_nothing::<Shuttle>(EXECUTIONS);
 }

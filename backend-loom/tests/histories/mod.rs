@@ -4,6 +4,8 @@
 //! binaries, one per checker, say which of them a checker finds. The wrong operations are here
 //! and not in the core, and touch nothing that any other detector would complain about.
 
+pub(crate) mod marks;
+
 use std::time::Duration;
 
 use weft_backend_loom::engine::Engine;
