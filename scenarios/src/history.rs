@@ -87,6 +87,17 @@ impl History {
         }
     }
 
+    /// What the CPU was told by its operation with this number, from 0 on.
+    ///
+    /// # Panics
+    ///
+    /// If it has not done so many.
+    #[track_caller]
+    pub fn answer(&self, number: usize) -> Answer {
+        let record = self.get(number);
+        record.unwrap_or_else(|| panic!("the history has no operation {number}")).answer
+    }
+
     /// What was done, in order.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().flatten()

@@ -32,6 +32,7 @@ pub use scenario::{Scenario, Visitor, name_of};
 /// Everything a scenario file imports.
 pub mod prelude {
     pub use weft_core::address::{Level, Paddr, Vaddr};
+    pub use weft_core::cpu::ReadSide;
     pub use weft_core::entry::{Child, ChildRef};
     pub use weft_core::format::{PageFlags, Property};
     pub use weft_core::geometry::Geometry;

@@ -181,6 +181,19 @@ pub enum Answer {
     Found(Option<Mapping>),
 }
 
+impl Answer {
+    /// What was found, or `None` for nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it is no answer to a query.
+    #[track_caller]
+    pub fn found(self) -> Option<Mapping> {
+        let Self::Found(found) = self else { panic!("\"{self}\" is no answer to a query") };
+        found
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
