@@ -33,6 +33,7 @@ pub use scenario::{Scenario, Visitor, name_of};
 pub mod prelude {
     pub use weft_core::address::{Level, Paddr, Vaddr};
     pub use weft_core::cpu::ReadSide;
+    pub use weft_core::cursor::Cursor;
     pub use weft_core::entry::{Child, ChildRef};
     pub use weft_core::format::{PageFlags, Property};
     pub use weft_core::geometry::Geometry;
@@ -40,6 +41,7 @@ pub mod prelude {
     pub use weft_core::node::{Node, NodeRef, Permanent};
     pub use weft_core::range_lock::{lock_covering, try_lock_covering};
     pub use weft_core::reclaim::Reclaim;
+    pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
     pub use weft_core::sync::{Backend, Event};
 
