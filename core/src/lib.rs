@@ -13,7 +13,8 @@
 //!   own, and how entries change while hardware and lock-free walkers look on;
 //! * [`range_lock`]: the way to a locked node, starting over where a sub-tree went away;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
-//!   the CPUs whose quiescent states make one.
+//!   the CPUs whose quiescent states make one;
+//! * [`audit`]: what must be so once nobody is at work, for harnesses.
 //!
 //! `unsafe` is denied except in the modules declared with a reason below: that list is the audit
 //! list. It is about ownership (an address becomes a handle exactly once), never about casting
@@ -22,6 +23,8 @@
 #![no_std]
 
 pub mod address;
+#[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
+pub mod audit;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns")]
 pub mod cpu;
