@@ -46,6 +46,9 @@ mod metal;
 #[cfg(bare_metal)]
 mod options;
 #[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "a test finds the functions by their symbols")]
+mod probes;
+#[cfg(bare_metal)]
 mod random;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "symbols that compiled code expects, and the way out")]

@@ -22,7 +22,7 @@ use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{audit, flushing, runtime, serial, tables};
+use crate::{audit, flushing, probes, runtime, serial, tables};
 
 /// What a test gets.
 pub(crate) struct Kernel {
@@ -36,7 +36,7 @@ pub(crate) struct Kernel {
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 22] = [
+const TESTS: [(&str, Test); 23] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
@@ -44,6 +44,7 @@ const TESTS: [(&str, Test); 22] = [
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
     ("good-tables", tables::everybody_sees_the_same_table),
     ("good-audit", audit::tables_are_in_order),
+    ("good-probes", probes::probes_do_what_they_say),
     ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-count", bad_count),
