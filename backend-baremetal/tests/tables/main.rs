@@ -5,6 +5,7 @@
 //! back; see [`support::on_machine`].
 
 #[macro_use]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod activation;
@@ -15,7 +16,6 @@ mod find;
 #[expect(unsafe_code, reason = "retires batches by hand")]
 mod grace;
 mod growth;
-#[expect(unsafe_code, reason = "an entry format is a contract")]
 mod interrupted;
 mod locking;
 mod mixed;
