@@ -60,6 +60,21 @@ impl Vaddr {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The address `bytes` further on.
+    pub const fn plus(self, bytes: u64) -> Self {
+        Self(self.0 + bytes)
+    }
+
+    /// The last multiple of `alignment`, a power of 2, that is not above the address.
+    pub const fn align_down(self, alignment: u64) -> Self {
+        Self(self.0 & !(alignment - 1))
+    }
+
+    /// Whether the address is a multiple of `alignment`, a power of 2.
+    pub const fn is_aligned(self, alignment: u64) -> bool {
+        self.0 & (alignment - 1) == 0
+    }
 }
 
 impl fmt::Debug for Vaddr {

@@ -13,20 +13,22 @@
 //! find it empty, and begin to change what the growing CPU believes to have to itself.
 
 use core::fmt;
+use core::ops::Deref;
 
-use crate::address::{FRAME_SIZE, Level, Paddr};
+use crate::address::Level;
 use crate::config::Config;
 use crate::error::{GrowError, Misfit, NotAnItem, Refused};
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
 use crate::guard::Guard;
-use crate::item::Item;
+use crate::item::{Incoming, Item};
 use crate::node::{Node, NodeRef, managed};
 use crate::reclaim::{Detached, mark_stray_below};
 use crate::sites::{
     CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, PROTECT_ENTRY, PUBLISH_ITEM, PUBLISH_NODE, Site,
 };
-use crate::sync::{Backend, Event, PlainCell, Word};
+use crate::stock::Stock;
+use crate::sync::{Backend, Event, RawLock, Word};
 
 /// What an entry owns.
 pub enum Child<C: Config> {
@@ -48,6 +50,54 @@ impl<C: Config> fmt::Debug for Child<C> {
     }
 }
 
+/// A page that an entry led to, borrowed for a read-side section: its frame is not freed in it.
+///
+/// It reads as the [`RawItem`] that was found in the entry.
+pub struct ItemRef<'g, C: Config> {
+    raw: RawItem,
+    backend: &'g C::Backend,
+}
+
+impl<C: Config> Clone for ItemRef<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: Config> Copy for ItemRef<'_, C> {}
+
+impl<C: Config> fmt::Debug for ItemRef<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+impl<C: Config> Deref for ItemRef<'_, C> {
+    type Target = RawItem;
+    #[inline]
+    fn deref(&self) -> &RawItem {
+        &self.raw
+    }
+}
+
+impl<'g, C: Config> ItemRef<'g, C> {
+    /// # Safety
+    ///
+    /// An entry of configuration `C` held the item at some time within the read-side section that
+    /// `'g` belongs to, or whoever holds the item keeps it for as long.
+    #[inline]
+    pub(crate) unsafe fn new(backend: &'g C::Backend, raw: RawItem) -> Self {
+        Self { raw, backend }
+    }
+
+    /// The item, as its type shows it to readers.
+    pub fn get(self) -> <C::Item as Item<C::Backend>>::Ref<'g> {
+        // SAFETY: an entry held the raw form, by the contract of `new`; what is taken out of an
+        // entry is dropped after the sections that could have seen it, and 'g is one of those.
+        unsafe { C::Item::borrow(self.backend, self.raw) }
+    }
+}
+
 /// What an entry leads to, borrowed for a read-side section.
 pub enum ChildRef<'g, C: Config> {
     /// Nothing.
@@ -55,7 +105,7 @@ pub enum ChildRef<'g, C: Config> {
     /// A node of the level below.
     Node(NodeRef<'g, C>),
     /// A page.
-    Item(RawItem),
+    Item(ItemRef<'g, C>),
     /// Something that another table manages, in a root that shares it.
     Shared,
 }
@@ -73,10 +123,20 @@ impl<C: Config> fmt::Debug for ChildRef<'_, C> {
         match self {
             Self::Absent => f.write_str("Absent"),
             Self::Node(node) => node.fmt(f),
-            Self::Item(raw) => raw.fmt(f),
+            Self::Item(item) => item.fmt(f),
             Self::Shared => f.write_str("Shared"),
         }
     }
+}
+
+/// What was taken out of an entry, on its way to the reclamation.
+pub(crate) enum Taken<'g, C: Config> {
+    /// Nothing.
+    Absent,
+    /// A node: owned, and borrowed.
+    Node(Node<C>, NodeRef<'g, C>),
+    /// A page: owned, and as it was in the entry.
+    Item(C::Item, RawItem),
 }
 
 /// One entry of a locked node.
@@ -120,10 +180,15 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
                 Ok(()) => (C::Format::node(node.into_raw()), &PUBLISH_NODE),
                 Err(reason) => return Err(Refused { reason, child: Child::Node(node) }),
             },
-            Child::Item(item) => match self.admit_item(item, level) {
-                Ok(raw) => (C::Format::item(raw), &PUBLISH_ITEM),
-                Err(refused) => return Err(refused),
-            },
+            Child::Item(item) => {
+                let item = Incoming::<C>::new(self.backend(), item);
+                match item.check(level) {
+                    Ok(()) => (C::Format::item(item.into_raw()), &PUBLISH_ITEM),
+                    Err(reason) => {
+                        return Err(Refused { reason, child: Child::Item(item.give_back()) });
+                    }
+                }
+            }
         };
         Ok(self.exchange(bits, site, level))
     }
@@ -146,21 +211,43 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// [`GrowError::NotManaged`] or [`GrowError::OutOfMemory`]; the entry is then as it was.
     pub fn allocate_if_absent(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
-        let below = level.below().ok_or(GrowError::Leaf)?;
+        level.below().ok_or(GrowError::Leaf)?;
         self.check_managed(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
         if !matches!(self.child(), ChildRef::Absent) {
             return Err(GrowError::Present);
         }
-        let node = Node::<C>::allocate_held(self.backend(), below, |_| 0)?;
-        node.frame_ref().metadata().attached.set(true);
-        let frame = node.into_raw();
+        let mut stock = Stock::of(self.backend(), 1)?;
+        Ok(self.grow(&[], &mut stock))
+    }
+
+    /// Makes an absent, managed entry above the leaves lead to a chain of nodes from `stock`. The
+    /// chain goes on at the indices of `path`, one for each node of it but the lowest, from the
+    /// top down. It is published whole, with its lowest node locked, which is returned.
+    ///
+    /// # Panics
+    ///
+    /// If the chain is longer than the table is high, or the stock smaller than the chain.
+    pub(crate) fn grow(&mut self, path: &[usize], stock: &mut Stock<C>) -> Guard<'g, C> {
+        let top = self.guard.level().below().expect("entries of leaves do not grow");
+        let level = Level::new(top.as_u8() - path.len() as u8);
+        let node = stock.take(level, 0, |_| 0);
+        node.frame_ref().metadata().lock.make_held();
+        let lowest = node.into_raw();
+        let mut frame = lowest;
+        for (depth, &step) in path.iter().enumerate().rev() {
+            let below = C::Format::node(frame);
+            let level = Level::new(top.as_u8() - depth as u8);
+            let node = stock.take(level, 1, |index| if index == step { below } else { 0 });
+            node.frame_ref().metadata().lock.make_free();
+            frame = node.into_raw();
+        }
         // Absent, so hardware does not write it: a store is enough.
         self.word().store(C::Format::node(frame), &PUBLISH_NODE);
         self.guard.set_children(self.guard.children() + 1);
-        // SAFETY: the entry of a node that 'g keeps leads to the child, within the section of 'g.
-        let node = unsafe { NodeRef::new(self.backend(), frame, below) };
-        // SAFETY: `allocate_held` made the lock held for this CPU, and no guard exists.
-        Ok(unsafe { node.guard_without_locking() })
+        // SAFETY: the entry of a node that 'g keeps leads to the chain, within the section of 'g.
+        let node = unsafe { NodeRef::new(self.backend(), lowest, level) };
+        // SAFETY: the lock was made held for this CPU, and no guard exists.
+        unsafe { node.guard_without_locking() }
     }
 
     /// Replaces a huge page by a node of pages of the level below that map the same frames with
@@ -175,37 +262,45 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
         self.check_removable(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
-        let below = level.below().ok_or(GrowError::NoHugePage)?;
-        let mut bits = self.guard.read_raw(self.index);
-        let Decoded::Item(huge) = C::Format::decode(bits, level) else {
+        let is_huge = level > Level::LEAF && matches!(self.child(), ChildRef::Item(_));
+        if !is_huge {
             return Err(GrowError::NoHugePage);
-        };
-        let part = |huge: RawItem, index: usize| {
+        }
+        let mut stock = Stock::of(self.backend(), 1)?;
+        Ok(self.split_with(&mut stock))
+    }
+
+    /// As [`split`](Self::split), of a huge page that is there and may be changed, with a node
+    /// from `stock`.
+    pub(crate) fn split_with(&mut self, stock: &mut Stock<C>) -> Guard<'g, C> {
+        let level = self.guard.level();
+        let below = level.below().expect("huge pages are above the leaves");
+        let mut bits = self.guard.read_raw(self.index);
+        let part = |bits: u64, index: usize| {
+            let Decoded::Item(huge) = C::Format::decode(bits, level) else {
+                unreachable!("only the lock holder changes what an entry leads to")
+            };
             let frame = huge.frame.plus(index as u64 * <Geo<C>>::entry_span(below));
             C::Format::item(RawItem { frame, level: below, property: huge.property })
         };
-        let node = Node::<C>::allocate_held(self.backend(), below, |index| part(huge, index))?;
+        let node = stock.take(below, <Geo<C>>::ENTRIES, |index| part(bits, index));
         let child = node.frame_ref();
-        child.metadata().children.set(<Geo<C>>::ENTRIES as u16);
-        child.metadata().attached.set(true);
+        child.metadata().lock.make_held();
         let frame = C::Format::node(node.paddr());
         while let Err(found) =
             self.word().compare_exchange(bits, frame, &PUBLISH_NODE, &ENTRY_RETRY)
         {
             // Hardware has set a bit since: every part has to have it.
             bits = found;
-            let Decoded::Item(huge) = C::Format::decode(bits, level) else {
-                unreachable!("only the lock holder changes what an entry leads to")
-            };
             for index in 0..<Geo<C>>::ENTRIES {
-                child.entry(index).store(part(huge, index), &ENTRY_INIT);
+                child.entry(index).store(part(bits, index), &ENTRY_INIT);
             }
         }
         let frame = node.into_raw();
         // SAFETY: the entry of a node that 'g keeps leads to the child, within the section of 'g.
         let node = unsafe { NodeRef::new(self.backend(), frame, below) };
-        // SAFETY: `allocate_held` made the lock held for this CPU, and no guard exists.
-        Ok(unsafe { node.guard_without_locking() })
+        // SAFETY: the lock was made held for this CPU, and no guard exists.
+        unsafe { node.guard_without_locking() }
     }
 
     /// Changes the property of the page that is there, and returns the property before, with the
@@ -241,6 +336,66 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
                 Err(found) => bits = found,
             }
         }
+    }
+
+    /// Puts an item, which has been [checked](Incoming::check), where nothing is.
+    #[inline]
+    pub(crate) fn put(&mut self, item: Incoming<'_, C>) {
+        debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
+        self.put_raw(item.into_raw());
+    }
+
+    /// Puts an item, raw already and checked, where nothing is: the owner of what it stands for
+    /// gives that up.
+    #[inline]
+    pub(crate) fn put_raw(&mut self, raw: RawItem) {
+        // Absent, so hardware does not write it: a store is enough.
+        self.word().store(C::Format::item(raw), &PUBLISH_ITEM);
+        self.guard.set_children(self.guard.children() + 1);
+    }
+
+    /// Clears the entry and returns what was in it, which the caller owns now: for callers that
+    /// know what it is, and that no walker may see it freed before a grace period.
+    pub(crate) fn take(&mut self) -> Taken<'g, C> {
+        let old = self.clear();
+        let level = self.guard.level();
+        match C::Format::decode(old, level) {
+            Decoded::Absent => Taken::Absent,
+            Decoded::Node(frame) => {
+                self.backend().observe(Event::Detached(frame));
+                let below = level.below().expect("entries of leaves decode to items");
+                // SAFETY: the entry led to the node until just now, within the section of 'g.
+                let node = unsafe { NodeRef::new(self.backend(), frame, below) };
+                // SAFETY: the entry owned a reference, given up by `into_raw` when it was
+                // written; it was taken out of the entry under the lock, once.
+                Taken::Node(unsafe { Node::from_raw(self.backend(), frame) }, node)
+            }
+            Decoded::Item(raw) => {
+                // SAFETY: the entry owned the item, given up by `into_raw` when it was written; it
+                // was taken out of the entry under the lock, once.
+                Taken::Item(unsafe { C::Item::from_raw(self.backend(), raw) }, raw)
+            }
+        }
+    }
+
+    /// Makes the entry absent, keeping the count. Returns the bits that were in it, with what
+    /// hardware had set.
+    #[inline]
+    fn clear(&mut self) -> u64 {
+        let mut old = self.guard.read_raw(self.index);
+        if C::Format::hardware_may_write(old) {
+            old = self.word().swap(0, &CLEAR_ENTRY);
+        } else {
+            self.word().store(0, &CLEAR_ENTRY);
+        }
+        self.guard.set_children(self.guard.children() - u16::from(old != 0));
+        old
+    }
+
+    /// Whether what is here may be taken out.
+    #[inline]
+    pub(crate) fn is_removable(&self) -> bool {
+        self.check_removable(self.guard.level()).is_ok()
     }
 
     /// Writes `bits` and returns, as detached, what the entry owned.
@@ -282,26 +437,6 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         let node = unsafe { NodeRef::<C>::new(self.backend(), node.paddr(), found) };
         let attached = node.try_lock().is_some_and(|mut guard| guard.attach());
         if attached { Ok(()) } else { Err(Misfit::InUse { node: node.paddr() }) }
-    }
-
-    /// The raw form of an item, if it fits here.
-    fn admit_item(&self, item: C::Item, level: Level) -> Result<RawItem, Refused<Child<C>>> {
-        let raw = item.into_raw();
-        let alignment = <Geo<C>>::entry_span(level);
-        let reason = if raw.level != level {
-            Misfit::WrongLevel { entry: level, child: raw.level }
-        } else if !C::Format::maps_pages_at(level) {
-            Misfit::NoPagesHere { entry: level }
-        } else if !C::Format::holds(Paddr::new(raw.frame.as_u64() & !(FRAME_SIZE - 1))) {
-            Misfit::OutOfRange { frame: raw.frame }
-        } else if !raw.frame.as_u64().is_multiple_of(alignment) {
-            Misfit::Unaligned { frame: raw.frame, alignment }
-        } else {
-            return Ok(raw);
-        };
-        // SAFETY: `into_raw` gave the value a few lines up, and it went into no entry.
-        let item = unsafe { C::Item::from_raw(self.backend(), raw) };
-        Err(Refused { reason, child: Child::Item(item) })
     }
 
     /// Whether what is here may be changed: it is ours, and no other root has a copy of it.

@@ -1,6 +1,7 @@
 //! Errors are values: they name the offending values and give back what the caller handed in.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::address::{CpuId, Level, Paddr, Vaddr};
 
@@ -247,3 +248,253 @@ impl fmt::Display for FindError {
 }
 
 impl core::error::Error for FindError {}
+
+/// Why a range was not locked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RangeError {
+    /// There is nothing in the range.
+    Empty {
+        /// Where it begins and ends.
+        at: Vaddr,
+    },
+    /// The range ends before it begins.
+    Reversed {
+        /// The range.
+        range: Range<Vaddr>,
+    },
+    /// An end of the range is in the middle of a page.
+    Unaligned {
+        /// That end.
+        vaddr: Vaddr,
+    },
+    /// The table does not manage all of the range.
+    NotManaged {
+        /// The range.
+        range: Range<Vaddr>,
+    },
+    /// A range is locked from the root.
+    NotARoot(NotARoot),
+    /// A missing node could not be allocated.
+    OutOfMemory,
+    /// A lock is held by another CPU, and the caller did not want to wait.
+    WouldWait,
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty { at } => write!(f, "the range at {at:?} is empty"),
+            Self::Reversed { range } => write!(f, "the range {range:?} ends before it begins"),
+            Self::Unaligned { vaddr } => write!(f, "{vaddr:?} is in the middle of a page"),
+            Self::NotManaged { range } => {
+                write!(f, "the range {range:?} is not wholly managed by this table")
+            }
+            Self::NotARoot(error) => error.fmt(f),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
+            Self::WouldWait => FindError::WouldWait.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for RangeError {}
+
+/// A position that a cursor does not have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PositionError {
+    /// The cursor is at the end of its range: there is nothing to look at.
+    AtEnd {
+        /// The end.
+        end: Vaddr,
+    },
+    /// The address is outside of the range, or behind the cursor.
+    Outside {
+        /// The address.
+        vaddr: Vaddr,
+        /// What is left of the range, with its end.
+        range: Range<Vaddr>,
+    },
+    /// The address is in the middle of a page.
+    Unaligned {
+        /// The address.
+        vaddr: Vaddr,
+    },
+}
+
+impl fmt::Display for PositionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtEnd { end } => write!(f, "the cursor is at the end of its range, {end:?}"),
+            Self::Outside { vaddr, range } => {
+                write!(f, "{vaddr:?} is outside of {range:?}, its end included")
+            }
+            Self::Unaligned { vaddr } => write!(f, "{vaddr:?} is in the middle of a page"),
+        }
+    }
+}
+
+impl core::error::Error for PositionError {}
+
+/// Why a page was not mapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MapFault {
+    /// There is no such position.
+    Position(PositionError),
+    /// Something is mapped there.
+    AlreadyMapped {
+        /// The first address, of those asked for, that is mapped.
+        vaddr: Vaddr,
+    },
+    /// The page is longer than the rest of the range.
+    TooLong {
+        /// Where it would begin.
+        vaddr: Vaddr,
+        /// Its length in bytes.
+        length: u64,
+        /// Where the range ends.
+        end: Vaddr,
+    },
+    /// A huge page begins at multiples of its length.
+    Misaligned {
+        /// Where it would begin.
+        vaddr: Vaddr,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// No entry can hold the item.
+    Misfit(Misfit),
+    /// A missing node could not be allocated.
+    OutOfMemory,
+}
+
+impl fmt::Display for MapFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(error) => error.fmt(f),
+            Self::AlreadyMapped { vaddr } => write!(f, "{vaddr:?} is mapped already"),
+            Self::TooLong { vaddr, length, end } => {
+                write!(f, "a page of {length:#x} bytes at {vaddr:?} goes beyond {end:?}")
+            }
+            Self::Misaligned { vaddr, length } => {
+                write!(f, "{vaddr:?} is not aligned to a page of {length:#x} bytes")
+            }
+            Self::Misfit(misfit) => misfit.fmt(f),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MapFault {}
+
+impl From<PositionError> for MapFault {
+    fn from(error: PositionError) -> Self {
+        Self::Position(error)
+    }
+}
+
+impl From<OutOfMemory> for MapFault {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// A page that was not mapped, given back with the reason. The table is as it was.
+pub struct MapError<T> {
+    /// Why.
+    pub fault: MapFault,
+    /// What the caller handed in.
+    pub item: T,
+}
+
+impl<T> fmt::Debug for MapError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapError").field("fault", &self.fault).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for MapError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl<T> core::error::Error for MapError<T> {}
+
+/// Why a range was not unmapped, protected or split. The table is as it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// There is no such position.
+    Position(PositionError),
+    /// There is no huge page to split at the position.
+    NoHugePage {
+        /// The position.
+        vaddr: Vaddr,
+    },
+    /// A node for the parts of a huge page, of which the range has only some, could not be
+    /// allocated.
+    OutOfMemory,
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(error) => error.fmt(f),
+            Self::NoHugePage { vaddr } => write!(f, "there is no huge page at {vaddr:?}"),
+            Self::OutOfMemory => OutOfMemory.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ChangeError {}
+
+impl From<PositionError> for ChangeError {
+    fn from(error: PositionError) -> Self {
+        Self::Position(error)
+    }
+}
+
+impl From<OutOfMemory> for ChangeError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// Why pages were not merged into a huge one. The table is as it was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MergeError {
+    /// There is no such position.
+    Position(PositionError),
+    /// There is no node around the position that the range has all of.
+    NotANode,
+    /// The pages around the position are not all there, or differ in rights, or do not map
+    /// consecutive frames.
+    NotUniform {
+        /// The first page that does not go on from the one before.
+        vaddr: Vaddr,
+    },
+    /// The pages own their frames one by one.
+    Tracked,
+    /// No entry can hold the huge page.
+    Misfit(Misfit),
+}
+
+impl fmt::Display for MergeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(error) => error.fmt(f),
+            Self::NotANode => f.write_str("the range has no whole node around the position"),
+            Self::NotUniform { vaddr } => {
+                write!(f, "the page at {vaddr:?} does not go on from the one before it")
+            }
+            Self::Tracked => f.write_str("the pages own their frames one by one"),
+            Self::Misfit(misfit) => misfit.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MergeError {}
+
+impl From<PositionError> for MergeError {
+    fn from(error: PositionError) -> Self {
+        Self::Position(error)
+    }
+}

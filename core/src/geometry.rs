@@ -20,11 +20,63 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     const ROOT: Level = Level::new(Self::LEVELS);
 
     /// Bytes that one entry of a node of `level` covers.
+    #[inline]
     fn entry_span(level: Level) -> u64 {
         1 << (FRAME_BITS + Self::INDEX_BITS * (u32::from(level.as_u8()) - 1))
     }
 
+    /// Bytes that a node of `level` covers.
+    #[inline]
+    fn node_span(level: Level) -> u64 {
+        Self::entry_span(level) << Self::INDEX_BITS
+    }
+
+    /// Frames of the smallest size that an entry of `level` maps.
+    fn entry_frames(level: Level) -> u64 {
+        Self::entry_span(level) >> FRAME_BITS
+    }
+
+    /// The level of the lowest node with entries of its own for all of `range`, which is not
+    /// empty: a range that is all of a node is held by the entry that leads to the node. So
+    /// whatever is wholly inside the range hangs from an entry of that node, or of one below it.
+    fn covering_level(range: &Range<Vaddr>) -> Level {
+        let (start, last) = (range.start.as_u64(), range.end.as_u64() - 1);
+        let length = range.end.as_u64() - start;
+        let mut level = Level::LEAF;
+        while level < Self::ROOT
+            && (start / Self::node_span(level) != last / Self::node_span(level)
+                || length == Self::node_span(level))
+        {
+            level = Level::new(level.as_u8() + 1);
+        }
+        level
+    }
+
+    /// The indices of the entries, in the node of `level` that begins at `start`, that `range`
+    /// touches. None if the range is empty or beside the node.
+    #[inline]
+    fn indices(start: Vaddr, level: Level, range: &Range<Vaddr>) -> Range<usize> {
+        let from = range.start.as_u64().max(start.as_u64());
+        let to = range.end.as_u64().min(start.as_u64() + Self::node_span(level));
+        if from >= to {
+            return 0..0;
+        }
+        let span = Self::entry_span(level);
+        let [first, last] = [from, to - 1].map(|at| ((at - start.as_u64()) / span) as usize);
+        first..last + 1
+    }
+
+    /// How many nodes, of `level` and below, it takes to hold entries for all of `range`.
+    fn nodes_for(level: Level, range: &Range<Vaddr>) -> usize {
+        let (start, last) = (range.start.as_u64(), range.end.as_u64() - 1);
+        (1..=level.as_u8())
+            .map(|level| Self::node_span(Level::new(level)))
+            .map(|span| (last / span - start / span + 1) as usize)
+            .sum()
+    }
+
     /// The index of the entry for `vaddr` in a node of `level`.
+    #[inline]
     fn index(vaddr: Vaddr, level: Level) -> usize {
         (vaddr.as_u64() / Self::entry_span(level)) as usize & (Self::ENTRIES - 1)
     }
@@ -72,6 +124,8 @@ impl<const INDEX_BITS: u32, const LEVELS: u8> Geometry for Dense<INDEX_BITS, LEV
     const LEVELS: u8 = LEVELS;
 }
 
+/// 512 entries on 3 levels: RISC-V's Sv39.
+pub type ThreeLevels = Dense<9, 3>;
 /// 512 entries on 4 levels: x86-64 with 48-bit addresses.
 pub type FourLevels = Dense<9, 4>;
 /// 512 entries on 5 levels: x86-64 with 57-bit addresses.
@@ -98,6 +152,48 @@ mod tests {
         check::<TinyThree>();
         check::<FourLevels>();
         check::<FiveLevels>();
+    }
+
+    #[test]
+    fn a_range_is_covered_by_the_lowest_node_with_entries_for_it() {
+        let level =
+            |start, end| FourLevels::covering_level(&(Vaddr::new(start)..Vaddr::new(end))).as_u8();
+        let (page, table, directory) = (1 << 12, 1 << 21, 1 << 30);
+        assert_eq!(level(0, page), 1);
+        assert_eq!(level(page, table), 1);
+        assert_eq!(level(0, table), 2, "the entry that leads to the whole leaf is one up");
+        assert_eq!(level(table - page, table + page), 2);
+        assert_eq!(level(0, directory), 3);
+        assert_eq!(level(directory - page, directory + page), 3);
+        assert_eq!(level(0, 1 << 48), 4);
+        assert_eq!(level((1 << 48) - page, 1 << 48), 1, "the last page of the space");
+    }
+
+    #[test]
+    fn indices_are_those_that_a_range_touches() {
+        let node = Vaddr::new(1 << 21);
+        let indices = |start: u64, end: u64| {
+            FourLevels::indices(node, Level::LEAF, &(Vaddr::new(start)..Vaddr::new(end)))
+        };
+        let (page, table) = (1 << 12, 1 << 21);
+        assert_eq!(indices(0, u64::MAX), 0..512);
+        assert_eq!(indices(table + page, table + 2 * page), 1..2);
+        assert_eq!(indices(table, table + 1), 0..1);
+        assert!(indices(0, table).is_empty(), "beside it on the left");
+        assert!(indices(2 * table, 3 * table).is_empty(), "beside it on the right");
+        assert!(indices(table + page, table + page).is_empty());
+    }
+
+    #[test]
+    fn nodes_are_counted_on_every_level() {
+        let nodes = |level: u8, start: u64, end: u64| {
+            FourLevels::nodes_for(Level::new(level), &(Vaddr::new(start)..Vaddr::new(end)))
+        };
+        let (page, table) = (1 << 12, 1 << 21);
+        assert_eq!(nodes(1, 0, page), 1);
+        assert_eq!(nodes(3, 0, page), 3);
+        assert_eq!(nodes(2, table - page, table + page), 3, "two leaves and their parent");
+        assert_eq!(nodes(2, 0, 1 << 30), 513);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl<'g, C: Config> Guard<'g, C> {
     /// The child at `index`, looked at under the lock.
     #[track_caller]
     pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
-        self.node.child_at(index, &ENTRY_UNDER_LOCK)
+        self.node.child_under_lock(index)
     }
 
     /// Makes this the child of an entry that is about to lead here. False if it is, or was, the

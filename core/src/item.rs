@@ -5,10 +5,15 @@
 //! owns the frame it maps and frees it when dropped, an *untracked* one (device memory) owns
 //! nothing. The difference is stored in the entry, as a bit that hardware ignores.
 
-use crate::address::{Level, Paddr};
-use crate::config::Kind;
-use crate::error::OutOfMemory;
-use crate::format::{PageFlags, Property, RawItem};
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+
+use crate::address::{FRAME_SIZE, Level, Paddr};
+use crate::config::{Config, Kind};
+use crate::error::{Misfit, OutOfMemory};
+use crate::format::{EntryFormat, PageFlags, Property, RawItem};
+use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::Erased;
 use crate::reference::Reference;
@@ -23,6 +28,9 @@ use crate::sync::{Backend, FrameUse};
 /// of the next lower level that cover the same frames with the same property, since a huge page
 /// may be split into those.
 pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
+    /// The item, borrowed from the entry that owns it, for a read-side section.
+    type Ref<'g>: Copy;
+
     /// The item as an entry stores it. Ownership moves into the entry.
     fn into_raw(self) -> RawItem;
 
@@ -34,6 +42,20 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// is a part, except for the accessed and dirty flags and for rights changed meanwhile; and
     /// it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
+
+    /// The item that an entry stores, or stored, while it is not given up.
+    ///
+    /// # Safety
+    ///
+    /// [`into_raw`](Self::into_raw) of an item of `backend` gave this value, with the exceptions of
+    /// [`from_raw`](Self::from_raw), and the item is not dropped during `'g`.
+    unsafe fn borrow<'g>(backend: &'g B, raw: RawItem) -> Self::Ref<'g>;
+
+    /// Whether items that map consecutive frames alike, of which this is one, may be replaced by
+    /// one of the next level that stands for all of them.
+    fn may_merge(_raw: RawItem) -> bool {
+        false
+    }
 
     /// What of a detached item must wait for a grace period. `None` if nothing has to.
     fn retire(self) -> Option<Erased<B>>;
@@ -80,7 +102,7 @@ impl<B: Backend> Frame<B> {
     }
 
     fn into_reference(self) -> Reference<B> {
-        let this = core::mem::ManuallyDrop::new(self);
+        let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
         unsafe { core::ptr::read(&raw const this.reference) }
     }
@@ -121,9 +143,41 @@ pub enum MappedItem<B: Backend> {
     },
 }
 
+/// A mapped page, looked at: as long as it exists, its frame is not freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappedRef<'g> {
+    raw: RawItem,
+    _section: PhantomData<&'g ()>,
+}
+
+impl MappedRef<'_> {
+    /// The first frame.
+    pub fn frame(self) -> Paddr {
+        self.raw.frame
+    }
+
+    /// The level of the entry that maps it.
+    pub fn level(self) -> Level {
+        self.raw.level
+    }
+
+    /// Rights and cache policy, and what hardware had noted when the entry was read.
+    pub fn property(self) -> Property {
+        self.raw.property
+    }
+
+    /// Whether the page owns its frame.
+    pub fn is_tracked(self) -> bool {
+        self.raw.property.flags.contains(PageFlags::TRACKED)
+    }
+}
+
 // SAFETY: a tracked item owns the frame that it maps, and is no huge page; an untracked one maps
 // what whoever made it vouches for.
 unsafe impl<B: Backend> Item<B> for MappedItem<B> {
+    type Ref<'g> = MappedRef<'g>;
+
+    #[inline]
     fn into_raw(self) -> RawItem {
         match self {
             Self::Tracked { frame, mut property } => {
@@ -138,6 +192,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
         }
     }
 
+    #[inline]
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
         let RawItem { frame, level, property } = raw;
         if property.flags.contains(PageFlags::TRACKED) {
@@ -150,10 +205,90 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
         }
     }
 
+    fn may_merge(raw: RawItem) -> bool {
+        // A tracked one has a frame of its own to free.
+        !raw.property.flags.contains(PageFlags::TRACKED)
+    }
+
+    unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> MappedRef<'g> {
+        MappedRef { raw, _section: PhantomData }
+    }
+
+    #[inline]
     fn retire(self) -> Option<Erased<B>> {
         match self {
             Self::Tracked { frame, .. } => Some(frame.erase()),
             Self::Untracked { .. } => None,
         }
+    }
+}
+
+/// An item on its way into an entry: raw already, and checked before it is written.
+pub(crate) struct Incoming<'b, C: Config> {
+    raw: RawItem,
+    backend: &'b C::Backend,
+}
+
+impl<C: Config> fmt::Debug for Incoming<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incoming({:?})", self.raw)
+    }
+}
+
+impl<'b, C: Config> Incoming<'b, C> {
+    #[inline]
+    pub(crate) fn new(backend: &'b C::Backend, item: C::Item) -> Self {
+        Self { raw: item.into_raw(), backend }
+    }
+
+    /// The level of the entry that it is for.
+    #[inline]
+    pub(crate) fn level(&self) -> Level {
+        self.raw.level
+    }
+
+    /// Whether an entry of `level` can hold it.
+    #[inline]
+    pub(crate) fn check(&self, level: Level) -> Result<(), Misfit> {
+        check_raw::<C>(self.raw, level)
+    }
+
+    /// What goes into the entry that owns it from now on.
+    #[inline]
+    pub(crate) fn into_raw(self) -> RawItem {
+        ManuallyDrop::new(self).raw
+    }
+
+    /// The item again.
+    pub(crate) fn give_back(self) -> C::Item {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `into_raw` gave the value in `new`; it went into no entry, and `this` is not
+        // used again.
+        unsafe { C::Item::from_raw(this.backend, this.raw) }
+    }
+}
+
+impl<C: Config> Drop for Incoming<'_, C> {
+    fn drop(&mut self) {
+        // SAFETY: as in `give_back`; both others that end an `Incoming` keep it from being dropped.
+        drop(unsafe { C::Item::from_raw(self.backend, self.raw) });
+    }
+}
+
+/// Whether an entry of `level` can hold an item.
+#[inline]
+pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Misfit> {
+    let RawItem { frame, level: found, .. } = raw;
+    let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
+    if found != level {
+        Err(Misfit::WrongLevel { entry: level, child: found })
+    } else if !C::Format::maps_pages_at(level) {
+        Err(Misfit::NoPagesHere { entry: level })
+    } else if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
+        Err(Misfit::OutOfRange { frame })
+    } else if frame.as_u64() & (alignment - 1) != 0 {
+        Err(Misfit::Unaligned { frame, alignment })
+    } else {
+        Ok(())
     }
 }

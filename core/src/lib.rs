@@ -22,19 +22,24 @@
 #![no_std]
 
 pub mod address;
+mod bulk;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns")]
 pub mod cpu;
+pub mod cursor;
 #[expect(unsafe_code, reason = "entries own nodes and items, written and taken out once")]
 pub mod entry;
 pub mod error;
 #[expect(unsafe_code, reason = "what is decoded is taken for what was encoded: a contract")]
 pub mod format;
+#[expect(unsafe_code, reason = "hands a batch to the reclamation of its backend")]
+mod gather;
 pub mod geometry;
 #[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
 pub mod grace;
 #[expect(unsafe_code, reason = "a lock is given away and taken back, exactly once")]
 pub mod guard;
+mod huge;
 #[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
 pub mod item;
 #[expect(unsafe_code, reason = "exclusion is a contract")]
@@ -46,6 +51,12 @@ pub mod range_lock;
 pub mod reclaim;
 #[expect(unsafe_code, reason = "an address becomes a place: borrowed or counted frames")]
 mod reference;
+#[expect(unsafe_code, reason = "takes items out of entries")]
+mod run;
+pub mod shared;
 pub mod sites;
+mod stock;
+#[expect(unsafe_code, reason = "locks are held without guards, and given one at a time")]
+mod subtree;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;

@@ -26,7 +26,7 @@ use core::ops::Range;
 use crate::address::{Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::cpu::ReadSide;
-use crate::entry::ChildRef;
+use crate::entry::{ChildRef, ItemRef};
 use crate::error::{GrowError, OutOfMemory};
 use crate::format::{Decoded, EntryFormat};
 use crate::geometry::Geometry;
@@ -35,7 +35,8 @@ use crate::item::Item;
 use crate::reclaim::Erased;
 use crate::reference::{FrameRef, Reference};
 use crate::sites::{
-    DROP_WALK_ENTRY, ENTRY_INIT, REFERENCE_BORN, REFERENCE_INCREMENT, Site, WALK_ENTRY,
+    DROP_WALK_ENTRY, ENTRY_INIT, ENTRY_UNDER_LOCK, REFERENCE_BORN, REFERENCE_INCREMENT, Site,
+    WALK_ENTRY,
 };
 use crate::sync::{Backend, Count, FrameUse, PlainCell, RawLock, Word};
 
@@ -135,41 +136,33 @@ impl<C: Config> Node<C> {
     /// If the geometry has no such level.
     #[track_caller]
     pub fn allocate(backend: &C::Backend, level: Level) -> Result<Self, OutOfMemory> {
-        let node = Self::allocate_filled(backend, level, |_| 0)?;
+        assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
+        let node = Self::allocate_blank(backend)?;
+        node.shape(level, |_| 0);
         node.frame_ref().metadata().lock.make_free();
         Ok(node)
     }
 
-    /// As [`allocate`](Self::allocate), but with the lock held by the caller, for a node that is
-    /// about to be published.
+    /// A frame that will be a node, once it has been given its [`shape`](Self::shape) and a lock
+    /// that is free or held.
     #[track_caller]
-    pub(crate) fn allocate_held(
-        backend: &C::Backend,
-        level: Level,
-        fill: impl FnMut(usize) -> u64,
-    ) -> Result<Self, OutOfMemory> {
-        let node = Self::allocate_filled(backend, level, fill)?;
-        node.frame_ref().metadata().lock.make_held();
-        Ok(node)
-    }
-
-    #[track_caller]
-    fn allocate_filled(
-        backend: &C::Backend,
-        level: Level,
-        mut fill: impl FnMut(usize) -> u64,
-    ) -> Result<Self, OutOfMemory> {
+    pub(crate) fn allocate_blank(backend: &C::Backend) -> Result<Self, OutOfMemory> {
         const { assert!(C::KIND.0 != Kind::FRAME.0, "a configuration has a kind of its own") };
-        assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
-        Metadata::prepare(backend, frame, level, C::KIND);
+        Metadata::prepare(backend, frame, Level::LEAF, C::KIND);
         // SAFETY: `prepare` has just set the count to 1, for this reference.
         let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
-        let node = Self { reference, _config: PhantomData };
+        Ok(Self { reference, _config: PhantomData })
+    }
+
+    /// Makes a blank frame a node of `level` with these entries.
+    #[track_caller]
+    pub(crate) fn shape(&self, level: Level, mut fill: impl FnMut(usize) -> u64) {
+        let frame = self.frame_ref();
+        frame.metadata().level.set(level.as_u8());
         for index in 0..<Geo<C>>::ENTRIES {
-            node.frame_ref().entry(index).store(fill(index), &ENTRY_INIT);
+            frame.entry(index).store(fill(index), &ENTRY_INIT);
         }
-        Ok(node)
     }
 
     /// The level, 1 for a node whose entries are the smallest pages.
@@ -257,6 +250,11 @@ impl<C: Config> Node<C> {
     /// The handle, its type remembered only by the metadata.
     pub(crate) fn erase(self) -> Erased<C::Backend> {
         Erased::new(self.into_reference())
+    }
+
+    /// As [`from_reference`](Self::from_reference).
+    pub(crate) fn from_erased(erased: Erased<C::Backend>) -> Self {
+        Self::from_reference(erased.into_reference())
     }
 
     /// Takes back what [`erase`](Self::erase) of this configuration gave.
@@ -419,6 +417,13 @@ impl<'g, C: Config> NodeRef<'g, C> {
         self.child_at(index, &WALK_ENTRY)
     }
 
+    /// Looks at an entry of a node whose lock the caller holds.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn child_under_lock(self, index: usize) -> ChildRef<'g, C> {
+        self.child_at(index, &ENTRY_UNDER_LOCK)
+    }
+
     // Always, as the decoding in it: out of line, the result would go through memory.
     #[track_caller]
     #[inline(always)]
@@ -437,7 +442,8 @@ impl<'g, C: Config> NodeRef<'g, C> {
                 // section's end. It is managed, so the child is a node of this configuration.
                 ChildRef::Node(unsafe { Self::new(self.backend(), child, level) })
             }
-            Decoded::Item(raw) => ChildRef::Item(raw),
+            // SAFETY: as for the node; and by the same argument the item is this configuration's.
+            Decoded::Item(raw) => ChildRef::Item(unsafe { ItemRef::new(self.backend(), raw) }),
         }
     }
 

@@ -1,34 +1,68 @@
-//! Find and lock the node that covers an address.
+//! Find and lock: the node that covers an address, or all nodes of a range.
 //!
 //! *Find*: from the root, without locks, inside a read-side section. A present entry is followed
-//! with an acquire load. An absent one is grown: lock the node, check that it is not stray, look
-//! again (another CPU may have grown it meanwhile), publish a child that is locked already, and
-//! only then let go of the parent. The rest of the way down is then ours alone.
+//! with an acquire load. Where an absent one ends the way too early, the node that has it is
+//! locked, checked to be not stray, and looked at again (another CPU may have grown it meanwhile).
+//! Then the missing nodes are made, linked to each other and published with one store, the lowest
+//! of them locked already, before the parent is let go. If memory runs out, nobody has seen any.
 //!
 //! *Lock*: the node found is locked and, if it turns out to be stray, let go; the descent starts
-//! over at the root. A root is never stray, so the descent ends.
+//! over at the root. A root is never stray, so the descent ends. For a range, the nodes below that
+//! it touches are locked next: see [`SubTree`].
 //!
 //! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path, or
 //! grown a node there that we were about to grow, between our looking at an entry and our locking
 //! the node. So the system as a whole makes progress, one completed detachment or growth for each
 //! start; a CPU alone starts at most once for each of those that other CPUs have under way. A
-//! caller that must not wait at all uses [`try_lock_covering`].
+//! caller that must not wait at all uses the forms that try.
+//!
+//! *Prune*: a node that is left empty is taken out again, by whoever emptied it, from its parent's
+//! side: parent locked, then the node, then looked at once more. Somebody who holds the node's lock
+//! meanwhile has a use for it, or leaves it empty and comes by here in turn.
 //!
 //! After the descent of CortenMM's advanced protocol (SOSP'25), which starts over likewise.
 
-use crate::address::{Level, Vaddr};
+use core::ops::Range;
+
+use crate::address::{FRAME_SIZE, Level, Vaddr};
 use crate::config::Config;
-use crate::entry::ChildRef;
-use crate::error::{FindError, GrowError, NotARoot};
+use crate::entry::{ChildRef, Taken};
+use crate::error::{FindError, NotARoot, OutOfMemory, RangeError};
+use crate::gather::Gather;
 use crate::geometry::Geometry;
 use crate::guard::Guard;
 use crate::node::NodeRef;
+use crate::stock::Stock;
+use crate::subtree::SubTree;
 use crate::sync::{Backend, Event};
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
+/// More levels than any table has.
+const LEVELS_MAX: usize = 8;
+
 /// One way of taking a lock: waiting for it, or giving up.
-type Take<'g, C> = fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError>;
+pub(crate) trait Take<'g, C: Config>:
+    Fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError> + Copy
+{
+}
+
+impl<'g, C: Config, F> Take<'g, C> for F where
+    F: Fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError> + Copy
+{
+}
+
+/// Waits.
+#[inline]
+fn waiting<'g, C: Config>(node: NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError> {
+    Ok(node.lock())
+}
+
+/// Gives up.
+#[inline]
+fn trying<'g, C: Config>(node: NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError> {
+    node.try_lock().ok_or(FindError::WouldWait)
+}
 
 /// Locks the node of `level` that covers `vaddr`, growing the nodes that are missing on the way.
 /// The node is not stray. Where a huge page ends the way earlier, the node that holds the huge
@@ -37,13 +71,13 @@ type Take<'g, C> = fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, FindError>;
 /// # Errors
 ///
 /// [`FindError::NotARoot`], [`FindError::NotManaged`], [`FindError::NoSuchLevel`], or
-/// [`FindError::OutOfMemory`], after which nodes grown so far stay, empty.
+/// [`FindError::OutOfMemory`]; the table is then as it was.
 pub fn lock_covering<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
     level: Level,
 ) -> Result<Guard<'g, C>, FindError> {
-    descend(root, vaddr, level, |node| Ok(node.lock()))
+    descend(root, vaddr, level, waiting)
 }
 
 /// As [`lock_covering`], but gives up where it would wait for another CPU.
@@ -56,14 +90,76 @@ pub fn try_lock_covering<'g, C: Config>(
     vaddr: Vaddr,
     level: Level,
 ) -> Result<Guard<'g, C>, FindError> {
-    descend(root, vaddr, level, |node| node.try_lock().ok_or(FindError::WouldWait))
+    descend(root, vaddr, level, trying)
+}
+
+/// Locks every node of `range` that exists, and the nodes down to the one that covers it if they
+/// do not.
+pub(crate) fn lock_range<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    range: Range<Vaddr>,
+) -> Result<SubTree<'g, C>, RangeError> {
+    take_range(root, range, waiting)
+}
+
+/// As [`lock_range`], but gives up where it would wait for another CPU.
+pub(crate) fn try_lock_range<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    range: Range<Vaddr>,
+) -> Result<SubTree<'g, C>, RangeError> {
+    take_range(root, range, trying)
+}
+
+#[inline]
+fn take_range<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    range: Range<Vaddr>,
+    take: impl Take<'g, C>,
+) -> Result<SubTree<'g, C>, RangeError> {
+    check_range::<C>(root, &range)?;
+    let level = <Geo<C>>::covering_level(&range);
+    descend(root, range.start, level, take).and_then(|top| SubTree::lock(top, range, take)).map_err(
+        |error| match error {
+            FindError::OutOfMemory => RangeError::OutOfMemory,
+            FindError::WouldWait => RangeError::WouldWait,
+            error => unreachable!("the range was checked: {error}"),
+        },
+    )
+}
+
+/// Whether a range of this table can be locked or looked at.
+#[inline]
+pub(crate) fn check_range<C: Config>(
+    root: NodeRef<'_, C>,
+    range: &Range<Vaddr>,
+) -> Result<(), RangeError> {
+    if root.level() != <Geo<C>>::ROOT {
+        return Err(RangeError::NotARoot(NotARoot { level: root.level() }));
+    }
+    if range.start == range.end {
+        return Err(RangeError::Empty { at: range.start });
+    }
+    if range.start > range.end {
+        return Err(RangeError::Reversed { range: range.clone() });
+    }
+    if let Some(&vaddr) =
+        [&range.start, &range.end].into_iter().find(|at| !at.is_aligned(FRAME_SIZE))
+    {
+        return Err(RangeError::Unaligned { vaddr });
+    }
+    let [first, end] = [C::MANAGED.start, C::MANAGED.end]
+        .map(|index| Vaddr::new(index as u64 * <Geo<C>>::entry_span(<Geo<C>>::ROOT)));
+    if range.start < first || range.end > end {
+        return Err(RangeError::NotManaged { range: range.clone() });
+    }
+    Ok(())
 }
 
 fn descend<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
     level: Level,
-    take: Take<'g, C>,
+    take: impl Take<'g, C>,
 ) -> Result<Guard<'g, C>, FindError> {
     if root.level() != Geo::<C>::ROOT {
         return Err(FindError::NotARoot(NotARoot { level: root.level() }));
@@ -99,30 +195,80 @@ fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -
     node
 }
 
-/// Grows missing nodes below a locked one that is not stray, down to `target`. `None` if another
-/// CPU has grown here between our walk and our lock: the descent has to start over, since the
-/// nodes below were not locked by us.
+/// Grows the missing nodes below a locked one that is not stray, down to `target`, and lets go of
+/// the locked one. `None` if another CPU has grown here between our walk and our lock: the descent
+/// has to start over, since the nodes below were not locked by us.
 fn grow_down<'g, C: Config>(
     mut guard: Guard<'g, C>,
     vaddr: Vaddr,
     target: Level,
-) -> Result<Option<Guard<'g, C>>, FindError> {
-    while guard.level() > target {
-        let index = Geo::<C>::index(vaddr, guard.level());
-        let mut entry = guard.entry(index).expect("the geometry's indices are in range");
-        match entry.allocate_if_absent() {
-            // The child is locked; the parent is let go by the assignment.
-            Ok(child) => guard = child,
-            Err(GrowError::Present) if matches!(entry.child(), ChildRef::Node(_)) => {
-                guard.node().backend().observe(Event::GrowthLost);
-                return Ok(None);
+) -> Result<Option<Guard<'g, C>>, OutOfMemory> {
+    let top = guard.level();
+    let backend = guard.node().backend();
+    let mut entry = guard.entry(<Geo<C>>::index(vaddr, top)).expect("indices are in range");
+    match entry.child() {
+        ChildRef::Absent => {
+            let mut path = [0; LEVELS_MAX];
+            let below = (target.as_u8() + 1..top.as_u8()).rev();
+            let depth = below.len();
+            for (step, level) in path.iter_mut().zip(below) {
+                *step = <Geo<C>>::index(vaddr, Level::new(level));
             }
-            Err(GrowError::Present) => return Ok(Some(guard)),
-            Err(GrowError::OutOfMemory) => return Err(FindError::OutOfMemory),
-            Err(GrowError::Leaf | GrowError::NoHugePage | GrowError::NotManaged { .. }) => {
-                unreachable!("an entry above the target, on a managed path, can be grown")
-            }
+            let mut stock = Stock::of(backend, depth + 1)?;
+            Ok(Some(entry.grow(&path[..depth], &mut stock)))
+        }
+        ChildRef::Node(_) => {
+            backend.observe(Event::GrowthLost);
+            Ok(None)
+        }
+        ChildRef::Item(_) | ChildRef::Shared => Ok(Some(guard)),
+    }
+}
+
+/// Takes out the node of `level` for `vaddr` if it is empty, and then the node above it if that
+/// has become empty, and so on up to the root. Waits for locks of parents, or `try`s them.
+pub(crate) fn prune_upwards<C: Config>(
+    root: NodeRef<'_, C>,
+    vaddr: Vaddr,
+    level: Level,
+    gather: &mut Gather<C::Backend>,
+    waits: bool,
+) {
+    for above in level.as_u8() + 1..=<Geo<C>>::ROOT.as_u8() {
+        let node = walk_down(root, vaddr, Level::new(above));
+        let parent = if waits { waiting(node) } else { trying(node) };
+        let Ok(mut parent) = parent else { return };
+        // If it is stray, or not of this level, whoever changed that has pruned what was empty.
+        if parent.is_stray() || parent.level().as_u8() != above {
+            return;
+        }
+        if !take_out_empty(&mut parent, vaddr, gather) || parent.children() > 0 {
+            return;
         }
     }
-    Ok(Some(guard))
+}
+
+/// Takes out the child for `vaddr`, if it is a node that may go, is empty, and nobody's.
+fn take_out_empty<C: Config>(
+    parent: &mut Guard<'_, C>,
+    vaddr: Vaddr,
+    gather: &mut Gather<C::Backend>,
+) -> bool {
+    let index = <Geo<C>>::index(vaddr, parent.level());
+    let mut entry = parent.entry(index).expect("indices are in range");
+    let ChildRef::Node(child) = entry.child() else { return false };
+    if !entry.is_removable() {
+        return false;
+    }
+    // Not waited for: who holds it comes by here when it is done.
+    let Some(mut child) = child.try_lock() else { return false };
+    if child.children() > 0 {
+        return false;
+    }
+    let Taken::Node(node, _) = entry.take() else { unreachable!("the entry leads to a node") };
+    child.mark_stray();
+    drop(child);
+    gather.owe_everything();
+    gather.push(node.erase());
+    true
 }

@@ -11,9 +11,9 @@
 //!    at the latest. There it stays until every read-side section that may have seen it has ended.
 //! 5. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
 //!
-//! The flush is the bluntest there is, everything everywhere, once for each thing detached. Rights
-//! that are tightened in place ([`Entry::protect`](crate::entry::Entry::protect)) are not flushed:
-//! that is the caller's to do.
+//! What is detached by hand is flushed in the bluntest way, everything everywhere, and rights that
+//! are tightened by hand ([`Entry::protect`](crate::entry::Entry::protect)) are the caller's to
+//! flush. A [cursor](crate::cursor) knows what it has done, and sees to all of it.
 //!
 //! Handing over allocates nothing: a [`Batch`] is a list linked through the metadata of the frames
 //! themselves. What waits is remembered without its type ([`Erased`]); the metadata knows which
@@ -21,14 +21,15 @@
 
 use core::fmt;
 
-use crate::address::{CpuId, CpuSet, Level, Paddr};
+use crate::address::{CpuId, Level, Paddr};
 use crate::config::{Config, Kind};
 use crate::entry::{Child, ChildRef};
+use crate::gather::Gather;
 use crate::geometry::Geometry;
 use crate::item::{Frame, Item};
 use crate::node::{Node, NodeRef};
 use crate::reference::Reference;
-use crate::sync::{Backend, Event, Flush, PlainCell};
+use crate::sync::{Backend, PlainCell};
 
 /// One reference to a frame whose type only its metadata knows.
 ///
@@ -47,6 +48,10 @@ impl<B: Backend> fmt::Debug for Erased<B> {
 impl<B: Backend> Erased<B> {
     pub(crate) fn new(reference: Reference<B>) -> Self {
         Self { reference }
+    }
+
+    pub(crate) fn into_reference(self) -> Reference<B> {
+        self.reference
     }
 
     /// What the frame is used as: [`Kind::FRAME`], or the kind of a configuration.
@@ -235,14 +240,10 @@ impl<C: Config> Drop for Detached<C> {
             Child::Item(item) => item.retire(),
         };
         let Some(erased) = erased else { return };
-        let backend = erased.reference.backend().clone();
+        let mut gather = Gather::new(erased.reference.backend());
         // Nobody knows here which addresses these were, and who used them.
-        backend.flush(Flush::Everything, CpuSet::ALL);
-        backend.observe(Event::Retired(erased.paddr()));
-        let mut batch = Batch::new(&backend);
-        batch.push(erased);
-        // SAFETY: all three come from the same backend, in the lines above.
-        unsafe { backend.reclaim().retire(&backend, batch) };
+        gather.owe_everything();
+        gather.push(erased);
     }
 }
 

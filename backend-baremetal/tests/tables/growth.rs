@@ -109,7 +109,7 @@ fn assert_part<G: Geometry>(guard: &mut Guard<'_, Whole<G>>, index: usize, prope
     let first = device_frame::<G>(Level::new(level.as_u8() + 1));
     let frame = first.plus(index as u64 * G::entry_span(level));
     match guard.entry(index).expect("the index is in range").child() {
-        ChildRef::Item(part) => assert_eq!(part, RawItem { frame, level, property }),
+        ChildRef::Item(part) => assert_eq!(*part, RawItem { frame, level, property }),
         other => panic!("entry {index} is no part of the huge page: {other:?}"),
     }
 }
@@ -226,7 +226,7 @@ fn pages_of_pages_are_split_down_to_leaves<G: Geometry>() {
         }
         match guard.entry(G::ENTRIES - 1).expect("the index is in range").child() {
             ChildRef::Item(last) => {
-                assert_eq!(last, RawItem { frame, level: Level::LEAF, property });
+                assert_eq!(*last, RawItem { frame, level: Level::LEAF, property });
             }
             other => panic!("the last page is not mapped: {other:?}"),
         }

@@ -127,7 +127,7 @@ fn a_split_gives_every_part_what_hardware_set_during_it<G: Geometry>() {
                 let expected = RawItem { frame, level: below, property };
                 let child = parts.entry(index).expect("the index is in range").child();
                 assert!(
-                    matches!(child, ChildRef::Item(part) if part == expected),
+                    matches!(child, ChildRef::Item(part) if *part == expected),
                     "part {index} has lost what hardware set: {child:?}"
                 );
             }

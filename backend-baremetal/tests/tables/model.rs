@@ -114,7 +114,7 @@ fn shown<G: Geometry>(child: ChildRef<'_, Whole<G>>) -> Option<Slot> {
     match child {
         ChildRef::Absent => None,
         ChildRef::Node(node) => Some(Slot::Node(node.paddr())),
-        ChildRef::Item(page) => Some(Slot::Page(page)),
+        ChildRef::Item(page) => Some(Slot::Page(*page)),
         ChildRef::Shared => unreachable!("the table manages all of its root"),
     }
 }
@@ -357,22 +357,24 @@ impl Model {
         let found = lock_covering(root, vaddr, target).map(|guard| guard.node());
         machine.region().cancel_failure();
 
-        let (mut node, mut path, mut left) = (root, Vec::new(), step.frames);
-        while node.level() > target {
-            path.push(step.path[path.len()]);
-            let slot = self.slots.get(&path);
-            if let Some(Slot::Page(_)) = slot {
-                break;
-            } else if slot.is_none() {
-                if left == 0 {
-                    return assert_eq!(found.err(), Some(FindError::OutOfMemory));
-                }
-                left -= 1;
-            }
-            let ChildRef::Node(child) = node.walk(path[path.len() - 1]) else {
-                panic!("no node was grown at {path:?}")
+        let above = usize::from(G::LEVELS - target.as_u8());
+        let depth_of = |wanted: fn(&Slot) -> bool| {
+            (1..=above).find(|&depth| self.slots.get(&step.path[..depth]).is_some_and(wanted))
+        };
+        let page = depth_of(|slot| matches!(slot, Slot::Page(_)));
+        let reached = page.map_or(above, |depth| depth - 1);
+        let is_missing = |depth: &usize| !self.slots.contains_key(&step.path[..*depth]);
+        let missing = (1..=reached).filter(is_missing).count() as u64;
+        if missing > step.frames {
+            // Nothing has changed: what follows would notice a node that stayed.
+            return assert_eq!(found.err(), Some(FindError::OutOfMemory));
+        }
+        let mut node = root;
+        for depth in 1..=reached {
+            let ChildRef::Node(child) = node.walk(step.path[depth - 1]) else {
+                panic!("no node was grown at {:?}", &step.path[..depth])
             };
-            self.slots.insert(path.clone(), Slot::Node(child.paddr()));
+            self.slots.insert(step.path[..depth].to_vec(), Slot::Node(child.paddr()));
             node = child;
         }
         assert_eq!(found.map(|found| found.paddr()), Ok(node.paddr()), "another node is found");

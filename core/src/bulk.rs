@@ -1,0 +1,345 @@
+//! Cursor operations over many pages: each node is descended to once, each leaf is one run.
+//!
+//! They go from the position to an end that the caller names, and leave the cursor there. What
+//! nodes they need, for missing levels or for the parts of huge pages that stick out at either
+//! end, is counted first and set aside in one [`Stock`]: after an error nothing has changed, and
+//! no frame is missing, not even for a grace period.
+//!
+//! The one thing that can go wrong later is an item, made by the caller's closure, that no entry
+//! can hold, or an address that turns out to be mapped. What this call has mapped until then is
+//! unmapped again, in the way of every unmapping; that cannot fail.
+
+use core::ops::Range;
+
+use crate::address::{Level, Vaddr};
+use crate::config::Config;
+use crate::cursor::{Cursor, check_position};
+use crate::entry::{ChildRef, ItemRef};
+use crate::error::{ChangeError, MapError, MapFault, PositionError};
+use crate::format::Property;
+use crate::gather::Gather;
+use crate::geometry::Geometry;
+use crate::run::must_flush;
+use crate::stock::Stock;
+use crate::subtree::Locked;
+use crate::sync::Backend;
+
+type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
+
+impl<'g, C: Config> Cursor<'g, C> {
+    /// Maps a page of the smallest size, made by `make`, at every address from the position up to
+    /// `end`, and moves there.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`], with the item if one had been made: `end` is no position behind this one,
+    /// something is mapped already, an item fits no entry, or memory for missing nodes ran out.
+    /// The table and the position are then as they were; items that had been mapped by this call
+    /// are given to the reclamation.
+    pub fn map_pages(
+        &mut self,
+        end: Vaddr,
+        mut make: impl FnMut(Vaddr) -> C::Item,
+    ) -> Result<(), MapError<Option<C::Item>>> {
+        let refused = |fault| MapError { fault, item: None };
+        let range = self.rest_until(end).map_err(|error| refused(error.into()))?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let (tree, gather) = self.parts();
+        let missing = missing_below(&mut tree.top(), &range).map_err(refused)?;
+        let stock = Stock::of(tree.top().backend(), missing);
+        let mut stock = stock.map_err(|error| refused(error.into()))?;
+        let mut work = Mapping { range: &range, stock: &mut stock, make: &mut make };
+        if let Err((vaddr, fault, item)) = work.below(tree.top()) {
+            if range.start < vaddr {
+                let done = range.start..vaddr;
+                take_below(&mut tree.top(), &done, gather);
+            }
+            self.leaves_empty();
+            return Err(MapError { fault, item });
+        }
+        self.set_vaddr(end);
+        Ok(())
+    }
+
+    /// Unmaps everything from the position up to `end`, and moves there. Returns how many frames
+    /// of the smallest size were mapped: a huge page counts as all of its parts.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]: `end` is no position behind this one, or memory for the parts of a huge
+    /// page, of which the range has only some, ran out. Table and position are then as they were.
+    pub fn unmap(&mut self, end: Vaddr) -> Result<u64, ChangeError> {
+        let range = self.rest_until(end)?;
+        if range.is_empty() {
+            return Ok(0);
+        }
+        self.split_ends(&range)?;
+        self.leaves_empty();
+        let (tree, gather) = self.parts();
+        let frames = take_below(&mut tree.top(), &range, gather);
+        self.set_vaddr(end);
+        Ok(frames)
+    }
+
+    /// Changes the property of every page from the position up to `end`, and moves there. Returns
+    /// how many frames of the smallest size are mapped there.
+    ///
+    /// `change` is a function of the property: it may run once for many pages that have the same,
+    /// and again for a page of which hardware noted something meanwhile. Whether an item owns its
+    /// frame is not its to change.
+    ///
+    /// # Errors
+    ///
+    /// As for [`unmap`](Self::unmap).
+    pub fn protect(
+        &mut self,
+        end: Vaddr,
+        mut change: impl FnMut(Property) -> Property,
+    ) -> Result<u64, ChangeError> {
+        let range = self.rest_until(end)?;
+        if range.is_empty() {
+            return Ok(0);
+        }
+        self.split_ends(&range)?;
+        let (tree, gather) = self.parts();
+        let frames = protect_below(&mut tree.top(), &range, &mut change, gather);
+        self.set_vaddr(end);
+        Ok(frames)
+    }
+
+    /// Shows every page from the position up to `end` to `look`, in order, with the addresses that
+    /// it translates, which at either end may go beyond the range. Moves to `end`.
+    ///
+    /// # Errors
+    ///
+    /// [`PositionError`] if `end` is no position behind this one.
+    pub fn visit(
+        &mut self,
+        end: Vaddr,
+        mut look: impl FnMut(Vaddr, ItemRef<'g, C>),
+    ) -> Result<(), PositionError> {
+        let range = self.rest_until(end)?;
+        if !range.is_empty() {
+            let (tree, _) = self.parts();
+            visit_below(&mut tree.top(), &range, &mut look);
+        }
+        self.set_vaddr(end);
+        Ok(())
+    }
+
+    /// From the position up to `end`, which may be the position.
+    fn rest_until(&self, end: Vaddr) -> Result<Range<Vaddr>, PositionError> {
+        let rest = self.vaddr()..self.range().end;
+        Ok(self.vaddr()..check_position(end, rest)?)
+    }
+
+    /// Splits the huge pages of which `range` has only a part, until it has all of its pages.
+    fn split_ends(&mut self, range: &Range<Vaddr>) -> Result<(), ChangeError> {
+        let (tree, gather) = self.parts();
+        let splits = splits_below(&mut tree.top(), range);
+        if splits == 0 {
+            return Ok(());
+        }
+        let top = tree.top();
+        let mut stock = Stock::of(top.backend(), splits)?;
+        split_below(top, range, &mut stock);
+        gather.owe_everything();
+        Ok(())
+    }
+}
+
+/// Whether `range` has all of `slot`.
+fn has_all(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> bool {
+    range.start <= slot.start && slot.end <= range.end
+}
+
+/// The part of `range` in `slot`.
+fn part(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> Range<Vaddr> {
+    range.start.max(slot.start)..range.end.min(slot.end)
+}
+
+/// The level below, which exists.
+fn lower(level: Level) -> Level {
+    level.below().expect("leaves have no nodes below them")
+}
+
+/// How many nodes are missing for pages everywhere in `range`. An error if a huge page is there.
+fn missing_below<C: Config>(
+    node: &mut Locked<'_, '_, C>,
+    range: &Range<Vaddr>,
+) -> Result<usize, MapFault> {
+    if node.level() == Level::LEAF {
+        return Ok(0);
+    }
+    let mut missing = 0;
+    for index in node.indices(range) {
+        let slot = node.slot(index);
+        missing += match node.child(index) {
+            ChildRef::Absent => <Geo<C>>::nodes_for(lower(node.level()), &part(range, &slot)),
+            ChildRef::Node(_) => missing_below(&mut node.descend(index), range)?,
+            ChildRef::Item(_) | ChildRef::Shared => {
+                return Err(MapFault::AlreadyMapped { vaddr: part(range, &slot).start });
+            }
+        };
+    }
+    Ok(missing)
+}
+
+/// A range that is being mapped.
+struct Mapping<'a, C: Config, F> {
+    range: &'a Range<Vaddr>,
+    stock: &'a mut Stock<C>,
+    make: &'a mut F,
+}
+
+impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
+    /// Maps what of the range is in `node`. An error says where it stopped.
+    fn below(
+        &mut self,
+        mut node: Locked<'_, '_, C>,
+    ) -> Result<(), (Vaddr, MapFault, Option<C::Item>)> {
+        if node.level() == Level::LEAF {
+            return node.map_run(self.range, self.make);
+        }
+        for index in node.indices(self.range) {
+            if let ChildRef::Absent = node.child(index) {
+                node.grow(index, self.stock);
+            }
+            self.below(node.descend(index))?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes out everything that is mapped in `range`, which ends where pages end.
+fn take_below<C: Config>(
+    node: &mut Locked<'_, '_, C>,
+    range: &Range<Vaddr>,
+    gather: &mut Gather<C::Backend>,
+) -> u64 {
+    if node.level() == Level::LEAF {
+        return node.take_run(range, gather);
+    }
+    let mut frames = 0;
+    for index in node.indices(range) {
+        let whole = has_all(range, &node.slot(index));
+        frames += match node.child(index) {
+            ChildRef::Node(_) if whole && node.entry(index).is_removable() => {
+                node.detach(index, gather)
+            }
+            ChildRef::Node(_) => take_below(&mut node.descend(index), range, gather),
+            ChildRef::Item(_) => {
+                let page = node.take_page(index, gather);
+                <Geo<C>>::entry_frames(page.level)
+            }
+            ChildRef::Absent | ChildRef::Shared => 0,
+        };
+    }
+    frames
+}
+
+/// Changes the property of everything that is mapped in `range`, which ends where pages end.
+fn protect_below<C: Config>(
+    node: &mut Locked<'_, '_, C>,
+    range: &Range<Vaddr>,
+    change: &mut impl FnMut(Property) -> Property,
+    gather: &mut Gather<C::Backend>,
+) -> u64 {
+    if node.level() == Level::LEAF {
+        return node.protect_run(range, change, gather);
+    }
+    let mut frames = 0;
+    for index in node.indices(range) {
+        frames += match node.child(index) {
+            ChildRef::Node(_) => protect_below(&mut node.descend(index), range, change, gather),
+            ChildRef::Item(page) => {
+                let mut owes = false;
+                let entry = &mut node.entry(index);
+                let found = entry.protect(|old| {
+                    let new = change(old);
+                    owes |= must_flush(old, new);
+                    new
+                });
+                found.expect("a page was found there");
+                if owes {
+                    gather.owe_everything();
+                }
+                <Geo<C>>::entry_frames(page.level)
+            }
+            ChildRef::Absent | ChildRef::Shared => 0,
+        };
+    }
+    frames
+}
+
+/// Shows every page that `range` touches.
+fn visit_below<'g, C: Config>(
+    node: &mut Locked<'_, 'g, C>,
+    range: &Range<Vaddr>,
+    look: &mut impl FnMut(Vaddr, ItemRef<'g, C>),
+) {
+    for index in node.indices(range) {
+        match node.child(index) {
+            ChildRef::Item(item) => look(node.slot(index).start, item),
+            ChildRef::Node(_) => visit_below(&mut node.descend(index), range, look),
+            ChildRef::Absent | ChildRef::Shared => {}
+        }
+    }
+}
+
+/// How many splits it takes until `range` has all of every page that it touches.
+fn splits_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) -> usize {
+    if node.level() == Level::LEAF {
+        return 0;
+    }
+    let mut splits = 0;
+    for index in ends_of(node.indices(range)) {
+        splits += match node.child(index) {
+            ChildRef::Node(_) => splits_below(&mut node.descend(index), range),
+            ChildRef::Item(_) => splits_of::<C>(node.level(), &node.slot(index), range),
+            ChildRef::Absent | ChildRef::Shared => 0,
+        };
+    }
+    splits
+}
+
+/// How many splits it takes, of a page of `level` at `slot` that `range` touches.
+fn splits_of<C: Config>(level: Level, slot: &Range<Vaddr>, range: &Range<Vaddr>) -> usize {
+    if has_all(range, slot) {
+        return 0;
+    }
+    let below = lower(level);
+    let span = <Geo<C>>::entry_span(below);
+    let parts = ends_of(<Geo<C>>::indices(slot.start, below, range));
+    let of_part = |index| {
+        let start = slot.start.plus(index as u64 * span);
+        splits_of::<C>(below, &(start..start.plus(span)), range)
+    };
+    1 + parts.map(of_part).sum::<usize>()
+}
+
+/// Makes the splits that [`splits_below`] counted.
+fn split_below<C: Config>(mut node: Locked<'_, '_, C>, range: &Range<Vaddr>, stock: &mut Stock<C>) {
+    if node.level() == Level::LEAF {
+        return;
+    }
+    for index in ends_of(node.indices(range)) {
+        if let ChildRef::Item(_) = node.child(index)
+            && !has_all(range, &node.slot(index))
+        {
+            node.split(index, stock);
+        }
+        if let ChildRef::Node(_) = node.child(index) {
+            split_below(node.descend(index), range, stock);
+        }
+    }
+}
+
+/// The first index and the last one: only there can a range have a part of a page.
+fn ends_of(indices: Range<usize>) -> impl Iterator<Item = usize> {
+    let last = indices.clone().last();
+    let first = indices.clone().next();
+    first.into_iter().chain(last.filter(|&last| first != Some(last)))
+}

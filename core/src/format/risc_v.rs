@@ -1,0 +1,212 @@
+//! Entries of RISC-V's Sv39, Sv48 and Sv57: Privileged Architecture, "Supervisor-Level ISA", with
+//! Svadu (hardware sets A and D) and Svpbmt (memory types in the entry).
+//!
+//! The three differ in levels only: Sv39 is 512 entries on 3 levels, Sv48 on 4. Unlike on x86-64
+//! an entry of any level may map a page, also of the root; what makes it one is a right, not a
+//! bit of its own; and an entry that leads to a node has neither rights nor A and D bits.
+
+use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem};
+use crate::address::{FRAME_BITS, Level, Paddr};
+
+/// Entries of RISC-V's page-based virtual memory, with 512 entries per node.
+#[derive(Clone, Copy, Debug)]
+pub struct RiscV;
+
+const VALID: u64 = 1 << 0;
+const READ: u64 = 1 << 1;
+const RIGHTS: u64 = READ | 1 << 2 | 1 << 3;
+const ACCESSED: u64 = 1 << 6;
+const DIRTY: u64 = 1 << 7;
+/// Where the number of the frame is.
+const FRAME_SHIFT: u32 = 10;
+/// Bits in the number of a frame: physical addresses have 56.
+const FRAME_NUMBER: u64 = (1 << 44) - 1;
+/// Where the memory type is.
+const TYPE_SHIFT: u32 = 61;
+/// Weakly ordered and not cached.
+const TYPE_NON_CACHEABLE: u64 = 1;
+/// Strongly ordered and not cached: a device.
+const TYPE_DEVICE: u64 = 2;
+
+/// Flags of ours beside the bits that say the same.
+const FLAGS: [(PageFlags, u64); 7] = [
+    (PageFlags::WRITE, 1 << 2),
+    (PageFlags::EXECUTE, 1 << 3),
+    (PageFlags::USER, 1 << 4),
+    (PageFlags::GLOBAL, 1 << 5),
+    (PageFlags::ACCESSED, ACCESSED),
+    (PageFlags::DIRTY, DIRTY),
+    // Left to software.
+    (PageFlags::TRACKED, 1 << 8),
+];
+
+impl RiscV {
+    #[inline]
+    const fn memory_type(policy: CachePolicy) -> u64 {
+        match policy {
+            CachePolicy::WriteBack => 0,
+            CachePolicy::WriteThrough
+            | CachePolicy::WriteProtected
+            | CachePolicy::WriteCombining => TYPE_NON_CACHEABLE,
+            CachePolicy::UncachedMinus | CachePolicy::Uncached => TYPE_DEVICE,
+        }
+    }
+
+    #[inline]
+    const fn cache_policy(memory_type: u64) -> CachePolicy {
+        match memory_type {
+            0 => CachePolicy::WriteBack,
+            TYPE_NON_CACHEABLE => CachePolicy::WriteCombining,
+            _ => CachePolicy::Uncached,
+        }
+    }
+}
+
+// SAFETY: an item has the right to read and a node has no right, so they differ; every other field
+// has bits of its own. A test goes through all of them.
+unsafe impl EntryFormat for RiscV {
+    const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
+
+    #[inline]
+    fn maps_pages_at(_level: Level) -> bool {
+        true
+    }
+
+    #[inline]
+    fn holds(frame: Paddr) -> bool {
+        frame.frame_number() <= FRAME_NUMBER && frame.as_u64() & ((1 << FRAME_BITS) - 1) == 0
+    }
+
+    #[inline]
+    fn nearest(property: Property) -> Property {
+        let cache = Self::cache_policy(Self::memory_type(property.cache));
+        Property { cache, ..property }
+    }
+
+    #[inline]
+    fn node(frame: Paddr) -> u64 {
+        frame.frame_number() << FRAME_SHIFT | VALID
+    }
+
+    #[inline]
+    fn item(item: RawItem) -> u64 {
+        let RawItem { frame, property, .. } = item;
+        let mut entry = frame.frame_number() << FRAME_SHIFT | VALID | READ;
+        for (ours, theirs) in FLAGS {
+            if property.flags.contains(ours) {
+                entry |= theirs;
+            }
+        }
+        entry | Self::memory_type(property.cache) << TYPE_SHIFT
+    }
+
+    #[inline(always)]
+    fn decode(entry: u64, level: Level) -> Decoded {
+        if entry == 0 {
+            return Decoded::Absent;
+        }
+        assert!(entry & VALID != 0, "corrupt entry {entry:#x}: neither absent nor present");
+        let frame = Paddr::of_frame(entry >> FRAME_SHIFT & FRAME_NUMBER);
+        if entry & RIGHTS == 0 {
+            assert!(level > Level::LEAF, "corrupt entry {entry:#x}: a node below the leaves");
+            return Decoded::Node(frame);
+        }
+        let mut flags = PageFlags::empty();
+        for (ours, theirs) in FLAGS {
+            flags.set(ours, entry & theirs != 0);
+        }
+        let cache = Self::cache_policy(entry >> TYPE_SHIFT & 3);
+        Decoded::Item(RawItem { frame, level, property: Property { flags, cache } })
+    }
+
+    #[inline]
+    fn hardware_may_write(entry: u64) -> bool {
+        // Hardware leaves entries alone that lead to nodes.
+        entry & RIGHTS != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [CachePolicy; 6] = [
+        CachePolicy::WriteBack,
+        CachePolicy::WriteThrough,
+        CachePolicy::UncachedMinus,
+        CachePolicy::Uncached,
+        CachePolicy::WriteCombining,
+        CachePolicy::WriteProtected,
+    ];
+
+    #[test]
+    fn items_decode_to_the_nearest_of_what_was_encoded() {
+        for level in [1, 2, 3, 4, 5].map(Level::new) {
+            for bits in 0..=PageFlags::all().bits() {
+                for cache in POLICIES {
+                    let flags = PageFlags::from_bits_truncate(bits);
+                    let frame = Paddr::of_frame(FRAME_NUMBER);
+                    let item = RawItem { frame, level, property: Property { flags, cache } };
+                    let property = RiscV::nearest(item.property);
+                    assert_eq!(property.flags, flags);
+                    let nearest = Decoded::Item(RawItem { property, ..item });
+                    assert_eq!(RiscV::decode(RiscV::item(item), level), nearest);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_page_is_cached_more_than_was_asked_for() {
+        for cache in POLICIES {
+            let nearest = RiscV::nearest(Property { flags: PageFlags::empty(), cache }).cache;
+            assert_eq!(nearest == CachePolicy::WriteBack, cache == CachePolicy::WriteBack);
+            let again = RiscV::nearest(Property { flags: PageFlags::empty(), cache: nearest });
+            assert_eq!(again.cache, nearest);
+        }
+    }
+
+    #[test]
+    fn nodes_decode_to_what_was_encoded() {
+        let frame = Paddr::of_frame(0x12345);
+        for level in [2, 3, 4, 5].map(Level::new) {
+            assert_eq!(RiscV::decode(RiscV::node(frame), level), Decoded::Node(frame));
+            assert!(!RiscV::hardware_may_write(RiscV::node(frame)));
+        }
+    }
+
+    #[test]
+    fn an_all_zero_entry_is_absent() {
+        assert_eq!(RiscV::decode(0, Level::LEAF), Decoded::Absent);
+    }
+
+    #[test]
+    #[should_panic(expected = "corrupt entry 0xdead0002: neither absent nor present")]
+    fn a_poisoned_entry_is_corrupt() {
+        RiscV::decode(0xdead_0002, Level::LEAF);
+    }
+
+    #[test]
+    #[should_panic(expected = "corrupt entry 0x401: a node below the leaves")]
+    fn a_leaf_leads_to_no_node() {
+        RiscV::decode(RiscV::node(Paddr::of_frame(1)), Level::LEAF);
+    }
+
+    #[test]
+    fn bits_are_where_the_manual_has_them() {
+        let item = |flags, cache| {
+            let property = Property { flags, cache };
+            RiscV::item(RawItem { frame: Paddr::of_frame(1), level: Level::LEAF, property })
+        };
+        let plain = 1 << 10 | 0b11;
+        assert_eq!(item(PageFlags::empty(), CachePolicy::WriteBack), plain);
+        assert_eq!(item(PageFlags::WRITE, CachePolicy::WriteBack), plain | 0x4);
+        assert_eq!(item(PageFlags::EXECUTE, CachePolicy::WriteBack), plain | 0x8);
+        assert_eq!(item(PageFlags::USER, CachePolicy::WriteBack), plain | 0x10);
+        assert_eq!(item(PageFlags::GLOBAL, CachePolicy::WriteBack), plain | 0x20);
+        assert_eq!(item(PageFlags::ACCESSED, CachePolicy::WriteBack), plain | 0x40);
+        assert_eq!(item(PageFlags::DIRTY, CachePolicy::WriteBack), plain | 0x80);
+        assert_eq!(item(PageFlags::empty(), CachePolicy::WriteCombining), plain | 1 << 61);
+        assert_eq!(item(PageFlags::empty(), CachePolicy::Uncached), plain | 1 << 62);
+    }
+}
