@@ -16,7 +16,7 @@ pub trait Lockable: Table {
     fn lock_chunks(&self, span: &Span, inside: impl FnMut(&Self)) -> u64;
 
     /// How many leaf nodes of the span are locked now, as somebody else finds who tries.
-    fn locked(&self, span: &Span) -> u64;
+    fn count_locked(&self, span: &Span) -> u64;
 }
 
 /// Locks a span, chunk by chunk, and unlocks it.
@@ -64,11 +64,11 @@ impl<T: Lockable> Workload for Locking<T> {
             return Err(format!("{result} locks were taken and not {}", self.units()));
         }
         let mut inside = 0;
-        self.table.lock_chunks(&self.span, |table| inside += table.locked(&self.span));
+        self.table.lock_chunks(&self.span, |table| inside += table.count_locked(&self.span));
         if inside != self.locks() {
             return Err(format!("{inside} leaf nodes were locked and not {}", self.locks()));
         }
-        match self.table.locked(&self.span) {
+        match self.table.count_locked(&self.span) {
             0 => Ok(()),
             after => Err(format!("{after} leaf nodes stayed locked")),
         }
@@ -89,7 +89,7 @@ impl Lockable for Raw {
         locks
     }
 
-    fn locked(&self, span: &Span) -> u64 {
+    fn count_locked(&self, span: &Span) -> u64 {
         span.leaves().filter(|&leaf| self.is_locked(leaf)).count() as u64
     }
 }
@@ -149,8 +149,8 @@ impl Lockable for Bare {
         self.leaves.len() as u64
     }
 
-    fn locked(&self, span: &Span) -> u64 {
-        self.raw.locked(span)
+    fn count_locked(&self, span: &Span) -> u64 {
+        self.raw.count_locked(span)
     }
 }
 
@@ -198,8 +198,8 @@ mod tests {
             self.0.leaves.len() as u64
         }
 
-        fn locked(&self, span: &Span) -> u64 {
-            self.0.locked(span)
+        fn count_locked(&self, span: &Span) -> u64 {
+            self.0.count_locked(span)
         }
     }
 

@@ -109,109 +109,126 @@ impl Raw {
         span.leaves().map(|leaf| self.descend(leaf, 1)).collect()
     }
 
-    /// Calls `work` for each leaf that a chunk touches, with the entries in question and the frame
-    /// of the first one, under the leaf's lock if that is asked for. `work` says how many children
-    /// were added.
+    /// Calls `work` for the entry of every page, with the frame that it maps or will map. `work`
+    /// says how many children that adds.
     #[inline(always)]
-    fn each_leaf(&self, chunk: Range<u64>, mut work: impl FnMut(&[AtomicU64], u64) -> i16) {
+    fn each(&self, span: &Span, mut work: impl FnMut(&AtomicU64, u64) -> i16) {
+        if span.chunk == 1 {
+            span.addresses().for_each(|vaddr| self.page(vaddr, &mut work));
+        } else {
+            span.chunks().for_each(|chunk| self.range(chunk, &mut work));
+        }
+    }
+
+    /// One page: a walk, and a lock if that is asked for.
+    #[inline(always)]
+    fn page(&self, vaddr: u64, work: &mut impl FnMut(&AtomicU64, u64) -> i16) {
+        let leaf = self.descend(vaddr, 1);
+        let word = self.arena.word(leaf, index(vaddr, 1));
+        if self.care.locks {
+            self.locked(leaf, || work(word, frame_of(vaddr)));
+        } else {
+            work(word, frame_of(vaddr));
+        }
+    }
+
+    /// A range: a walk for each leaf, and a lock if that is asked for.
+    #[inline(always)]
+    fn range(&self, chunk: Range<u64>, work: &mut impl FnMut(&AtomicU64, u64) -> i16) {
         let mut vaddr = chunk.start;
         while vaddr < chunk.end {
             let leaf = self.descend(vaddr, 1);
             let end = ((vaddr | (LEAF_SPAN - 1)) + 1).min(chunk.end);
             let first = index(vaddr, 1);
             let entries = &self.arena.node(leaf)[first..first + pages(end - vaddr)];
+            let mut frame = frame_of(vaddr);
+            let mut all = || {
+                let mut added = 0;
+                for word in entries {
+                    added += work(word, frame);
+                    frame += FRAME_SIZE;
+                }
+                added
+            };
             if self.care.locks {
-                let beside = self.arena.beside(leaf);
-                self.lock(leaf);
-                assert!(beside.stray.load(Ordering::Relaxed) == 0, "nothing is detached here");
-                let children = beside.children.load(Ordering::Relaxed);
-                let added = work(entries, frame_of(vaddr));
-                beside.children.store(children.wrapping_add_signed(added), Ordering::Relaxed);
-                self.unlock(leaf);
+                self.locked(leaf, all);
             } else {
-                work(entries, frame_of(vaddr));
+                all();
             }
             vaddr = end;
         }
     }
 
+    /// Works under the lock of a leaf that is not stray, and counts its children.
+    #[inline(always)]
+    fn locked(&self, leaf: u64, work: impl FnOnce() -> i16) {
+        let beside = self.arena.beside(leaf);
+        self.lock(leaf);
+        assert!(beside.stray.load(Ordering::Relaxed) == 0, "nothing is detached here");
+        let children = beside.children.load(Ordering::Relaxed);
+        let added = work();
+        beside.children.store(children.wrapping_add_signed(added), Ordering::Relaxed);
+        self.unlock(leaf);
+    }
+
     fn map(&self, span: &Span) -> u64 {
-        for chunk in span.chunks() {
-            self.each_leaf(chunk, |entries, mut frame| {
-                let mut mapped = 0;
-                for word in entries {
-                    assert!(word.load(Ordering::Relaxed) == 0, "the page is mapped already");
-                    word.store(frame | PAGE, Ordering::Release);
-                    frame += FRAME_SIZE;
-                    mapped += 1;
-                }
-                mapped
-            });
-        }
+        self.each(span, |word, frame| {
+            assert!(word.load(Ordering::Relaxed) == 0, "the page is mapped already");
+            word.store(frame | PAGE, Ordering::Release);
+            1
+        });
         span.pages
     }
 
-    fn query(&self, chunks: impl Iterator<Item = Range<u64>>) -> u64 {
+    fn query(&self, span: &Span) -> u64 {
         let mut sum = 0_u64;
-        for chunk in chunks {
-            self.each_leaf(chunk, |entries, _| {
-                for word in entries {
-                    let entry = word.load(Ordering::Acquire);
-                    if entry != 0 {
-                        sum = sum.wrapping_add(entry & ADDRESS);
-                    }
-                }
-                0
-            });
+        self.each(span, |word, _| add_up(word, &mut sum));
+        sum
+    }
+
+    fn query_random(&self, span: &Span) -> u64 {
+        let mut sum = 0_u64;
+        for vaddr in span.shuffled() {
+            self.page(vaddr, &mut |word, _| add_up(word, &mut sum));
         }
         sum
     }
 
     fn protect(&self, span: &Span) -> u64 {
         let mut changed = 0;
-        for chunk in span.chunks() {
-            self.each_leaf(chunk, |entries, _| {
-                for word in entries {
-                    let entry = word.load(Ordering::Relaxed);
-                    if entry == 0 {
-                        continue;
-                    }
-                    changed += 1;
-                    if self.care.exact {
-                        exchange(word, entry, |entry| entry & !WRITABLE);
-                    } else {
-                        word.store(entry & !WRITABLE, Ordering::Relaxed);
-                    }
-                }
-                0
-            });
-        }
+        self.each(span, |word, _| {
+            let entry = word.load(Ordering::Relaxed);
+            if entry == 0 {
+                return 0;
+            }
+            changed += 1;
+            if self.care.exact {
+                exchange(word, entry, |entry| entry & !WRITABLE);
+            } else {
+                word.store(entry & !WRITABLE, Ordering::Relaxed);
+            }
+            0
+        });
         changed
     }
 
     fn unmap(&self, span: &Span) -> u64 {
         let mut unmapped = 0;
-        for chunk in span.chunks() {
-            self.each_leaf(chunk, |entries, _| {
-                let mut here = 0;
-                for word in entries {
-                    let mut entry = word.load(Ordering::Relaxed);
-                    if entry == 0 {
-                        continue;
-                    }
-                    if self.care.exact {
-                        entry = word.swap(0, Ordering::Relaxed);
-                    } else {
-                        word.store(0, Ordering::Relaxed);
-                    }
-                    // Whoever unmaps wants to know which frame it was.
-                    hint::black_box(entry);
-                    here += 1;
-                }
-                unmapped += here as u64;
-                -here
-            });
-        }
+        self.each(span, |word, _| {
+            let mut entry = word.load(Ordering::Relaxed);
+            if entry == 0 {
+                return 0;
+            }
+            if self.care.exact {
+                entry = word.swap(0, Ordering::Relaxed);
+            } else {
+                word.store(0, Ordering::Relaxed);
+            }
+            // Whoever unmaps wants to know which frame it was.
+            hint::black_box(entry);
+            unmapped += 1;
+            -1
+        });
         unmapped
     }
 
@@ -265,6 +282,16 @@ impl Raw {
         }
         unmapped
     }
+}
+
+/// Adds the frame of an entry to a sum.
+#[inline]
+fn add_up(word: &AtomicU64, sum: &mut u64) -> i16 {
+    let entry = word.load(Ordering::Acquire);
+    if entry != 0 {
+        *sum = sum.wrapping_add(entry & ADDRESS);
+    }
+    0
 }
 
 /// How many pages these bytes are.
@@ -336,10 +363,8 @@ impl Table for Raw {
         match operation {
             Operation::Map => self.map(span),
             Operation::MapHuge => self.map_huge(span),
-            Operation::Query => self.query(span.chunks()),
-            Operation::QueryRandom => {
-                self.query(span.shuffled().map(|vaddr| vaddr..vaddr + FRAME_SIZE))
-            }
+            Operation::Query => self.query(span),
+            Operation::QueryRandom => self.query_random(span),
             Operation::Protect => self.protect(span),
             Operation::Unmap => self.unmap(span),
             Operation::Split => self.split(span),

@@ -11,15 +11,16 @@ use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
-use weft_core::entry::{Child, ChildRef};
+use weft_core::cursor::Cursor;
+use weft_core::entry::ItemRef;
 use weft_core::error::FindError;
 use weft_core::format::{PageFlags, Property, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::reclaim::Erased;
+use weft_core::shared::SharedCursor;
 use weft_core::sites::{ENTRY_UNDER_LOCK, WALK_ENTRY};
 use weft_core::sync::{Backend, Word};
 
@@ -86,6 +87,7 @@ pub struct Weft {
     machine: Machine,
     name: &'static str,
     is_shared: bool,
+    locks_to_read: bool,
 }
 
 impl Weft {
@@ -103,7 +105,12 @@ impl Weft {
         is_shared: bool,
     ) -> Self {
         let cpu = Cpu::online(&machine, cpu).expect("each CPU of a machine has one table");
-        Self { root, cpu, machine, name, is_shared }
+        Self { root, cpu, machine, name, is_shared, locks_to_read: false }
+    }
+
+    /// Reads under locks, too.
+    pub fn locking_to_read(self) -> Self {
+        Self { locks_to_read: true, ..self }
     }
 
     fn with_root<R>(&self, work: impl FnOnce(NodeRef<'_, User<Machine>>) -> R) -> R {
@@ -111,113 +118,129 @@ impl Weft {
         work(self.root.borrow(&section))
     }
 
-    /// Calls `work` for each page of a chunk, under the lock of its leaf.
-    fn each_page(
+    /// Calls `work` with a cursor for each chunk, and adds up what it says.
+    #[inline(always)]
+    fn each_chunk(
         &self,
-        chunk: Range<u64>,
-        mut work: impl FnMut(&mut Guard<'_, User<Machine>>, usize, Vaddr),
-    ) {
+        span: &Span,
+        mut work: impl FnMut(&mut Cursor<'_, User<Machine>>, Range<Vaddr>) -> u64,
+    ) -> u64 {
+        let mut sum = 0_u64;
         self.with_root(|root| {
-            let mut vaddr = chunk.start;
-            while vaddr < chunk.end {
-                let mut guard = lock(root, vaddr, Level::LEAF);
-                let end = ((vaddr | (LEAF_SPAN - 1)) + 1).min(chunk.end);
-                for vaddr in (vaddr..end).step_by(FRAME_SIZE as usize).map(Vaddr::new) {
-                    work(&mut guard, FourLevels::index(vaddr, Level::LEAF), vaddr);
-                }
-                vaddr = end;
+            for chunk in span.chunks() {
+                let range = addresses(&chunk);
+                let mut cursor = Cursor::lock(root, range.clone()).expect("the range is managed");
+                sum = sum.wrapping_add(work(&mut cursor, range));
             }
         });
+        sum
     }
 
     fn map(&self, span: &Span) -> u64 {
-        let mut mapped = 0;
-        for chunk in span.chunks() {
-            self.each_page(chunk, |guard, index, vaddr| {
-                let mut entry = guard.entry(index).expect("the index is in range");
-                let before = entry.replace(Child::Item(item(vaddr, Level::LEAF)));
-                assert!(!before.expect("the item fits").is_present(), "mapped already");
-                mapped += 1;
+        let page = |vaddr| item(vaddr, Level::LEAF);
+        if span.chunk == 1 {
+            return self.each_chunk(span, |cursor, range| {
+                cursor.map(page(range.start)).expect("the page is not mapped yet");
+                1
             });
         }
-        mapped
+        self.each_chunk(span, |cursor, range| {
+            cursor.map_pages(range.end, page).expect("the pages are not mapped yet");
+            (range.end.as_u64() - range.start.as_u64()) / FRAME_SIZE
+        })
     }
 
-    fn query(&self, pages: impl Iterator<Item = u64>) -> u64 {
+    fn map_huge(&self, span: &Span) -> u64 {
+        self.each_chunk(span, |cursor, range| {
+            let mut mapped = 0;
+            while cursor.vaddr() < range.end {
+                let page = item(cursor.vaddr(), Level::new(2));
+                cursor.map(page).expect("the page is not mapped yet");
+                mapped += 1;
+            }
+            mapped
+        })
+    }
+
+    fn query(&self, span: &Span) -> u64 {
+        if self.locks_to_read {
+            return self.each_chunk(span, |cursor, range| {
+                let mut sum = 0_u64;
+                let look = |_, page: ItemRef<'_, _>| sum = sum.wrapping_add(page.frame.as_u64());
+                cursor.visit(range.end, look).expect("the end is a position");
+                sum
+            });
+        }
         let mut sum = 0_u64;
         self.with_root(|root| {
-            for vaddr in pages.map(Vaddr::new) {
-                let mut node = root;
-                loop {
-                    match node.walk(FourLevels::index(vaddr, node.level())) {
-                        ChildRef::Node(child) => node = child,
-                        ChildRef::Item(page) => {
-                            sum = sum.wrapping_add(page.frame.as_u64());
-                            break;
-                        }
-                        ChildRef::Absent | ChildRef::Shared => break,
-                    }
-                }
+            for chunk in span.chunks() {
+                let range = addresses(&chunk);
+                let end = range.end;
+                let cursor: Result<SharedCursor<'_, User<Machine>>, _> =
+                    SharedCursor::new(root, range);
+                let look = |_, page: ItemRef<'_, _>| sum = sum.wrapping_add(page.frame.as_u64());
+                let visited = cursor.expect("the range is managed").visit(end, look);
+                visited.expect("the end is a position");
+            }
+        });
+        sum
+    }
+
+    fn query_random(&self, span: &Span) -> u64 {
+        let mut sum = 0_u64;
+        self.with_root(|root| {
+            for vaddr in span.shuffled() {
+                let range = addresses(&(vaddr..vaddr + FRAME_SIZE));
+                let item = if self.locks_to_read {
+                    let mut cursor = Cursor::lock(root, range).expect("the range is managed");
+                    cursor.query().expect("it is not at its end").item
+                } else {
+                    let cursor = SharedCursor::new(root, range).expect("the range is managed");
+                    cursor.query().expect("it is not at its end").item
+                };
+                sum = sum.wrapping_add(item.map_or(0, |item| item.frame.as_u64()));
             }
         });
         sum
     }
 
     fn protect(&self, span: &Span) -> u64 {
-        let mut changed = 0;
-        for chunk in span.chunks() {
-            self.each_page(chunk, |guard, index, _| {
-                let mut entry = guard.entry(index).expect("the index is in range");
-                let before = entry.protect(read_only);
-                changed += u64::from(before.is_ok());
+        if span.chunk == 1 {
+            return self.each_chunk(span, |cursor, _| {
+                let page = cursor.protect_next(read_only).expect("no huge page is split");
+                u64::from(page.is_some())
             });
         }
-        changed
+        self.each_chunk(span, |cursor, range| {
+            cursor.protect(range.end, read_only).expect("no huge page is split")
+        })
     }
 
     fn unmap(&self, span: &Span) -> u64 {
-        let mut unmapped = 0;
-        for chunk in span.chunks() {
-            self.each_page(chunk, |guard, index, _| {
-                let mut entry = guard.entry(index).expect("the index is in range");
-                let before = entry.detach().expect("the table manages the page");
-                unmapped += u64::from(before.is_present());
+        if span.chunk == 1 {
+            return self.each_chunk(span, |cursor, _| {
+                let page = cursor.take_next().expect("no huge page is split");
+                page.map_or(0, |page| page.frames)
             });
         }
-        unmapped
-    }
-
-    /// Calls `work` with the entry of each leaf of a span, in its directory.
-    fn each_directory_entry(
-        &self,
-        span: &Span,
-        mut work: impl FnMut(&mut Guard<'_, User<Machine>>, usize, Vaddr),
-    ) -> u64 {
-        self.with_root(|root| {
-            let level = Level::new(2);
-            for chunk in span.chunks() {
-                let mut guard = lock(root, chunk.start, level);
-                for vaddr in chunk.step_by(LEAF_SPAN as usize).map(Vaddr::new) {
-                    work(&mut guard, FourLevels::index(vaddr, level), vaddr);
-                }
-            }
-        });
-        span.leaves().count() as u64
-    }
-
-    fn map_huge(&self, span: &Span) -> u64 {
-        self.each_directory_entry(span, |guard, index, vaddr| {
-            let mut entry = guard.entry(index).expect("the index is in range");
-            let before = entry.replace(Child::Item(item(vaddr, Level::new(2))));
-            assert!(!before.expect("the item fits").is_present(), "mapped already");
+        self.each_chunk(span, |cursor, range| {
+            cursor.unmap(range.end).expect("no huge page is split")
         })
     }
 
     fn split(&self, span: &Span) -> u64 {
-        self.each_directory_entry(span, |guard, index, _| {
-            let mut entry = guard.entry(index).expect("the index is in range");
-            drop(entry.split().expect("there is a huge page, and room for its parts"));
-        })
+        let mut split = 0;
+        self.each_chunk(span, |cursor, range| {
+            let mut vaddr = range.start;
+            while vaddr < range.end {
+                cursor.jump(vaddr).expect("the address is in the range");
+                cursor.split().expect("there is a huge page, and room for its parts");
+                vaddr = vaddr.plus(LEAF_SPAN);
+                split += 1;
+            }
+            0
+        });
+        split
     }
 
     fn map_unmap(&self, span: &Span) -> u64 {
@@ -229,7 +252,8 @@ impl Weft {
     fn grow(&self, span: &Span) {
         self.with_root(|root| {
             for leaf in span.leaves() {
-                drop(lock(root, leaf, Level::LEAF));
+                let guard = lock_covering(root, Vaddr::new(leaf), Level::LEAF);
+                drop(guard.expect("the table manages the page"));
             }
         });
     }
@@ -256,12 +280,9 @@ impl Shared {
     }
 }
 
-fn lock<'g>(
-    root: NodeRef<'g, User<Machine>>,
-    vaddr: u64,
-    level: Level,
-) -> Guard<'g, User<Machine>> {
-    lock_covering(root, Vaddr::new(vaddr), level).expect("the table manages the page")
+#[inline]
+fn addresses(chunk: &Range<u64>) -> Range<Vaddr> {
+    Vaddr::new(chunk.start)..Vaddr::new(chunk.end)
 }
 
 fn read_only(mut property: Property) -> Property {
@@ -322,10 +343,15 @@ impl Table for Weft {
         match operation {
             Operation::Map => self.map(span),
             Operation::MapHuge => self.map_huge(span),
-            Operation::Query => self.query(span.addresses()),
-            Operation::QueryRandom => self.query(span.shuffled()),
+            Operation::Query => self.query(span),
+            Operation::QueryRandom => self.query_random(span),
             Operation::Protect => self.protect(span),
-            Operation::Unmap => self.unmap(span),
+            Operation::Unmap => {
+                let unmapped = self.unmap(span);
+                // What had to wait is given up in the same time that is measured.
+                self.cpu.quiescent();
+                unmapped
+            }
             Operation::Split => self.split(span),
             Operation::MapUnmap => self.map_unmap(span),
         }
@@ -334,19 +360,14 @@ impl Table for Weft {
 
 impl Lockable for Weft {
     fn lock_chunks(&self, span: &Span, mut inside: impl FnMut(&Self)) -> u64 {
-        let mut locks = 0;
-        for chunk in span.chunks() {
-            self.with_root(|root| {
-                let leaves = chunk.step_by(LEAF_SPAN as usize);
-                let guards: Vec<_> = leaves.map(|leaf| lock(root, leaf, Level::LEAF)).collect();
-                inside(self);
-                locks += guards.len() as u64;
-            });
-        }
-        locks
+        let leaves = (span.chunk * FRAME_SIZE).div_ceil(LEAF_SPAN);
+        self.each_chunk(span, |_, _| {
+            inside(self);
+            leaves
+        })
     }
 
-    fn locked(&self, span: &Span) -> u64 {
+    fn count_locked(&self, span: &Span) -> u64 {
         self.with_root(|root| {
             let is_held = |&leaf: &u64| {
                 let taken = try_lock_covering(root, Vaddr::new(leaf), Level::LEAF);

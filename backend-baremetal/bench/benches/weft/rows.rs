@@ -51,19 +51,34 @@ pub(crate) struct Line {
     name: &'static str,
     operation: Operation,
     state: State,
-    /// Whether each page is a transaction of its own.
-    by_page: bool,
+    /// How the pages are cut.
+    cut: Cut,
     bound: Care,
     demands: &'static [Demand],
 }
 
+/// How many pages are changed at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cut {
+    /// All of them. A range that covers nodes takes them out whole.
+    Whole,
+    /// Half a leaf node: so no node is covered, and every entry is changed.
+    Halves,
+    /// One.
+    Page,
+}
+
 const fn line(name: &'static str, operation: Operation, state: State) -> Line {
-    Line { name, operation, state, by_page: false, bound: Care::LOCKS, demands: &[] }
+    Line { name, operation, state, cut: Cut::Whole, bound: Care::LOCKS, demands: &[] }
 }
 
 impl Line {
     const fn by_page(self) -> Self {
-        Self { by_page: true, ..self }
+        Self { cut: Cut::Page, ..self }
+    }
+
+    const fn in_halves(self) -> Self {
+        Self { cut: Cut::Halves, ..self }
     }
 
     const fn bound(self, bound: Care) -> Self {
@@ -81,7 +96,7 @@ const CHEAP: &[Demand] = &[Demand::AtMost(3.0)];
 const TRANSACTION: &[Demand] = &[Demand::AtMost(2.5)];
 
 /// The operations.
-const LINES: [Line; 14] = [
+const LINES: [Line; 16] = [
     line("map, fresh", Operation::Map, State::Root).demands(MAP),
     line("map, warm", Operation::Map, State::Nodes).demands(MAP),
     line("query", Operation::Query, State::Mapped)
@@ -92,6 +107,11 @@ const LINES: [Line; 14] = [
     line("protect, cheap", Operation::Protect, State::Used).demands(CHEAP),
     line("unmap, exact", Operation::Unmap, State::Mapped).bound(Care::EXACT).demands(EXACT),
     line("unmap, cheap", Operation::Unmap, State::Used).demands(CHEAP),
+    line("unmap parts, exact", Operation::Unmap, State::Mapped)
+        .in_halves()
+        .bound(Care::EXACT)
+        .demands(EXACT),
+    line("unmap parts, cheap", Operation::Unmap, State::Used).in_halves().demands(CHEAP),
     line("map 2 MiB", Operation::MapHuge, State::Root),
     line("split 2 MiB", Operation::Split, State::Huge)
         .bound(Care::NONE)
@@ -138,7 +158,11 @@ impl Planned {
     pub(crate) fn make(&self, size: Size) -> Result<Row, String> {
         match self {
             Self::Pages(line) => {
-                let chunk = if line.by_page { 1 } else { size.pages };
+                let chunk = match line.cut {
+                    Cut::Whole => size.pages,
+                    Cut::Halves => ENTRIES as u64 / 2,
+                    Cut::Page => 1,
+                };
                 pages(line, Span::whole(size.pages).in_chunks(chunk))
             }
             Self::Other(name, make) => make(name, size),
@@ -166,6 +190,10 @@ fn pages(line: &Line, span: Span) -> Result<Row, String> {
     let mut workloads = Workloads { line, span, all: Vec::new() };
     workloads.add(Role::Ours, Weft::new("weft", weft::start(FRAMES)?), span);
     workloads.add(Role::Bound, Raw::new("by hand", arena(FRAMES)?, line.bound), span);
+    if matches!(line.operation, Operation::Query | Operation::QueryRandom) {
+        let weft = Weft::new("weft, locked", weft::start(FRAMES)?).locking_to_read();
+        workloads.add(Role::Reference, weft, span);
+    }
     let is_huge = matches!(line.operation, Operation::MapHuge | Operation::Split);
     let page = span.in_chunks(if is_huge { ENTRIES as u64 } else { 1 });
     let bare = Raw::new("by hand, a walk per page", arena(FRAMES)?, Care::NONE);

@@ -110,15 +110,16 @@ impl PerRange {
         span.pages
     }
 
-    /// There is no call for it, but a change that forbids blocks splits them: it maps the same
-    /// frames again, as pages.
+    /// There is no call for it, but whoever changes a part of a block splits it: a change of the
+    /// first page that changes nothing does no more than that.
     fn split(&mut self, span: &Span) -> u64 {
-        self.map_with(
-            &span.in_chunks(LEAF_SPAN / FRAME_SIZE),
-            FLAGS,
-            Constraints::NO_BLOCK_MAPPINGS,
-        );
-        span.leaves().count() as u64
+        let mut split = 0;
+        for start in span.leaves() {
+            let region = MemoryRegion::new(start as usize, (start + FRAME_SIZE) as usize);
+            self.table.modify_range(&region, &|_, _| Ok(())).expect("the page is mapped");
+            split += 1;
+        }
+        split
     }
 }
 
@@ -157,7 +158,8 @@ impl Table for PerRange {
             State::Root => {}
             State::Nodes => {
                 self.map(&whole);
-                self.unmap(&whole);
+                // Nodes that a range covers would go.
+                self.unmap(&span.in_chunks(LEAF_SPAN / FRAME_SIZE / 2));
             }
             State::First => {
                 for leaf in span.leaves() {

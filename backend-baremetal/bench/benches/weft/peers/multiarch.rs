@@ -145,6 +145,10 @@ impl Table for Multiarch {
         "page_table_multiarch".to_owned()
     }
 
+    fn keeps_notes(&self) -> bool {
+        false
+    }
+
     fn prepare(&mut self, state: State, span: &Span) {
         self.table = make(&self.arena);
         match state {

@@ -149,6 +149,10 @@ impl Table for Offset {
         "x86_64".to_owned()
     }
 
+    fn keeps_notes(&self) -> bool {
+        false
+    }
+
     fn prepare(&mut self, state: State, span: &Span) {
         (self.root, self.table) = make(&self.arena);
         match state {
