@@ -6,11 +6,10 @@
 //! themselves is in both.
 
 use std::fmt;
-use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::workload::{self, Operation, Role, Span, State, Table, Workload};
@@ -50,9 +49,22 @@ impl fmt::Debug for Parallel {
     }
 }
 
+/// How many pages a thread maps in one run, about: enough that a scheduler which begins with two
+/// threads on one CPU has moved them apart long before the end.
+const PAGES: u64 = 1 << 23;
+/// The same where each page is a transaction.
+const PAGES_ONE_BY_ONE: u64 = 1 << 18;
+
+/// What a span usually has.
+const PAGES_USUAL: u64 = 1 << 15;
+
 /// How often a thread maps and unmaps its range in one run. It maps it once more at the end, so
 /// that there is something to see.
-const REPETITIONS: u64 = 8;
+fn repetitions(span: &Span) -> u64 {
+    let pages = if span.chunk == 1 { PAGES_ONE_BY_ONE } else { PAGES };
+    // A smaller span is a smaller test, not more repetitions.
+    pages / span.pages.max(PAGES_USUAL)
+}
 
 impl Parallel {
     /// Starts `threads` threads. Each makes its table with `table`, which is given its number.
@@ -68,7 +80,7 @@ impl Parallel {
             let (outbox, answers) = channel();
             let (table, ready) = (Arc::clone(&table), Arc::clone(&ready));
             let span = span.for_thread(number as u64);
-            let thread = std::thread::spawn(move || {
+            let thread = thread::spawn(move || {
                 let mut seat = Seat { table: table(number), span, threads, ready, result: 0 };
                 for order in inbox {
                     // Nobody listens any more once the row is over.
@@ -78,7 +90,7 @@ impl Parallel {
             Worker { orders, answers, thread: Some(thread) }
         };
         let workers = (0..threads).map(worker).collect();
-        let units = span.pages * (2 * REPETITIONS + 1) * threads as u64;
+        let units = span.pages * (2 * repetitions(&span) + 1) * threads as u64;
         Self { name, role, units, workers }
     }
 
@@ -125,13 +137,14 @@ impl<T: Table> Seat<T> {
         let mine = self.ready.fetch_add(1, Ordering::AcqRel);
         let all_here = (mine / self.threads + 1) * self.threads;
         while self.ready.load(Ordering::Acquire) < all_here {
-            hint::spin_loop();
+            // Two threads may begin on one CPU.
+            thread::yield_now();
         }
     }
 
     fn run(&mut self) -> u64 {
         let mut unmapped = 0;
-        for _ in 0..REPETITIONS {
+        for _ in 0..repetitions(&self.span) {
             self.table.run(Operation::Map, &self.span);
             unmapped += self.table.run(Operation::Unmap, &self.span);
         }
@@ -140,7 +153,7 @@ impl<T: Table> Seat<T> {
     }
 
     fn verify(&self) -> Result<(), String> {
-        if self.result != self.span.pages * REPETITIONS {
+        if self.result != self.span.pages * repetitions(&self.span) {
             return Err(format!("{} pages were unmapped", self.result));
         }
         workload::verify(Operation::Map, State::Nodes, &self.span, &self.table, self.span.pages)

@@ -199,7 +199,7 @@ fn pages(line: &Line, span: Span) -> Result<Row, String> {
     let bare = Raw::new("by hand, a walk per page", arena(FRAMES)?, Care::NONE);
     workloads.add(Role::Reference, bare, page);
     workloads.add(Role::PeerPerPage, Offset::new(arena(FRAMES)?), span);
-    workloads.add(Role::PeerPerPage, Multiarch::new(arena(FRAMES)?), span);
+    workloads.add(Role::PeerPerPage, Multiarch::new(memory(FRAMES)?), span);
     // Hardware's bits are others there.
     if line.state != State::Used {
         let per_page = PerRange::new("aarch64-paging", arena(FRAMES)?);
@@ -228,8 +228,11 @@ impl Workloads<'_> {
 }
 
 fn arena(frames: u64) -> Result<Arc<Arena>, String> {
-    let arena = Arena::new(frames);
-    arena.map(Arc::new).map_err(|error| format!("there is no memory for a table: {error}"))
+    memory(frames).map(Arc::new)
+}
+
+fn memory(frames: u64) -> Result<Arena, String> {
+    Arena::new(frames).map_err(|error| format!("there is no memory for a table: {error}"))
 }
 
 fn lock_range(name: &'static str, size: Size) -> Result<Row, String> {

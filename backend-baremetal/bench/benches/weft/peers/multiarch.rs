@@ -1,11 +1,11 @@
 //! `page_table_multiarch`: `X64PageTable`, a cursor per range and a call per page.
 //!
-//! Its frames come from functions without a receiver, so there is one arena for all its tables,
-//! and one table at a time.
+//! Its frames come from functions without a receiver, so a thread has one arena for all of its
+//! tables, and one table at a time.
 
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use memory_addr::{PhysAddr, VirtAddr};
 use page_table_multiarch::x86_64::X64PageTable;
@@ -19,7 +19,13 @@ use super::page;
 const READ_ONLY: MappingFlags = MappingFlags::READ;
 const FLAGS: MappingFlags = READ_ONLY.union(MappingFlags::WRITE);
 
-static ARENA: OnceLock<Arc<Arena>> = OnceLock::new();
+thread_local! {
+    static ARENA: Cell<Option<&'static Arena>> = const { Cell::new(None) };
+}
+
+fn arena() -> &'static Arena {
+    ARENA.get().expect("a table has set it")
+}
 
 struct Handler;
 
@@ -27,8 +33,7 @@ impl PagingHandler for Handler {
     fn alloc_frames(count: usize, _alignment: usize) -> Option<PhysAddr> {
         assert!(count == 1, "an x86-64 table has nodes of one frame");
         // The table clears the frame itself.
-        let frame = ARENA.get().and_then(|arena| arena.allocate_raw())?;
-        Some(PhysAddr::from(frame as usize))
+        arena().allocate_raw().map(|frame| PhysAddr::from(frame as usize))
     }
 
     fn dealloc_frames(_frame: PhysAddr, _count: usize) {
@@ -36,24 +41,23 @@ impl PagingHandler for Handler {
     }
 
     fn phys_to_virt(frame: PhysAddr) -> VirtAddr {
-        let base = ARENA.get().map_or(0, |arena| arena.base() as usize);
-        VirtAddr::from(base + frame.as_usize())
+        VirtAddr::from(arena().base() as usize + frame.as_usize())
     }
 }
 
 /// A table of `page_table_multiarch`.
 pub(crate) struct Multiarch {
-    arena: Arc<Arena>,
+    arena: &'static Arena,
     /// Never dropped: its frames may be another table's by then.
     table: ManuallyDrop<X64PageTable<Handler>>,
 }
 
 impl Multiarch {
-    /// A table. The arena of the first one serves all of them.
-    pub(crate) fn new(arena: Arc<Arena>) -> Self {
-        let arena = Arc::clone(ARENA.get_or_init(|| arena));
-        let table = make(&arena);
-        Self { arena, table }
+    /// A table. A thread's first arena serves all of its tables.
+    pub(crate) fn new(arena: Arena) -> Self {
+        let arena = ARENA.get().unwrap_or_else(|| Box::leak(Box::new(arena)));
+        ARENA.set(Some(arena));
+        Self { arena, table: make(arena) }
     }
 
     fn map_with(&mut self, pages: impl Iterator<Item = u64>, size: PageSize) -> u64 {
@@ -150,7 +154,7 @@ impl Table for Multiarch {
     }
 
     fn prepare(&mut self, state: State, span: &Span) {
-        self.table = make(&self.arena);
+        self.table = make(self.arena);
         match state {
             State::Root => {}
             State::Nodes => {
