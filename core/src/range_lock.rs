@@ -95,6 +95,7 @@ pub fn try_lock_covering<'g, C: Config>(
 
 /// Locks every node of `range` that exists, and the nodes down to the one that covers it if they
 /// do not.
+#[inline]
 pub(crate) fn lock_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -103,6 +104,7 @@ pub(crate) fn lock_range<'g, C: Config>(
 }
 
 /// As [`lock_range`], but gives up where it would wait for another CPU.
+#[inline]
 pub(crate) fn try_lock_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -110,7 +112,8 @@ pub(crate) fn try_lock_range<'g, C: Config>(
     take_range(root, range, trying)
 }
 
-#[inline]
+// Always: what the range is made into is written where the caller wants it.
+#[inline(always)]
 fn take_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -171,6 +174,17 @@ fn descend<'g, C: Config>(
     if !Geo::<C>::covers(vaddr) || !C::MANAGED.contains(&index) {
         return Err(FindError::NotManaged { vaddr });
     }
+    find(root, vaddr, level, take)
+}
+
+/// Finds and locks, for an address and a level that were checked.
+#[inline]
+fn find<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    take: impl Take<'g, C>,
+) -> Result<Guard<'g, C>, FindError> {
     loop {
         let node = walk_down(root, vaddr, level);
         let guard = take(node)?;
@@ -186,6 +200,7 @@ fn descend<'g, C: Config>(
 }
 
 /// Follows present entries down to `target`, or as far as they lead.
+#[inline]
 fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -> NodeRef<'g, C> {
     let mut node = root;
     while node.level() > target {

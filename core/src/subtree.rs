@@ -89,7 +89,7 @@ impl<'g, C: Config> SubTree<'g, C> {
     /// # Errors
     ///
     /// That of `take`; everything is then unlocked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock(
         top: Guard<'g, C>,
         range: Range<Vaddr>,
@@ -192,15 +192,26 @@ fn lock_below<'g, C: Config>(
 /// # Safety
 ///
 /// The caller holds all these locks, and no guard for any of them exists.
+#[inline]
 unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
     if place.node.level() > Level::LEAF {
-        for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
-            // SAFETY: the caller holds the locks below this node, too.
-            unsafe { unlock_child(place, index, range) }
-        }
+        // SAFETY: the caller holds the locks below this node, too.
+        unsafe { unlock_below(place, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
     drop(unsafe { place.node.guard_without_locking() });
+}
+
+/// Unlocks what `range` touches below a node, the last first.
+///
+/// # Safety
+///
+/// As for [`unlock`], for everything below the node.
+unsafe fn unlock_below<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
+    for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
+        // SAFETY: the caller holds the locks of the children, and below them.
+        unsafe { unlock_child(place, index, range) }
+    }
 }
 
 /// Unlocks the child at `index`, if it is a node, after everything below it.
@@ -208,6 +219,7 @@ unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
 /// # Safety
 ///
 /// As for [`unlock`], for the child.
+#[inline]
 unsafe fn unlock_child<C: Config>(place: Place<'_, C>, index: usize, range: &Range<Vaddr>) {
     if let ChildRef::Node(child) = place.node.child_under_lock(index) {
         // SAFETY: both contracts say the same.

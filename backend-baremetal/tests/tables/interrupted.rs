@@ -65,7 +65,11 @@ pub(crate) struct Interrupted;
 // SAFETY: everything is passed on to a format that keeps the promise.
 unsafe impl EntryFormat for Interrupted {
     const HARDWARE_BITS: u64 = X86_64::HARDWARE_BITS;
+    const LEAF_FRAME_BITS: u64 = X86_64::LEAF_FRAME_BITS;
 
+    fn frame(frame: Paddr) -> u64 {
+        X86_64::frame(frame)
+    }
     fn maps_pages_at(level: Level) -> bool {
         X86_64::maps_pages_at(level)
     }
