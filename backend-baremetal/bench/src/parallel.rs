@@ -60,7 +60,7 @@ const PAGES_USUAL: u64 = 1 << 15;
 
 /// How often a thread maps and unmaps its range in one run. It maps it once more at the end, so
 /// that there is something to see.
-fn repetitions(span: &Span) -> u64 {
+pub fn repetitions(span: &Span) -> u64 {
     let pages = if span.chunk == 1 { PAGES_ONE_BY_ONE } else { PAGES };
     // A smaller span is a smaller test, not more repetitions.
     pages / span.pages.max(PAGES_USUAL)
@@ -118,14 +118,17 @@ impl<T: Table> Seat<T> {
         match order {
             Order::Prepare => {
                 self.table.prepare(State::Nodes, &self.span);
+                self.table.rest();
                 Answer::Done
             }
             Order::Run => {
                 self.wait();
                 let started = Instant::now();
                 let result = self.run();
+                let ended = Instant::now();
                 self.result = result;
-                Answer::Ran { result, started, ended: Instant::now() }
+                self.table.rest();
+                Answer::Ran { result, started, ended }
             }
             Order::Verify => Answer::Verified(self.verify()),
         }

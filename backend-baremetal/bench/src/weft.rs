@@ -83,7 +83,9 @@ fn item(vaddr: Vaddr, level: Level) -> MappedItem<Machine> {
 pub struct Weft {
     // Dropped before the CPU goes offline.
     root: Node<User<Machine>>,
-    cpu: Cpu<Machine>,
+    /// Offline while it rests.
+    cpu: Option<Cpu<Machine>>,
+    number: CpuId,
     machine: Machine,
     name: &'static str,
     is_shared: bool,
@@ -101,11 +103,10 @@ impl Weft {
         name: &'static str,
         machine: Machine,
         root: Node<User<Machine>>,
-        cpu: CpuId,
+        number: CpuId,
         is_shared: bool,
     ) -> Self {
-        let cpu = Cpu::online(&machine, cpu).expect("each CPU of a machine has one table");
-        Self { root, cpu, machine, name, is_shared, locks_to_read: false }
+        Self { root, cpu: None, number, machine, name, is_shared, locks_to_read: false }
     }
 
     /// Reads under locks, too.
@@ -114,8 +115,16 @@ impl Weft {
     }
 
     fn with_root<R>(&self, work: impl FnOnce(NodeRef<'_, User<Machine>>) -> R) -> R {
-        let section = self.cpu.read_side();
+        let section = self.cpu.as_ref().expect("the CPU is awake").read_side();
         work(self.root.borrow(&section))
+    }
+
+    /// The CPU, online.
+    fn awake(&mut self) -> &mut Cpu<Machine> {
+        let (machine, number) = (&self.machine, self.number);
+        self.cpu.get_or_insert_with(|| {
+            Cpu::online(machine, number).expect("each CPU of a machine has one table")
+        })
     }
 
     /// Calls `work` with a cursor for each chunk, and adds up what it says.
@@ -314,13 +323,14 @@ impl Table for Weft {
     }
 
     fn prepare(&mut self, state: State, span: &Span) {
+        self.awake();
         if self.is_shared {
             self.unmap(&span.in_chunks(span.pages));
         } else {
             let root = Node::allocate(&self.machine, FourLevels::ROOT);
             self.root = root.expect("there is room for a root");
         }
-        self.cpu.quiescent();
+        self.awake().quiescent();
         let whole = span.in_chunks(span.pages);
         match state {
             State::Root => {}
@@ -340,6 +350,7 @@ impl Table for Weft {
     }
 
     fn run(&mut self, operation: Operation, span: &Span) -> u64 {
+        self.awake();
         match operation {
             Operation::Map => self.map(span),
             Operation::MapHuge => self.map_huge(span),
@@ -349,12 +360,16 @@ impl Table for Weft {
             Operation::Unmap => {
                 let unmapped = self.unmap(span);
                 // What had to wait is given up in the same time that is measured.
-                self.cpu.quiescent();
+                self.awake().quiescent();
                 unmapped
             }
             Operation::Split => self.split(span),
             Operation::MapUnmap => self.map_unmap(span),
         }
+    }
+
+    fn rest(&mut self) {
+        self.cpu = None;
     }
 }
 

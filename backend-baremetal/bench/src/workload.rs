@@ -168,6 +168,9 @@ pub trait Table: Tree {
 
     /// Does it. What is returned is verified: see [`Operation`].
     fn run(&mut self, operation: Operation, span: &Span) -> u64;
+
+    /// The thread does nothing for a while: nobody should wait for it.
+    fn rest(&mut self) {}
 }
 
 /// Something that is measured.

@@ -9,18 +9,18 @@ use weft_bench::deferred::{ByHand, Tracked, Way, frames_beside};
 use weft_bench::locks::{Bare, Locking};
 use weft_bench::measure::Row;
 use weft_bench::memory::{Arena, ENTRIES};
-use weft_bench::parallel::Parallel;
+use weft_bench::parallel::{self, Parallel};
 use weft_bench::raw::{Care, Raw};
 use weft_bench::target::Demand;
 use weft_bench::weft::{self, Weft};
 use weft_bench::workload::{Operation, Over, Role, Span, State, Table, Workload};
 
+use weft_core::geometry::{FourLevels, Geometry as _};
+
 use crate::peers::{Multiarch, Offset, PerRange};
 
 /// Frames that are enough for the nodes of one table.
 const FRAMES: u64 = 512;
-/// Frames for tables that several threads change, where nodes wait for grace periods.
-const FRAMES_SHARED: u64 = 8192;
 
 /// How large everything is.
 #[derive(Clone, Copy, Debug)]
@@ -124,16 +124,12 @@ const LINES: [Line; 16] = [
         .by_page(),
 ];
 
-const OTHERS: [Planned; 7] = [
+const OTHERS: [Planned; 5] = [
     Planned::Other("lock a range", lock_range),
     Planned::Other("lock a page", lock_page),
     Planned::Other("deferred free", deferred),
-    Planned::Other("two CPUs, ranges", |name, size| two(name, size, size.pages, Who::Weft)),
-    Planned::Other("two CPUs, pages", |name, size| two(name, size, 1, Who::Weft)),
-    Planned::Other("two CPUs, ranges, by hand", |name, size| {
-        two(name, size, size.pages, Who::ByHand)
-    }),
-    Planned::Other("two CPUs, pages, by hand", |name, size| two(name, size, 1, Who::ByHand)),
+    Planned::Other("two CPUs, ranges", |name, size| two(name, size, size.pages)),
+    Planned::Other("two CPUs, pages", |name, size| two(name, size, 1)),
 ];
 
 /// All rows, in the order in which they are shown.
@@ -278,12 +274,16 @@ pub(crate) enum Who {
     ByHand,
 }
 
-fn two(name: &'static str, size: Size, chunk: u64, who: Who) -> Result<Row, String> {
+/// By hand as well: that is what this machine, with what else it has to do, makes of two threads.
+fn two(name: &'static str, size: Size, chunk: u64) -> Result<Row, String> {
     let span = Span::whole(size.pages).in_chunks(chunk);
-    let role = if who == Who::Weft { Role::Ours } else { Role::Reference };
-    let workloads = vec![threads(who, role, 2, span)?, threads(who, Role::Bound, 1, span)?];
-    let demands = if who == Who::Weft { vec![Demand::SpeedUp(1.8)] } else { Vec::new() };
-    Ok(Row { name, unit: "page", workloads, demands })
+    let workloads = vec![
+        threads(Who::Weft, Role::Ours, 2, span)?,
+        threads(Who::Weft, Role::Bound, 1, span)?,
+        threads(Who::ByHand, Role::Reference, 2, span)?,
+        threads(Who::ByHand, Role::Reference, 1, span)?,
+    ];
+    Ok(Row { name, unit: "page", workloads, demands: vec![Demand::SpeedUp(1.8)] })
 }
 
 /// So many threads that map and unmap, in one table.
@@ -297,16 +297,19 @@ pub(crate) fn threads(
     count: usize,
     span: Span,
 ) -> Result<Box<dyn Workload>, String> {
+    // A thread that is not running ends no grace period: what the others take out has to wait.
+    let nodes = span.leaves().count() as u64 + FourLevels::LEVELS as u64;
+    let frames = (parallel::repetitions(&span) + 2) * nodes * count as u64;
     let plural = if count == 1 { "thread" } else { "threads" };
     Ok(match who {
         Who::Weft => {
             let name = format!("weft, {count} {plural}");
-            let table = weft::Shared::new(weft::start(FRAMES_SHARED)?);
+            let table = weft::Shared::new(weft::start(frames)?);
             Box::new(Parallel::new(name, role, count, span, move |number| table.on(number)))
         }
         Who::ByHand => {
             let name = format!("by hand, {count} {plural}");
-            let raw = Raw::new("by hand", arena(FRAMES_SHARED)?, Care::EXACT);
+            let raw = Raw::new("by hand", arena(frames)?, Care::EXACT);
             Box::new(Parallel::new(name, role, count, span, move |_| raw.sharing()))
         }
     })
