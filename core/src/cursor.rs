@@ -227,14 +227,22 @@ impl<'g, C: Config> Cursor<'g, C> {
         let index = node.index(vaddr);
         if node.level() == level && matches!(node.child(index), ChildRef::Absent) {
             node.entry(index).put(item);
-        } else if let Err(fault) = self.make_place(level) {
-            return Err(MapError { fault, item: item.give_back() });
         } else {
-            let mut node = self.tree.seek(vaddr, level);
-            let index = node.index(vaddr);
-            node.entry(index).put(item);
+            self.map_with_place(item)?;
         }
         self.vaddr = vaddr.plus(<Geo<C>>::entry_span(level));
+        Ok(())
+    }
+
+    /// Maps `item` where there is no absent entry for it yet.
+    #[cold]
+    fn map_with_place(&mut self, item: Incoming<'_, C>) -> Result<(), MapError<C::Item>> {
+        if let Err(fault) = self.make_place(item.level()) {
+            return Err(MapError { fault, item: item.give_back() });
+        }
+        let mut node = self.tree.seek(self.vaddr, item.level());
+        let index = node.index(self.vaddr);
+        node.entry(index).put(item);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     /// Bytes that one entry of a node of `level` covers.
     #[inline]
     fn entry_span(level: Level) -> u64 {
-        1 << (FRAME_BITS + Self::INDEX_BITS * (u32::from(level.as_u8()) - 1))
+        1 << (FRAME_BITS + Self::INDEX_BITS * level.height())
     }
 
     /// Bytes that a node of `level` covers.

@@ -178,29 +178,45 @@ fn descend<'g, C: Config>(
 }
 
 /// Finds and locks, for an address and a level that were checked.
-#[inline]
+#[inline(always)]
 fn find<'g, C: Config>(
     root: NodeRef<'g, C>,
     vaddr: Vaddr,
     level: Level,
     take: impl Take<'g, C>,
 ) -> Result<Guard<'g, C>, FindError> {
+    let guard = take(walk_down(root, vaddr, level))?;
+    if guard.level() == level && !guard.is_stray() {
+        return Ok(guard);
+    }
+    find_on(root, vaddr, level, take, guard)
+}
+
+/// Goes on from a node that turned out to be stray, or to be above the one that is looked for.
+#[cold]
+fn find_on<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    take: impl Take<'g, C>,
+    mut guard: Guard<'g, C>,
+) -> Result<Guard<'g, C>, FindError> {
     loop {
-        let node = walk_down(root, vaddr, level);
-        let guard = take(node)?;
         if guard.is_stray() {
-            root.backend().observe(Event::StrayMet(node.paddr()));
+            root.backend().observe(Event::StrayMet(guard.node().paddr()));
+            drop(guard);
         } else if guard.level() == level {
             return Ok(guard);
         } else if let Some(guard) = grow_down(guard, vaddr, level)? {
             return Ok(guard);
         }
         root.backend().observe(Event::StartedOver);
+        guard = take(walk_down(root, vaddr, level))?;
     }
 }
 
 /// Follows present entries down to `target`, or as far as they lead.
-#[inline]
+#[inline(always)]
 fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -> NodeRef<'g, C> {
     let mut node = root;
     while node.level() > target {
@@ -242,6 +258,7 @@ fn grow_down<'g, C: Config>(
 
 /// Takes out the node of `level` for `vaddr` if it is empty, and then the node above it if that
 /// has become empty, and so on up to the root. Waits for locks of parents, or `try`s them.
+#[cold]
 pub(crate) fn prune_upwards<C: Config>(
     root: NodeRef<'_, C>,
     vaddr: Vaddr,

@@ -123,6 +123,16 @@ impl<'g, C: Config> SubTree<'g, C> {
     #[inline]
     pub(crate) fn seek(&mut self, vaddr: Vaddr, floor: Level) -> Locked<'_, 'g, C> {
         debug_assert!(self.range.contains(&vaddr), "a cursor stays in its range");
+        let last = self.last;
+        if last.node.level() != floor || !last.contains(vaddr) {
+            self.last = self.descend(vaddr, floor);
+        }
+        let last = self.last;
+        self.locked(last)
+    }
+
+    /// The lowest node for `vaddr` that is not below `floor`.
+    fn descend(&self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
         let mut place = self.last;
         if place.node.level() < floor || !place.contains(vaddr) {
             place = self.top;
@@ -132,8 +142,7 @@ impl<'g, C: Config> SubTree<'g, C> {
             let ChildRef::Node(child) = place.node.child_under_lock(index) else { break };
             place = place.child(child, index);
         }
-        self.last = place;
-        self.locked(place)
+        place
     }
 
     /// Takes out the nodes below the covering one that are empty, as far as they may be.
