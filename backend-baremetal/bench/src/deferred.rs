@@ -6,6 +6,7 @@
 //! allocator, so that its cost is in both; and to see how large it is, frames are also dropped at
 //! once, without any list.
 
+use std::iter;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -15,8 +16,9 @@ use weft_core::item::Frame;
 use weft_core::reclaim::Batch;
 
 use crate::memory::{Arena, FRAME_SIZE};
-use crate::weft::{Machine, release};
-use crate::workload::{Role, Workload};
+use crate::raw::Raw;
+use crate::weft::{Machine, Weft, release};
+use crate::workload::{self, Operation, Role, Span, State, Table, Workload};
 
 /// How a frame is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,12 +132,7 @@ impl Workload for ByHand {
 
     fn prepare(&mut self) {
         self.live_before = self.machine.region().live();
-        let frame = |_| {
-            let frame = self.machine.region().allocate();
-            let frame = frame.expect("the machine has room for the items").as_u64();
-            self.beside.beside(frame).references.store(1, Ordering::Relaxed);
-            frame
-        };
+        let frame = |_| allocate(self.machine, &self.beside);
         self.frames = (0..self.items).map(frame).collect();
     }
 
@@ -145,22 +142,133 @@ impl Workload for ByHand {
             self.beside.beside(frame).link.store(first, Ordering::Relaxed);
             first = frame;
         }
-        let mut given_up = 0;
-        while first != 0 {
-            let beside = self.beside.beside(first);
-            let frame = mem::replace(&mut first, beside.link.load(Ordering::Relaxed));
-            if beside.references.fetch_sub(1, Ordering::Release) == 1 {
-                fence(Ordering::Acquire);
-                release(self.machine, Paddr::new(frame));
-            }
-            given_up += 1;
-        }
-        given_up
+        give_up(self.machine, &self.beside, first)
     }
 
     fn verify(&mut self, result: u64) -> Result<(), String> {
         given_back(self.machine, self.live_before, self.items, result)
     }
+}
+
+/// Gives up every frame of a list that begins with `first`, and returns how many there were.
+fn give_up(machine: Machine, beside: &Arena, mut first: u64) -> u64 {
+    let mut given_up = 0;
+    while first != 0 {
+        let words = beside.beside(first);
+        let frame = mem::replace(&mut first, words.link.load(Ordering::Relaxed));
+        if words.references.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            release(machine, Paddr::new(frame));
+        }
+        given_up += 1;
+    }
+    given_up
+}
+
+/// Unmaps pages that own their frames, through a cursor, and waits for the frames to be free.
+#[derive(Debug)]
+pub struct Unmapping {
+    weft: Weft,
+    span: Span,
+    live_before: u64,
+}
+
+impl Unmapping {
+    /// Unmaps a span of this table, on a machine that has a frame for each page.
+    pub fn new(weft: Weft, span: Span) -> Self {
+        Self { weft, span, live_before: 0 }
+    }
+}
+
+impl Workload for Unmapping {
+    fn name(&self) -> String {
+        self.weft.name()
+    }
+
+    fn role(&self) -> Role {
+        Role::Ours
+    }
+
+    fn units(&self) -> u64 {
+        self.span.pages
+    }
+
+    fn prepare(&mut self) {
+        self.weft.prepare(State::Root, &self.span);
+        self.live_before = self.weft.machine().region().live();
+        self.weft.map_tracked(&self.span);
+    }
+
+    fn run(&mut self) -> u64 {
+        self.weft.run(Operation::Unmap, &self.span)
+    }
+
+    fn verify(&mut self, result: u64) -> Result<(), String> {
+        given_back(self.weft.machine(), self.live_before, self.span.pages, result)?;
+        workload::verify(Operation::Unmap, State::Mapped, &self.span, &self.weft, result)
+    }
+}
+
+/// Unmaps pages that own their frames, by hand.
+#[derive(Debug)]
+pub struct UnmappingByHand {
+    raw: Raw,
+    machine: Machine,
+    /// Only the words beside its frames are used.
+    beside: Arc<Arena>,
+    span: Span,
+    live_before: u64,
+}
+
+impl UnmappingByHand {
+    /// Unmaps a span of this table, whose pages own frames of a machine, with lists in an arena
+    /// that has as many.
+    pub fn new(raw: Raw, machine: Machine, beside: Arc<Arena>, span: Span) -> Self {
+        Self { raw, machine, beside, span, live_before: 0 }
+    }
+}
+
+impl Workload for UnmappingByHand {
+    fn name(&self) -> String {
+        self.raw.name()
+    }
+
+    fn role(&self) -> Role {
+        Role::Bound
+    }
+
+    fn units(&self) -> u64 {
+        self.span.pages
+    }
+
+    fn prepare(&mut self) {
+        self.raw.prepare(State::Nodes, &self.span);
+        self.live_before = self.machine.region().live();
+        let frame = || allocate(self.machine, &self.beside);
+        self.raw.map_frames(&self.span, iter::repeat_with(frame));
+    }
+
+    fn run(&mut self) -> u64 {
+        let mut first = 0;
+        self.raw.unmap_with(&self.span, |frame| {
+            self.beside.beside(frame).link.store(first, Ordering::Relaxed);
+            first = frame;
+        });
+        give_up(self.machine, &self.beside, first)
+    }
+
+    fn verify(&mut self, result: u64) -> Result<(), String> {
+        given_back(self.machine, self.live_before, self.span.pages, result)?;
+        workload::verify(Operation::Unmap, State::Mapped, &self.span, &self.raw, result)
+    }
+}
+
+/// A frame of the machine, with one owner.
+fn allocate(machine: Machine, beside: &Arena) -> u64 {
+    let frame = machine.region().allocate();
+    let frame = frame.expect("the machine has room for the items").as_u64();
+    beside.beside(frame).references.store(1, Ordering::Relaxed);
+    frame
 }
 
 fn given_back(machine: Machine, before: u64, items: u64, result: u64) -> Result<(), String> {

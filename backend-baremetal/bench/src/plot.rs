@@ -89,7 +89,15 @@ where
     Y::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
 {
     let mut chart = builder.build_cartesian_2d(x, y)?;
-    chart.configure_mesh().x_desc(picture.axes.0).y_desc(picture.axes.1).draw()?;
+    let longest = picture.series.iter().map(|series| series.points.len()).max().unwrap_or(1);
+    chart
+        .configure_mesh()
+        .x_desc(picture.axes.0)
+        .y_desc(picture.axes.1)
+        .x_labels(longest)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y}"))
+        .draw()?;
     for (series, colour) in picture.series.iter().zip(COLOURS.into_iter().cycle()) {
         let style = colour.stroke_width(2);
         chart
@@ -99,6 +107,7 @@ where
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;

@@ -171,6 +171,15 @@ impl Raw {
         self.unlock(leaf);
     }
 
+    /// Maps each page to the next of these frames.
+    pub(crate) fn map_frames(&self, span: &Span, mut frames: impl Iterator<Item = u64>) {
+        self.each(span, |word, _| {
+            let frame = frames.next().expect("there is a frame for each page");
+            word.store(frame | PAGE, Ordering::Release);
+            1
+        });
+    }
+
     fn map(&self, span: &Span) -> u64 {
         self.each(span, |word, frame| {
             assert!(word.load(Ordering::Relaxed) == 0, "the page is mapped already");
@@ -213,6 +222,15 @@ impl Raw {
     }
 
     fn unmap(&self, span: &Span) -> u64 {
+        // Whoever unmaps wants to know which frame it was.
+        self.unmap_with(span, |frame| {
+            hint::black_box(frame);
+        })
+    }
+
+    /// Unmaps every page, and gives the frames to `take`.
+    #[inline(always)]
+    pub(crate) fn unmap_with(&self, span: &Span, mut take: impl FnMut(u64)) -> u64 {
         let mut unmapped = 0;
         self.each(span, |word, _| {
             let mut entry = word.load(Ordering::Relaxed);
@@ -224,8 +242,7 @@ impl Raw {
             } else {
                 word.store(0, Ordering::Relaxed);
             }
-            // Whoever unmaps wants to know which frame it was.
-            hint::black_box(entry);
+            take(entry & ADDRESS);
             unmapped += 1;
             -1
         });

@@ -16,7 +16,7 @@ use weft_core::entry::ItemRef;
 use weft_core::error::FindError;
 use weft_core::format::{PageFlags, Property, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::MappedItem;
+use weft_core::item::{Frame, MappedItem};
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::reclaim::Erased;
@@ -157,6 +157,23 @@ impl Weft {
             cursor.map_pages(range.end, page).expect("the pages are not mapped yet");
             (range.end.as_u64() - range.start.as_u64()) / FRAME_SIZE
         })
+    }
+
+    /// Maps pages that own a frame each.
+    pub(crate) fn map_tracked(&self, span: &Span) {
+        let page = |_| {
+            let frame = Frame::allocate(&self.machine).expect("there is room for the frames");
+            MappedItem::Tracked { frame, property: WRITABLE }
+        };
+        self.each_chunk(span, |cursor, range| {
+            cursor.map_pages(range.end, page).expect("the pages are not mapped yet");
+            0
+        });
+    }
+
+    /// The machine.
+    pub(crate) fn machine(&self) -> Machine {
+        self.machine
     }
 
     fn map_huge(&self, span: &Span) -> u64 {
@@ -359,7 +376,9 @@ impl Table for Weft {
             Operation::Protect => self.protect(span),
             Operation::Unmap => {
                 let unmapped = self.unmap(span);
-                // What had to wait is given up in the same time that is measured.
+                // What had to wait is given up in the same time that is measured: what was taken
+                // out first, and what joined the next grace period while that one waited.
+                self.awake().quiescent();
                 self.awake().quiescent();
                 unmapped
             }

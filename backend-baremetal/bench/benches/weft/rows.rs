@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weft_bench::deferred::{ByHand, Tracked, Way, frames_beside};
+use weft_bench::deferred::{ByHand, Tracked, Unmapping, UnmappingByHand, Way, frames_beside};
 use weft_bench::locks::{Bare, Locking};
 use weft_bench::measure::Row;
 use weft_bench::memory::{Arena, ENTRIES};
@@ -124,10 +124,11 @@ const LINES: [Line; 16] = [
         .by_page(),
 ];
 
-const OTHERS: [Planned; 5] = [
+const OTHERS: [Planned; 6] = [
     Planned::Other("lock a range", lock_range),
     Planned::Other("lock a page", lock_page),
     Planned::Other("deferred free", deferred),
+    Planned::Other("unmap parts, tracked", unmap_tracked),
     Planned::Other("two CPUs, ranges", |name, size| two(name, size, size.pages)),
     Planned::Other("two CPUs, pages", |name, size| two(name, size, 1)),
 ];
@@ -263,6 +264,22 @@ fn deferred(name: &'static str, size: Size) -> Result<Row, String> {
     ];
     let demands = vec![Demand::AtMost(1.5), Demand::NoAllocation];
     Ok(Row { name, unit: "item", workloads, demands })
+}
+
+fn unmap_tracked(name: &'static str, size: Size) -> Result<Row, String> {
+    // Whole leaf nodes: as many pages as there are items, or more.
+    let pages = size.items.next_multiple_of(ENTRIES as u64);
+    let span = Span::whole(pages).in_chunks(ENTRIES as u64 / 2);
+    let machine = || weft::start(pages + FRAMES);
+    let by_hand = machine()?;
+    let beside = arena(frames_beside(by_hand))?;
+    let raw = Raw::new("by hand", arena(FRAMES)?, Care::EXACT);
+    let workloads: Vec<Box<dyn Workload>> = vec![
+        Box::new(Unmapping::new(Weft::new("weft", machine()?), span)),
+        Box::new(UnmappingByHand::new(raw, by_hand, beside, span)),
+    ];
+    let demands = vec![Demand::AtMost(1.5), Demand::NoAllocation];
+    Ok(Row { name, unit: "page", workloads, demands })
 }
 
 /// Whose tables threads change.
