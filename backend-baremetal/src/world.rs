@@ -9,6 +9,7 @@ use weft_core::address::{Paddr, Vaddr};
 use weft_core::geometry::Geometry;
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
+use weft_scenarios::mark::Mark;
 use weft_scenarios::tables;
 use weft_scenarios::world::World;
 
@@ -35,6 +36,10 @@ pub trait Users: Processors {
 
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
+
+    /// A number that is larger than all that were drawn before, by any processor. What was done
+    /// before an earlier number was drawn has happened for whoever draws a later one.
+    fn draw(&self) -> u64;
 }
 
 impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
@@ -63,5 +68,9 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
 
     fn reached(&self, situation: &'static str) {
         self.processors().reached(situation);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark::at(self.processors().draw())
     }
 }

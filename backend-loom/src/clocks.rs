@@ -9,7 +9,7 @@
 //! store(o)        word = release ? now : fenced                   then one's own epoch advances
 //! update(o)       load part; word |= release ? now : fenced       then one's own epoch advances
 //! failed update   load part with the failure order, nothing else
-//! fence           acquire: now |= pending      release: fenced = now      SeqCst: both
+//! fence           acquire: now |= pending      release: fenced = now, own epoch advances
 //! plain read      every write's epoch is within now, else a race; its own epoch is kept
 //! plain write     the same for writes and reads
 //! spawn, join     the child starts with the parent's clock; the parent joins the child's last
@@ -17,13 +17,16 @@
 //! ```
 //!
 //! A word keeps its clock through an update, which is C++20's release sequence; a plain store
-//! replaces it, even by the same CPU. A `SeqCst` fence is no happens-before edge between fences.
+//! replaces it, even by the same CPU. A `SeqCst` fence acquires and releases, and is no
+//! happens-before edge between fences.
 //! Waiting carries nothing on purpose: a lock must be ordered by its own accesses.
 //! The scheme is FastTrack's (Flanagan and Freund, PLDI 2009) with fences added.
 
 use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
+
+use weft_scenarios::mark::Mark;
 
 /// The largest number of CPUs that clocks have room for.
 pub(crate) const CPUS_MAX: usize = 8;
@@ -55,6 +58,8 @@ struct CpuClock {
     pending: Clock,
     /// What was included at the last release fence.
     fenced: Clock,
+    /// Whether the CPU has done anything in its present epoch.
+    has_acted: bool,
     /// For each other CPU, the last word on which the two met: written there, read here.
     met: [Option<(Place, Place)>; CPUS_MAX],
 }
@@ -65,6 +70,31 @@ thread_local! {
 
 fn with<R>(cpu: usize, f: impl FnOnce(&mut CpuClock) -> R) -> R {
     CPUS.with_borrow_mut(|cpus| f(&mut cpus[cpu]))
+}
+
+/// Marks the point at which `cpu` is. A new epoch in which nothing was done yet does not count, so
+/// that what ends with a release is over for whoever acquires it.
+pub(crate) fn mark(cpu: usize) -> Mark {
+    with(cpu, |clock| {
+        let done = clock.now[cpu] - u32::from(!clock.has_acted);
+        Mark::knowing(cpu, done, |other| clock.now[other])
+    })
+}
+
+impl CpuClock {
+    /// What `cpu`, whose clock this is, has released is complete: what it does next is not in it.
+    fn advance(&mut self, cpu: usize) {
+        self.now[cpu] += 1;
+        self.has_acted = false;
+    }
+}
+
+/// `cpu` does something in its present epoch, which is returned.
+fn act(cpu: usize) -> u32 {
+    with(cpu, |clock| {
+        clock.has_acted = true;
+        clock.now[cpu]
+    })
 }
 
 /// A new execution, in which only `main` runs.
@@ -79,7 +109,7 @@ pub(crate) fn reset(main: usize) {
 pub(crate) fn spawn(parent: usize, child: usize) {
     let now = with(parent, |clock| {
         let now = clock.now;
-        clock.now[parent] += 1;
+        clock.advance(parent);
         now
     });
     with(child, |clock| {
@@ -103,6 +133,8 @@ pub(crate) fn fence(cpu: usize, order: Ordering) {
         }
         if releases(order) {
             clock.fenced = clock.now;
+            // What comes behind the fence is not released by it.
+            clock.advance(cpu);
         }
     });
 }
@@ -118,6 +150,7 @@ impl WordClock {
     /// A load, or the load part of an update, by `cpu`.
     pub(crate) fn read(&self, cpu: usize, order: Ordering, here: Place) {
         with(cpu, |clock| {
+            clock.has_acted = true;
             if acquires(order) {
                 join(&mut clock.now, &self.released);
             } else {
@@ -146,7 +179,7 @@ impl WordClock {
         self.writer = Some((cpu, here));
         with(cpu, |clock| {
             join(&mut self.released, if releases(order) { &clock.now } else { &clock.fenced });
-            clock.now[cpu] += 1;
+            clock.advance(cpu);
         });
     }
 }
@@ -165,7 +198,7 @@ impl PlainClock {
     /// A read by `cpu`; an error describes a race.
     pub(crate) fn read(&mut self, cpu: usize, here: Place) -> Result<(), String> {
         check(&self.writes, "wrote", cpu, "reads", here)?;
-        self.reads[cpu] = Some((with(cpu, |clock| clock.now[cpu]), here));
+        self.reads[cpu] = Some((act(cpu), here));
         Ok(())
     }
 
@@ -173,7 +206,7 @@ impl PlainClock {
     pub(crate) fn write(&mut self, cpu: usize, here: Place) -> Result<(), String> {
         check(&self.writes, "wrote", cpu, "writes", here)?;
         check(&self.reads, "read", cpu, "writes", here)?;
-        self.writes[cpu] = Some((with(cpu, |clock| clock.now[cpu]), here));
+        self.writes[cpu] = Some((act(cpu), here));
         Ok(())
     }
 }

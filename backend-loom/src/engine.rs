@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weft_scenarios::mark::Mark;
 
 /// The value that every `fetch_*` operation returns while the calling thread unwinds.
 pub const INERT_COUNT: u64 = 9;
@@ -67,6 +68,12 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
     /// run CPUs in the order of the execution need none.
     fn position() -> u64 {
         0
+    }
+
+    /// Marks the point at which the calling CPU is, without an operation. Marks of different CPUs
+    /// are unordered under an engine that cannot tell.
+    fn mark() -> Mark {
+        Mark::UNORDERED
     }
 
     /// The memory model under which this search's verdict holds.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token, Trace, TraceKind};
+use weft_scenarios::mark::Mark;
 
 use crate::engine::{
     Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
@@ -74,6 +75,11 @@ impl Engine for Explorer {
 
     fn position() -> u64 {
         position(weft_explorer::thread_id(), weft_explorer::event_index())
+    }
+
+    fn mark() -> Mark {
+        let mark = weft_explorer::mark();
+        Mark::knowing(mark.thread(), mark.index() as u32, |thread| mark.known(thread) as u32)
     }
 
     fn memory_model(search: &Search) -> String {

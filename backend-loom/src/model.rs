@@ -18,6 +18,7 @@ use weft_core::node::Metadata;
 use weft_core::reclaim::{Batch, Erased, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, PlainCell};
+use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{UserTable, drop_erased};
 use weft_scenarios::world::World;
 
@@ -213,6 +214,10 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
             self.write_contents(frame, value);
         }
         true
+    }
+
+    fn mark(&self) -> Mark {
+        if is_inert() { Mark::UNORDERED } else { E::mark() }
     }
 
     fn reached(&self, situation: &'static str) {

@@ -18,6 +18,7 @@ use std::thread::panicking;
 
 use shuttle::scheduler::RoundRobinScheduler;
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+use weft_scenarios::mark::Mark;
 
 use crate::budget::Budget;
 use crate::capture::{self, Capture};
@@ -58,6 +59,10 @@ impl Engine for Shuttle {
     fn cpu() -> usize {
         let task = shuttle::current::get_current_task().map_or(0, usize::from);
         schedule::cpu_of(task, schedule::with(|run| run.cpus))
+    }
+
+    fn mark() -> Mark {
+        clocks::mark(Self::cpu())
     }
 
     fn explore(search: &Search, program: Program) -> Exploration {

@@ -18,6 +18,8 @@ use std::sync::{Arc, Once};
 use std::thread::{self, panicking};
 use std::time::{Duration, Instant};
 
+use weft_scenarios::mark::Mark;
+
 use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
@@ -29,6 +31,9 @@ const CPUS_MAX: usize = 8;
 
 /// Rounds of a wait or a barrier that spin; later ones yield to the host's scheduler.
 const SPINS: u32 = 64;
+
+/// How many marks were drawn: the common clock of all CPUs.
+static MARKS: AtomicU64 = AtomicU64::new(0);
 
 /// What the CPUs of one execution share besides the program.
 struct Meeting {
@@ -94,6 +99,11 @@ impl Engine for Threads {
 
     fn cpu() -> usize {
         CPU.get()
+    }
+
+    fn mark() -> Mark {
+        // Whoever draws a later number acquires what everybody released with an earlier one.
+        Mark::at(MARKS.fetch_add(1, Ordering::AcqRel))
     }
 
     fn explore(search: &Search, program: Program) -> Exploration {

@@ -122,6 +122,8 @@ fn plain_cells_need_ordered_accesses() {
     exhausted(&fenced(&search(2), Release, Acquire).0);
     failed(&fenced(&search(2), Relaxed, Acquire).0, FailureKind::Violation, "data race");
     failed(&fenced(&search(2), Release, Relaxed).0, FailureKind::Violation, "data race");
+    let behind = litmus::plain_write_behind_its_fence::<Loom>(&search(2));
+    failed(&behind.0, FailureKind::Violation, "data race");
 }
 
 #[test]

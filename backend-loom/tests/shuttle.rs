@@ -99,6 +99,8 @@ fn fences_order_relaxed_accesses() {
     for (write, read) in [(Relaxed, Acquire), (Release, Relaxed), (Acquire, Release)] {
         failed(&fenced(&search(2), write, read).0, FailureKind::Violation, "data race");
     }
+    let behind = litmus::plain_write_behind_its_fence::<Shuttle>(&search(2));
+    failed(&behind.0, FailureKind::Violation, "data race");
 }
 
 #[test]

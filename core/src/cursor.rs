@@ -1,6 +1,6 @@
 //! The cursor: a transaction over a range of addresses.
 //!
-//! A [`Cursor`] holds the locks of its range (see [`SubTree`]) from [`lock`](Cursor::lock) to drop.
+//! A [`Cursor`] holds the [locks](crate::subtree) of its range from [`lock`](Cursor::lock) to drop.
 //! Cursors of ranges that overlap come one after the other; disjoint ones work in parallel, each in
 //! its own part of the tree. Within the range there is a position, a multiple of the page size
 //! from the start to the end, both included. What is done at the position moves it on.
@@ -216,7 +216,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// [`MapError`], with the item: it is mapped already, the item is too long for the rest of the
     /// range or not aligned, no entry can hold it, or memory for a missing node ran out.
-    #[inline]
+    // Always: what the caller knows of the item, its level first, is then computed beforehand.
+    #[inline(always)]
     pub fn map(&mut self, item: C::Item) -> Result<(), MapError<C::Item>> {
         let item = Incoming::<C>::new(self.afterwards.root.backend(), item);
         let (vaddr, level) = (self.vaddr, item.level());

@@ -1,6 +1,6 @@
 //! What a change of a table still owes: translations to flush, frames to retire.
 //!
-//! Whoever takes something out of a table, or takes a right away, puts it in a [`Gather`] and pays
+//! Whoever takes something out of a table, or takes a right away, puts it in a gather and pays
 //! later, once for all of it: *first* the flush, on every CPU that may hold a translation, *then*
 //! the batch goes to its grace period. A translation that outlived the batch's retirement could
 //! outlive the frame.

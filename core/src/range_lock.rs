@@ -8,7 +8,7 @@
 //!
 //! *Lock*: the node found is locked and, if it turns out to be stray, let go; the descent starts
 //! over at the root. A root is never stray, so the descent ends. For a range, the nodes below that
-//! it touches are locked next: see [`SubTree`].
+//! it touches are locked next: see [`crate::subtree`].
 //!
 //! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path, or
 //! grown a node there that we were about to grow, between our looking at an entry and our locking

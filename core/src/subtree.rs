@@ -1,6 +1,6 @@
 //! The locks of a range: one sub-tree's, taken parents first, owned by one value.
 //!
-//! A [`SubTree`] has a locked node at the top, the *covering* node, and holds the lock of every
+//! A sub-tree has a locked node at the top, the *covering* node, and holds the lock of every
 //! node below it that the range touches. Nobody else changes any of them, or the entries of the
 //! range in them, until it is dropped. It keeps no list: which nodes it holds can be read off the
 //! tree itself, which stands still, being locked.
@@ -15,7 +15,7 @@
 //!
 //! *Unlock.* In reverse: a node after everything below it, the covering node last.
 //!
-//! Nodes are worked on one at a time, through [`Locked`], which borrows the sub-tree mutably: so
+//! Nodes are worked on one at a time, through a value that borrows the sub-tree mutably: so
 //! there is one guard at a time, and only for nodes that are held. That is what makes the
 //! cursor safe code.
 

@@ -114,6 +114,21 @@ pub fn mark() -> Mark {
 }
 
 impl Mark {
+    /// The thread.
+    pub fn thread(&self) -> usize {
+        self.thread
+    }
+
+    /// How many events the thread has had.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many events of `thread` happen before everything that comes after the mark.
+    pub fn known(&self, thread: usize) -> usize {
+        self.known.0[thread].into()
+    }
+
     /// Whether everything that this mark's thread did before it happens before everything that the
     /// other's thread did after the other mark. Unlike the order in which threads happen to run,
     /// this is a property of the execution: the operation that ended here is over for the

@@ -8,6 +8,8 @@
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
+//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what page tables mean,
+//!   and whether the first is possible under the second; [`mark`]: what was over before what;
 //! * [`tables`]: the two configurations of page tables that scenarios use.
 //!
 //! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
@@ -17,6 +19,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod history;
+pub mod linearize;
+pub mod mark;
+pub mod page_map;
 pub mod scenario;
 pub mod tables;
 pub mod world;
@@ -26,6 +32,8 @@ pub use scenario::{Scenario, Visitor, name_of};
 /// Everything a scenario file imports.
 pub mod prelude {
     pub use weft_core::address::{Level, Paddr, Vaddr};
+    pub use weft_core::cpu::ReadSide;
+    pub use weft_core::cursor::Cursor;
     pub use weft_core::entry::{Child, ChildRef};
     pub use weft_core::format::{PageFlags, Property};
     pub use weft_core::geometry::Geometry;
@@ -33,9 +41,13 @@ pub mod prelude {
     pub use weft_core::node::{Node, NodeRef, Permanent};
     pub use weft_core::range_lock::{lock_covering, try_lock_covering};
     pub use weft_core::reclaim::Reclaim;
+    pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
     pub use weft_core::sync::{Backend, Event};
 
+    pub use crate::history::History;
+    pub use crate::linearize::assert_linearizable;
+    pub use crate::page_map::{Answer, Mapping, Operation, PageMap};
     pub use crate::scenario;
     pub use crate::scenario::{
         Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,

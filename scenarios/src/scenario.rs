@@ -19,6 +19,7 @@ use core::ops::{Deref, DerefMut};
 use weft_core::sites::{AnySite, FenceSite, Site};
 use weft_core::sync::Event;
 
+use crate::mark::Mark;
 use crate::world::{Machine, World};
 
 /// The most CPUs that a scenario can have.
@@ -73,6 +74,11 @@ impl<B: World> Cpu<B> {
     /// For harnesses: the role has been played.
     pub fn into_core(self) -> weft_core::cpu::Cpu<B> {
         self.cpu
+    }
+
+    /// Marks the point at which this CPU is; see [`History::step`](crate::history::History::step).
+    pub fn mark(&self) -> Mark {
+        self.cpu.backend().mark()
     }
 
     /// Notes that a situation was met.

@@ -12,6 +12,7 @@ use weft_core::node::{Node, NodeRef, Permanent};
 use weft_core::range_lock::lock_covering;
 use weft_core::sync::Backend;
 
+use crate::mark::Mark;
 use crate::tables::{KernelTable, UserTable};
 
 /// A backend that scenarios run on.
@@ -36,6 +37,10 @@ pub trait World: Backend {
 
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
+
+    /// Marks the point at which the calling CPU is. Where executions are enumerated this adds none
+    /// and is no event of any; on processors it draws a number from a shared counter.
+    fn mark(&self) -> Mark;
 }
 
 /// The machine that a scenario is set up on.

@@ -86,6 +86,10 @@ impl Users for Metal {
         let listed = note(|situation| situation.name == name);
         assert!(listed, "the situation \"{name}\" is not listed");
     }
+
+    fn draw(&self) -> u64 {
+        DRAWN.fetch_add(1, Ordering::AcqRel)
+    }
 }
 
 /// The calling processor is CPU `cpu` of the core from now on.
@@ -99,6 +103,9 @@ fn user(vaddr: Vaddr) -> u64 {
     assert!(vaddr < 1 << 47, "users live in the lower half");
     vaddr
 }
+
+/// How many numbers were drawn.
+static DRAWN: AtomicU64 = AtomicU64::new(0);
 
 /// The situations of the scenario that runs.
 static SITUATIONS: Once<&'static [Situation]> = Once::new();

@@ -202,6 +202,21 @@ pub(crate) fn plain_message_passing_with_fences<E: Engine>(
     run(search, LOADED, 1, vec![writer, reader])
 }
 
+/// As message passing with fences, but the plain write comes behind the fence that is to carry it.
+pub(crate) fn plain_write_behind_its_fence<E: Engine>(search: &Search) -> (Exploration, Outcomes) {
+    let writer = role::<E>(move |state| {
+        E::fence(Release);
+        state.plain.set(1);
+        state.words[0].store(1, Relaxed);
+    });
+    let reader = role::<E>(move |state| {
+        if state.words[0].load(Acquire) == 1 {
+            state.note(0, 1 + state.plain.get());
+        }
+    });
+    run(search, LOADED, 1, vec![writer, reader])
+}
+
 fn lock<W: EngineWord>(word: &W, order: Ordering) {
     while word.compare_exchange(0, 1, order, Relaxed).is_err() {
         word.wait_for_change();

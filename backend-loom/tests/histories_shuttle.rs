@@ -1,0 +1,53 @@
+//! Histories under shuttle, whose clocks know what happens before what.
+
+mod histories;
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
+use weft_backend_loom::model::Model;
+use weft_backend_loom::randomized::Shuttle;
+
+type World = Model<Shuttle>;
+
+const EXECUTIONS: Option<u64> = Some(2_000);
+
+#[test]
+fn right_histories_pass() {
+    good(&explore::<MapVsRemap<World, true>, Shuttle>(EXECUTIONS));
+    good(&explore::<UnmapVsRemembered<World, true>, Shuttle>(EXECUTIONS));
+    // Values are sequentially consistent here, so that walks without locks are enough.
+    good(&explore::<MapThenLook<World, true>, Shuttle>(EXECUTIONS));
+    good(&explore::<MapThenLook<World, false>, Shuttle>(EXECUTIONS));
+}
+
+#[test]
+fn a_lost_update_is_not_linearizable() {
+    let report = explore::<MapVsRemap<World, false>, Shuttle>(EXECUTIONS);
+    assert!(caught(&report).contains("map 0 to #9 = "), "{report:?}");
+}
+
+#[test]
+fn what_only_happens_before_forbids_is_found() {
+    let report = explore::<UnmapVsRemembered<World, false>, Shuttle>(EXECUTIONS);
+    assert!(
+        caught(&report).contains("\"unmap 0..2 = 1 frame\" of CPU 0 before \"query 0 = #5\""),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn marks_follow_happens_before() {
+    let unseen = (false, false, false);
+    let order = |store, load| marks::order::<Shuttle>(EXECUTIONS, store, load);
+    // What came behind the store is not known, whenever it was done.
+    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
+    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
+        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
+    }
+}
+
+#[test]
+fn marks_cost_nothing() {
+    marks::cost_nothing::<Shuttle>(EXECUTIONS);
+}
