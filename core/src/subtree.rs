@@ -389,7 +389,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
 
     /// Splits the huge page of an entry of the range. The sub-tree holds the node of parts.
     pub(crate) fn split(&mut self, index: usize, stock: &mut Stock<C>) {
-        let _ = ManuallyDrop::new(self.entry(index).split_with(stock));
+        let bits = self.guard.read_raw(index);
+        let _ = ManuallyDrop::new(self.entry(index).split_with(bits, stock));
     }
 
     /// Takes out the page at `index`, of which the range has all.
