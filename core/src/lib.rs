@@ -18,7 +18,8 @@
 //! * [`cursor`], [`bulk`], [`run`], [`huge`]: what is done in a locked range, page by page or all at
 //!   once; [`shared`]: readers that lock nothing;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
-//!   the CPUs whose quiescent states make one.
+//!   the CPUs whose quiescent states make one;
+//! * [`audit`]: what must be so once nobody is at work, for harnesses.
 //!
 //! `unsafe` is denied except in the modules declared with a reason below: that list is the audit
 //! list. It is about ownership (an address becomes a handle exactly once), never about casting
@@ -27,6 +28,8 @@
 #![no_std]
 
 pub mod address;
+#[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
+pub mod audit;
 pub mod bulk;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns")]
