@@ -101,6 +101,8 @@ impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
         self.last.1 | frame
     }
 
+    // Out of line: it runs once for many entries, and the loop needs the registers.
+    #[inline(never)]
     fn decide(&mut self, before: u64) -> u64 {
         let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
             unreachable!("entries of a leaf lead to items")
