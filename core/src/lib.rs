@@ -30,7 +30,6 @@
 pub mod address;
 #[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
 pub mod audit;
-mod bulk;
 pub mod bulk;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns")]
