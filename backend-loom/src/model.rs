@@ -19,12 +19,8 @@ use weft_core::node::Metadata;
 use weft_core::reclaim::{Batch, Erased, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, PlainCell};
-<<<<<<< HEAD
 use weft_scenarios::mark::Mark;
-use weft_scenarios::tables::{UserTable, drop_erased};
-=======
 use weft_scenarios::tables::{self, UserTable, drop_erased};
->>>>>>> metal
 use weft_scenarios::world::World;
 
 use crate::engine::Engine;

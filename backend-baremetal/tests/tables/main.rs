@@ -5,6 +5,7 @@
 //! back; see [`support::on_machine`].
 
 #[macro_use]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod activation;
@@ -17,7 +18,6 @@ mod find;
 #[expect(unsafe_code, reason = "retires batches by hand")]
 mod grace;
 mod growth;
-#[expect(unsafe_code, reason = "an entry format is a contract")]
 mod interrupted;
 mod locking;
 mod mixed;
