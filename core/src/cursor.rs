@@ -302,7 +302,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     }
 
     /// The first mapped address of `length` bytes at `vaddr`, for an error; `vaddr` if none is.
-    fn first_mapped(&mut self, vaddr: Vaddr, length: u64) -> Vaddr {
+    pub(crate) fn first_mapped(&mut self, vaddr: Vaddr, length: u64) -> Vaddr {
         let position = self.vaddr;
         self.vaddr = vaddr;
         let found = self.find_next().map(|_| self.vaddr);

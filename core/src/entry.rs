@@ -262,20 +262,20 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
         self.check_removable(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
-        let is_huge = level > Level::LEAF && matches!(self.child(), ChildRef::Item(_));
-        if !is_huge {
+        let bits = self.guard.read_raw(self.index);
+        let is_page = matches!(C::Format::decode(bits, level), Decoded::Item(_));
+        if level == Level::LEAF || !is_page {
             return Err(GrowError::NoHugePage);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.split_with(&mut stock))
+        Ok(self.split_with(bits, &mut stock))
     }
 
-    /// As [`split`](Self::split), of a huge page that is there and may be changed, with a node
-    /// from `stock`.
-    pub(crate) fn split_with(&mut self, stock: &mut Stock<C>) -> Guard<'g, C> {
+    /// As [`split`](Self::split), of a huge page that was there a moment ago, as `bits`, and may be
+    /// changed, with a node from `stock`.
+    pub(crate) fn split_with(&mut self, mut bits: u64, stock: &mut Stock<C>) -> Guard<'g, C> {
         let level = self.guard.level();
         let below = level.below().expect("huge pages are above the leaves");
-        let mut bits = self.guard.read_raw(self.index);
         let fill = |bits: u64| {
             let Decoded::Item(huge) = C::Format::decode(bits, level) else {
                 unreachable!("only the lock holder changes what an entry leads to")

@@ -15,8 +15,8 @@
 //!   sub-tree went away;
 //! * [`subtree`], [`stock`], [`gather`]: what a range consists of: the locks, the nodes that it may
 //!   need, and the flushes and frames that it owes;
-//! * [`cursor`], [`bulk`], [`run`], [`huge`]: what is done in a locked range, page by page or all at
-//!   once; [`shared`]: readers that lock nothing;
+//! * [`cursor`], [`bulk`], [`run`], [`huge`]: what is done in a locked range, page by page or all
+//!   at once; [`shared`]: readers that lock nothing;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
 //!   the CPUs whose quiescent states make one;
 //! * [`audit`]: what must be so once nobody is at work, for harnesses.

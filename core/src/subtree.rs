@@ -389,7 +389,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
 
     /// Splits the huge page of an entry of the range. The sub-tree holds the node of parts.
     pub(crate) fn split(&mut self, index: usize, stock: &mut Stock<C>) {
-        let _ = ManuallyDrop::new(self.entry(index).split_with(stock));
+        let bits = self.guard.read_raw(index);
+        let _ = ManuallyDrop::new(self.entry(index).split_with(bits, stock));
     }
 
     /// Takes out the page at `index`, of which the range has all.
@@ -431,8 +432,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         frames
     }
 
-    /// Puts a huge page in the place of the node at `index`, of which the range has all, once `note`
-    /// has said what it is: after the node was taken out and its translations were flushed, so
+    /// Puts a huge page in the place of the node at `index`, of which the range has all, once
+    /// `note` has said what it is: after the node was taken out and its translations were flushed, so
     /// that hardware sets no bit any more in what `note` reads. The node's items are given up.
     pub(crate) fn exchange_node(
         &mut self,

@@ -4,7 +4,7 @@
 //! Invariant: what is reachable is complete: entries, metadata, lock, and the nodes below.
 //! Guards against: publishing a child with a plain store, before it is initialised, or one by one.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 88 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 16 under loom.
 //! References: Linux Documentation/RCU/rcu_dereference.rst; asterinas 5834f299b.
 use weft_scenarios::prelude::*;
 
