@@ -13,7 +13,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use weft_core::address::Paddr;
 use weft_core::geometry::Geometry;
@@ -62,8 +62,10 @@ struct Frame<E: Engine, G: Geometry> {
     contents: ModelCell<E, u64>,
     metadata: Metadata<Model<E, G>>,
     entries: Vec<ModelWord<E>>,
-    /// Ghost: 0 unused, 1 in use, 2 freed.
-    account: AtomicU8,
+    /// Ghost: whether it was ever allocated, and ever freed. Two notes, because a checker may run
+    /// the CPU that frees a frame before the one that has allocated it.
+    allocated: AtomicBool,
+    freed: AtomicBool,
     /// Ghost: where it was allocated.
     allocated_at: Mutex<Option<&'static Location<'static>>>,
 }
@@ -76,7 +78,8 @@ impl<E: Engine, G: Geometry> Frame<E, G> {
             contents: ModelCell::new("contents", 0),
             metadata: Metadata::new(),
             entries: (0..G::ENTRIES).map(|index| ModelWord::entry(index, POISON)).collect(),
-            account: AtomicU8::new(0),
+            allocated: AtomicBool::new(false),
+            freed: AtomicBool::new(false),
             allocated_at: Mutex::new(None),
         })
     }
@@ -158,7 +161,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
         let recording = Recording::begin::<E>(life(paddr), Step::Allocate(paddr, purpose), None);
-        frame.account.store(1, Ordering::Relaxed);
+        frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
         recording.done(Step::Allocate(paddr, purpose));
         frame.born.set(true);
@@ -177,7 +180,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             "a CPU frees the root it runs on: N{}",
             paddr.frame_number()
         );
-        frame.account.store(2, Ordering::Relaxed);
+        frame.freed.store(true, Ordering::Relaxed);
         let recording = Recording::begin::<E>(life(paddr), Step::Free(paddr), None);
         recording.done(Step::Free(paddr));
         frame.died.set(true);
@@ -231,23 +234,22 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     ///
     /// If frames are still in use; they are listed.
     pub(crate) fn check_accounts(&self) {
-        let account = |state| {
-            let in_state = |frame: &&Frame<E, G>| frame.account.load(Ordering::Relaxed) == state;
-            self.frames.iter().filter(in_state).count()
-        };
-        let (leaked, freed) = (account(1), account(2));
+        let allocated = |frame: &&Frame<E, G>| frame.allocated.load(Ordering::Relaxed);
+        let freed = |frame: &&Frame<E, G>| frame.freed.load(Ordering::Relaxed);
+        let leaked = self.frames.iter().filter(allocated).filter(|frame| !freed(frame)).count();
+        let freed_count = self.frames.iter().filter(freed).count();
         if leaked == 0 {
             return;
         }
         let mut list = String::new();
         for (index, frame) in self.frames.iter().enumerate() {
-            if frame.account.load(Ordering::Relaxed) == 1 {
+            if allocated(&frame) && !freed(&frame) {
                 let at = frame.allocated_at.lock().expect("nothing panics here");
                 let at = at.map_or_else(String::new, |at| format!(" (allocated at {at})"));
                 list += &format!(" N{}{at}", index + 1);
             }
         }
-        panic!("leak: allocated {}, freed {freed}, never freed:{list}", leaked + freed);
+        panic!("leak: allocated {}, freed {freed_count}, never freed:{list}", leaked + freed_count);
     }
 }
 
