@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use weft_core::config::Config;
 use weft_core::entry::ChildRef;
-use weft_core::format::PageFlags;
+use weft_core::format::{PageFlags, RawItem};
 
 use crate::world::World;
 
@@ -26,6 +26,11 @@ pub struct Pages {
 }
 
 impl Pages {
+    /// Their numbers.
+    pub const fn range(self) -> Range<u8> {
+        self.start..self.end
+    }
+
     fn numbers(self) -> Range<usize> {
         usize::from(self.start)..usize::from(self.end)
     }
@@ -85,10 +90,30 @@ impl Mapping {
         C: Config<Backend: World>,
     {
         let ChildRef::Item(item) = end else { return None };
+        Some(Self::of(backend, &item))
+    }
+
+    /// What a page is mapped to: the frame's contents are looked at.
+    ///
+    /// # Panics
+    ///
+    /// If the frame holds something that no history has mapped.
+    #[track_caller]
+    pub fn of<B: World>(backend: &B, item: &RawItem) -> Self {
         let contents = backend.read_contents(item.frame);
         let frame = u8::try_from(contents);
         let frame = frame.unwrap_or_else(|_| panic!("no page is mapped to a frame of {contents}"));
-        Some(Self { frame, writable: item.property.flags.contains(PageFlags::WRITE) })
+        Self { frame, writable: item.property.flags.contains(PageFlags::WRITE) }
+    }
+
+    /// What is written in the frame.
+    pub const fn frame(self) -> u8 {
+        self.frame
+    }
+
+    /// Whether the page may be written.
+    pub const fn is_writable(self) -> bool {
+        self.writable
     }
 }
 
@@ -151,6 +176,15 @@ impl Operation {
     #[track_caller]
     pub fn protect(pages: impl Into<Pages>, writable: bool) -> Self {
         Self::Protect { pages: pages.into(), writable }
+    }
+
+    /// The pages that it is about.
+    pub const fn pages(self) -> Pages {
+        let (Self::Map { pages, .. }
+        | Self::Unmap { pages }
+        | Self::Query { page: pages }
+        | Self::Protect { pages, .. }) = self;
+        pages
     }
 }
 
@@ -239,11 +273,7 @@ impl PageMap {
     /// The map after `operation`, or `None` if on this map the operation has another answer.
     #[must_use]
     pub fn after(mut self, operation: Operation, answer: Answer) -> Option<Self> {
-        let (Operation::Map { pages, .. }
-        | Operation::Unmap { pages }
-        | Operation::Query { page: pages }
-        | Operation::Protect { pages, .. }) = operation;
-        let touched = &mut self.pages[pages.numbers()];
+        let touched = &mut self.pages[operation.pages().numbers()];
         let mapped = touched.iter().flatten().count() as u64;
         let is_right = match (operation, answer) {
             (Operation::Query { .. }, Answer::Found(found)) => touched[0] == found,

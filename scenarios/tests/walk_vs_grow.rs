@@ -1,6 +1,6 @@
 //! # Walk vs. grow
 //! Result: Never. A walker that sees a new child sees it incomplete.
-//! CPUs: 0 grows the nodes for an address. 1 walks to the address without locks.
+//! CPUs: 0 maps a page, growing the nodes on the way one by one. 1 walks to the leaf without locks.
 //! Invariant: what is reachable is complete: entries, metadata, lock.
 //! Guards against: publishing a child with a plain store, or before it is initialised.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
@@ -21,8 +21,10 @@ impl<B: World> Scenario<B> for Race<B> {
         ("grower", |race, cpu| {
             let section = cpu.read_side();
             let root = race.root.borrow(&section);
-            let leaf = lock_covering(root, B::Geometry::address(&[1]), Level::LEAF);
-            drop(leaf.expect("there are frames enough"));
+            // A range of the root's: what is missing below is grown node by node.
+            let mut cursor = Cursor::lock(root, pages::<B>(0..4)).expect("the root exists");
+            cursor.jump(page::<B>(1)).expect("the page is in the range");
+            cursor.map(fresh_item(cpu.backend(), 1, true)).expect("nothing is mapped");
             0
         }),
         ("walker", |race, cpu| {
