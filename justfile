@@ -25,6 +25,11 @@ mutants *ARGS: _model-check
 speed *ARGS: _model-check
     @target/model-check/model-check speed "$@"
 
+# Measures what operations cost, beside raw bounds and other crates; `just bench --help` says more.
+[no-exit-message]
+bench *ARGS:
+    @cargo bench --quiet --package weft-bench --bench weft -- --directory {{quote(invocation_directory())}} "$@"
+
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
 [no-exit-message]
 new-scenario NAME: _model-check

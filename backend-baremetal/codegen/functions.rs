@@ -1,7 +1,7 @@
 //! Functions whose machine code is a promise, and some that break it.
 //!
-//! `tests/code_generation.rs` compiles this file to assembly and counts instructions. Functions
-//! named `weft_*` are what a kernel would have inlined; those named `control_*` are each wrong in
+//! `qemu-runner/tests/code_generation` compiles this file and counts instructions. Functions named
+//! `weft_*` are what a kernel would have inlined; those named `control_*` are each wrong in
 //! one way, so that the test can show that it would notice.
 #![expect(unsafe_code, reason = "the test finds the functions by their symbols")]
 

@@ -21,6 +21,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use alloc::vec::Vec;
 use spin::mutex::SpinMutex;
 use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::node::Metadata;
@@ -63,6 +64,15 @@ struct FreeList {
     live: u64,
     /// How many more allocations succeed before one fails, if one is going to.
     until_failure: Option<u64>,
+}
+
+/// Which frames were free at some moment.
+#[derive(Clone, Debug)]
+pub struct FreeFrames {
+    /// Those that had been given back, in order.
+    listed: Vec<u64>,
+    /// The first of those that had never been given out.
+    fresh: u64,
 }
 
 // SAFETY: the pointers lead to memory that `new` got for good and that is accessed as atomics, or
@@ -214,6 +224,29 @@ impl<B: Backend> Region<B> {
     /// How many frames there are, in use or not.
     pub fn capacity(&self) -> u64 {
         self.frames.end - self.frames.start
+    }
+
+    /// Which frames are free at this moment; see [`taken_since`](Self::taken_since).
+    pub fn free_frames(&self) -> FreeFrames {
+        let free = self.free.lock();
+        let (mut listed, mut next) = (Vec::new(), free.head);
+        while next != NONE {
+            listed.push(next);
+            // SAFETY: a frame on the list is one of ours, and its words are the list's.
+            next = unsafe { self.word(Paddr::of_frame(next), LINK) }.load_link();
+        }
+        listed.sort_unstable();
+        FreeFrames { listed, fresh: free.fresh }
+    }
+
+    /// The frames that are in use at this moment, and were free `then`. For harnesses that look at
+    /// what a run has left: it takes time in proportion to the frames that were ever in use.
+    pub fn taken_since(&self, then: &FreeFrames) -> impl Iterator<Item = Paddr> + use<B> {
+        let now = self.free_frames();
+        let mut taken: Vec<u64> =
+            then.listed.iter().copied().chain(then.fresh..now.fresh).collect();
+        taken.retain(|frame| now.listed.binary_search(frame).is_err());
+        taken.into_iter().map(Paddr::of_frame)
     }
 
     /// Makes one allocation fail as if no frame were left: the next one but `allocations`. For

@@ -14,8 +14,7 @@
 //! fuzzers on a host run the production code on nodes of full size, and not a stand-in.
 //!
 //! Words are atomics at their addresses, see [`word`]. Once compiled with optimisation nothing of
-//! the facade is left: `tests/code_generation.rs` reads the assembly.
-
+//! the facade is left: `qemu-runner/tests/code_generation` reads the machine code.
 //!
 //! [`world`] lets scenarios run on a machine, and [`scenarios`] holds all of them: they are
 //! compiled here whenever the workspace is, without `std`. The kernel that runs them is the binary

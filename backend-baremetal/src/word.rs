@@ -31,16 +31,20 @@ pub struct AtomicWord(AtomicU64);
 
 impl AtomicWord {
     /// Reads the word of a free frame, under the lock of the free list.
+    #[inline]
     pub(crate) fn load_link(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Writes the word of a free frame, under the lock of the free list.
+    #[inline]
     pub(crate) fn store_link(&self, next: u64) {
         self.0.store(next, Ordering::Relaxed);
     }
 
-    #[inline]
+    // Always: with five orderings to choose from the function looks long, until it is known where
+    // it is called from.
+    #[inline(always)]
     fn exchange(&self, old: u64, new: u64, success: &Site, failure: &Site) -> Result<u64, u64> {
         self.0.compare_exchange(old, new, success.order.atomic(), failure.order.atomic())
     }

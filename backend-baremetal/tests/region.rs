@@ -1,81 +1,26 @@
 //! A region that does not begin at address 0, as on the machine: the base is where address 0
 //! would be, and what lies before the range is not touched.
-#![expect(unsafe_code, reason = "gives memory to a region")]
+#![expect(unsafe_code, reason = "gives memory to a region, and frames back")]
 
-use std::marker::PhantomData;
-
-use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
-use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
-use weft_core::config::{Config, Kind};
-use weft_core::format::X86_64;
+use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::grace::Monitor;
-use weft_core::item::MappedItem;
 use weft_core::node::Node;
-use weft_core::reclaim::Erased;
-use weft_core::sync::Backend;
+
+use crate::one_processor::{OneMachine, Table, machine};
+
+mod one_processor;
 
 /// Frames of memory that each test has.
 const PAGES: usize = 300;
 /// The number of the first of them.
 const FIRST: u64 = 0x1234;
 
-#[repr(C, align(4096))]
-#[derive(Clone)]
-struct Page([u64; 512]);
-
-#[derive(Debug)]
-struct OneKind;
-
-impl Tables for OneKind {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        reference.drop_as::<Table<B>>();
-    }
-}
-
-#[derive(Debug)]
-struct Table<B>(PhantomData<B>);
-
-impl<B: Backend> Config for Table<B> {
-    type Backend = B;
-    type Item = MappedItem<B>;
-    type Format = X86_64;
-    const KIND: Kind = Kind(1);
-}
-
-#[derive(Debug)]
-struct OneProcessor;
-
-impl Processors for OneProcessor {
-    type Reclaim<B: Backend> = Monitor<B>;
-    type LockWord = AtomicWord;
-    type Word = AtomicWord;
-
-    #[inline]
-    fn entry(word: &AtomicWord) -> &AtomicWord {
-        word
-    }
-
-    fn cpu(&self) -> CpuId {
-        CpuId::new(0)
-    }
-
-    unsafe fn load_root(&self, _root: Option<Paddr>) {}
-}
-
-type Four = Machine<FourLevels, OneKind, OneProcessor>;
+type Four = OneMachine<FourLevels>;
 
 /// A region of new memory, without its first `before` and its last `after` bytes.
 fn region(before: u64, after: u64) -> Region<Four> {
-    let pages = Box::leak(vec![Page([u64::MAX; 512]); PAGES].into_boxed_slice());
-    let start = FIRST * FRAME_SIZE;
-    let base = pages.as_mut_ptr().cast::<u8>().wrapping_sub(start as usize);
-    let range = Paddr::new(start + before)..Paddr::new(start + PAGES as u64 * FRAME_SIZE - after);
-    // SAFETY: (1) `base` reaches the pages, which are leaked, at the addresses from `start` on;
-    // (2) they are used through it only.
-    unsafe { Region::new(base, range) }
+    one_processor::region(FIRST, PAGES, before, after)
 }
 
 fn all_frames(region: &Region<Four>) -> Vec<Paddr> {
@@ -129,7 +74,7 @@ fn frames_given_back_are_given_out_again() {
 
 #[test]
 fn nodes_live_in_such_a_region() {
-    let machine = Four::new(Box::leak(Box::new(Parts::new(region(0, 0), OneProcessor))));
+    let machine = machine(region(0, 0));
     let node = Node::<Table<Four>>::allocate(&machine, FourLevels::ROOT).expect("memory is left");
     assert_eq!(node.paddr(), Paddr::of_frame(FIRST + 3));
     drop(node);
@@ -140,4 +85,23 @@ fn nodes_live_in_such_a_region() {
 #[should_panic(expected = "a region has room for its metadata and a frame")]
 fn a_region_without_room_for_a_frame_is_refused() {
     let _ = region(0, (PAGES as u64 - 1) * FRAME_SIZE);
+}
+
+#[test]
+fn frames_taken_since_a_moment_are_told_from_those_in_use_before() {
+    let region = region(0, 0);
+    let before: Vec<Paddr> = (0..4).filter_map(|_| region.allocate()).collect();
+    for frame in [before[1], before[2]] {
+        // SAFETY: (1) `allocate` gave it and it is freed once; (2) nobody uses it.
+        unsafe { region.free(frame) }
+    }
+    let then = region.free_frames();
+    assert_eq!(region.taken_since(&then).count(), 0, "nothing has happened");
+    // Those that were given back, last in, first out, and two that were never given out.
+    let taken: Vec<Paddr> = (0..4).filter_map(|_| region.allocate()).collect();
+    // SAFETY: (1) `allocate` gave it and it is freed once; (2) nobody uses it.
+    unsafe { region.free(taken[3]) }
+    let mut found: Vec<Paddr> = region.taken_since(&then).collect();
+    found.sort();
+    assert_eq!(found, [before[1], before[2], taken[2]]);
 }

@@ -6,8 +6,9 @@
 //!
 //! An execution: ghost state and memory are made; the boot CPU is put online; the scenario sets
 //! itself up; the CPUs of the race are put online and the boot CPU goes offline. Each CPU plays its
-//! role. At the end all of them go offline, the scenario checks and names the outcome, everything
-//! it holds is given up, the kernel's table is dismantled, and no frame may be in use.
+//! role. At the end all of them go offline, the scenario checks and names the outcome, every node
+//! that is left must be in order, everything the scenario holds is given up, the kernel's table is
+//! dismantled, and no frame may be in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -222,6 +223,7 @@ where
     let outcome = race.check(&mut cpu, saw);
     plan.judge(outcome);
     drop(cpu);
+    model.audit();
     drop(race);
     if let Some(kernel) = stage.kernel.take() {
         // SAFETY: the race is gone, and with it every root that shared the kernel's half.

@@ -228,6 +228,13 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         value.checked_sub(1).map(Paddr::new)
     }
 
+    /// The frames that are in use, once all CPUs have ended.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = Paddr> {
+        let frames = self.frames.iter().enumerate();
+        let used = frames.filter(|(_, frame)| frame.account.load(Ordering::Relaxed) == 1);
+        used.map(|(index, _)| Paddr::of_frame(index as u64 + 1))
+    }
+
     /// Checks, after everything was given up, that every frame was freed.
     ///
     /// # Panics

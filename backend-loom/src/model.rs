@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
+use weft_core::audit::{Broken, Found};
 use weft_core::config::Config;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
 use weft_core::geometry::{Geometry, TinyThree};
@@ -19,7 +20,7 @@ use weft_core::reclaim::{Batch, Erased, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, PlainCell};
 use weft_scenarios::mark::Mark;
-use weft_scenarios::tables::{UserTable, drop_erased};
+use weft_scenarios::tables::{self, UserTable, drop_erased};
 use weft_scenarios::world::World;
 
 use crate::engine::Engine;
@@ -64,6 +65,21 @@ impl<E: Engine, G: Geometry> Model<E, G> {
         let memory = Memory::new(pools);
         let reclaim = ModelReclaim { monitor: Monitor::new() };
         Self { machine: Arc::new(MachineState { memory, reclaim }) }
+    }
+
+    /// Checks, once all CPUs have ended, that every node in use is in order.
+    ///
+    /// # Panics
+    ///
+    /// If one is not.
+    #[track_caller]
+    pub(crate) fn audit(&self) {
+        // SAFETY: (1) the frame is in use, and the core's nodes and frames are all that takes any;
+        // (2) all CPUs have ended, and what is found goes with this statement.
+        let frames = self.machine.memory.in_use().map(|frame| unsafe { Found::new(self, frame) });
+        if let Err(Broken { node, defect, .. }) = tables::audit(frames) {
+            panic!("{defect}: N{}", node.frame_number());
+        }
     }
 
     /// Checks, after everything was given up, that every frame was freed.

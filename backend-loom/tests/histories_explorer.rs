@@ -4,7 +4,10 @@ mod histories;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
+use histories::{
+    MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, explore_under, good, marks,
+};
+use weft_backend_loom::engine::MemoryModel;
 use weft_backend_loom::explorer::Explorer;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::VerdictWord;
@@ -17,6 +20,7 @@ fn right_histories_pass_in_every_execution() {
     for report in [
         explore::<MapVsRemap<World, true>, Explorer>(None),
         explore::<UnmapVsRemembered<World, true>, Explorer>(None),
+        explore::<MapThenLook<World, true>, Explorer>(None),
     ] {
         good(&report);
         assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
@@ -70,4 +74,13 @@ fn marks_on_threads_follow_time() {
     let order = marks::order::<Threads>(Some(1_000), Release, Acquire);
     assert!(order.iter().any(|(_, stored, loaded)| *stored && *loaded), "{order:?}");
     assert!(!order.contains(&(true, false, true)) && !order.contains(&(false, false, true)));
+}
+
+#[test]
+fn walks_behind_own_maps_need_a_lock() {
+    for memory_model in [MemoryModel::Rc11, MemoryModel::Tso] {
+        let report = explore_under::<MapThenLook<World, false>, Explorer>(memory_model, None);
+        assert_eq!(caught(&report).matches("= nothing").count(), 2, "{report:?}");
+    }
+    good(&explore_under::<MapThenLook<World, false>, Explorer>(MemoryModel::Sc, None));
 }

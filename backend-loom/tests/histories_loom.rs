@@ -4,7 +4,7 @@ mod histories;
 
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
+use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::exhaustive::Loom;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::VerdictWord;
@@ -16,6 +16,7 @@ fn right_histories_pass_in_every_execution() {
     for report in [
         explore::<MapVsRemap<World, true>, Loom>(None),
         explore::<UnmapVsRemembered<World, true>, Loom>(None),
+        explore::<MapThenLook<World, true>, Loom>(None),
     ] {
         good(&report);
         assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
@@ -50,4 +51,10 @@ fn marks_of_different_cpus_are_unordered() {
 #[test]
 fn marks_cost_nothing() {
     marks::cost_nothing::<Loom>(None);
+}
+
+#[test]
+fn walks_behind_own_maps_need_a_lock() {
+    let report = explore::<MapThenLook<World, false>, Loom>(None);
+    assert_eq!(caught(&report).matches("= nothing").count(), 2, "{report:?}");
 }

@@ -4,7 +4,7 @@ mod histories;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use histories::{MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
+use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::model::Model;
 use weft_backend_loom::randomized::Shuttle;
 
@@ -16,6 +16,9 @@ const EXECUTIONS: Option<u64> = Some(2_000);
 fn right_histories_pass() {
     good(&explore::<MapVsRemap<World, true>, Shuttle>(EXECUTIONS));
     good(&explore::<UnmapVsRemembered<World, true>, Shuttle>(EXECUTIONS));
+    // Values are sequentially consistent here, so that walks without locks are enough.
+    good(&explore::<MapThenLook<World, true>, Shuttle>(EXECUTIONS));
+    good(&explore::<MapThenLook<World, false>, Shuttle>(EXECUTIONS));
 }
 
 #[test]

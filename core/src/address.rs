@@ -84,9 +84,10 @@ impl fmt::Debug for Vaddr {
 }
 
 /// The level of a node or entry: 1 holds the smallest pages, the root has the highest level.
+// A whole word, although few values: next to addresses a byte would be masked out at every step.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct Level(u8);
+pub struct Level(u64);
 
 impl Level {
     /// The level of nodes whose entries are pages of [`FRAME_SIZE`] bytes.
@@ -99,15 +100,22 @@ impl Level {
     /// If `level` is 0: there is nothing below a leaf.
     pub const fn new(level: u8) -> Self {
         assert!(level > 0, "levels are counted from 1");
-        Self(level)
+        Self(level as u64)
     }
 
     /// The level as a number.
     pub const fn as_u8(self) -> u8 {
-        self.0
+        self.0 as u8
+    }
+
+    /// How many levels there are below.
+    #[inline]
+    pub(crate) const fn height(self) -> u32 {
+        self.0 as u32 - 1
     }
 
     /// The level of the children, unless this is a leaf.
+    #[inline]
     pub const fn below(self) -> Option<Self> {
         if self.0 > 1 { Some(Self(self.0 - 1)) } else { None }
     }

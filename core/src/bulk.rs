@@ -2,8 +2,8 @@
 //!
 //! They go from the position to an end that the caller names, and leave the cursor there. What
 //! nodes they need, for missing levels or for the parts of huge pages that stick out at either
-//! end, is counted first and set aside in one [`Stock`]: after an error nothing has changed, and
-//! no frame is missing, not even for a grace period.
+//! end, is counted first and [set aside](crate::stock): after an error nothing has changed, and no
+//! frame is missing, not even for a grace period.
 //!
 //! The one thing that can go wrong later is an item, made by the caller's closure, that no entry
 //! can hold, or an address that turns out to be mapped. What this call has mapped until then is

@@ -1,6 +1,6 @@
 //! The cursor: a transaction over a range of addresses.
 //!
-//! A [`Cursor`] holds the locks of its range (see [`SubTree`]) from [`lock`](Cursor::lock) to drop.
+//! A [`Cursor`] holds the [locks](crate::subtree) of its range from [`lock`](Cursor::lock) to drop.
 //! Cursors of ranges that overlap come one after the other; disjoint ones work in parallel, each in
 //! its own part of the tree. Within the range there is a position, a multiple of the page size
 //! from the start to the end, both included. What is done at the position moves it on.
@@ -122,9 +122,12 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// A range that is empty, reversed, unaligned or not managed by the table;
     /// [`RangeError::NotARoot`], or [`RangeError::OutOfMemory`] if nodes are missing above the
     /// range. The table is then as it was.
-    #[inline]
+    #[inline(always)]
     pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, RangeError> {
-        lock_range(root, range).map(|tree| Self::new(root, tree, true))
+        match lock_range(root, range) {
+            Ok(tree) => Ok(Self::new(root, tree, true)),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`lock`](Self::lock), but gives up where it would wait for another CPU. When it is
@@ -135,10 +138,13 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`RangeError::WouldWait`], or those of [`lock`](Self::lock).
     #[inline]
     pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, RangeError> {
-        try_lock_range(root, range).map(|tree| Self::new(root, tree, false))
+        match try_lock_range(root, range) {
+            Ok(tree) => Ok(Self::new(root, tree, false)),
+            Err(error) => Err(error),
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn new(root: NodeRef<'g, C>, tree: SubTree<'g, C>, waits: bool) -> Self {
         let vaddr = tree.range().start;
         let gather = Gather::new(root.backend());
@@ -210,25 +216,40 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// [`MapError`], with the item: it is mapped already, the item is too long for the rest of the
     /// range or not aligned, no entry can hold it, or memory for a missing node ran out.
-    #[inline]
+    // Always: what the caller knows of the item, its level first, is then computed beforehand.
+    #[inline(always)]
     pub fn map(&mut self, item: C::Item) -> Result<(), MapError<C::Item>> {
         let item = Incoming::<C>::new(self.afterwards.root.backend(), item);
-        match self.place(&item) {
-            Ok(()) => {
-                let (vaddr, level) = (self.vaddr, item.level());
-                let mut node = self.seek(vaddr, level);
-                let index = node.index(vaddr);
-                node.entry(index).put(item);
-                self.vaddr = vaddr.plus(<Geo<C>>::entry_span(level));
-                Ok(())
-            }
-            Err(fault) => Err(MapError { fault, item: item.give_back() }),
+        let (vaddr, level) = (self.vaddr, item.level());
+        if let Err(fault) = self.check_place(&item) {
+            return Err(MapError { fault, item: item.give_back() });
         }
+        let mut node = self.tree.seek(vaddr, level);
+        let index = node.index(vaddr);
+        if node.level() == level && matches!(node.child(index), ChildRef::Absent) {
+            node.entry(index).put(item);
+        } else {
+            self.map_with_place(item)?;
+        }
+        self.vaddr = vaddr.plus(<Geo<C>>::entry_span(level));
+        Ok(())
     }
 
-    /// Makes an absent entry for `item` at the position, growing what is missing.
+    /// Maps `item` where there is no absent entry for it yet.
+    #[cold]
+    fn map_with_place(&mut self, item: Incoming<'_, C>) -> Result<(), MapError<C::Item>> {
+        if let Err(fault) = self.make_place(item.level()) {
+            return Err(MapError { fault, item: item.give_back() });
+        }
+        let mut node = self.tree.seek(self.vaddr, item.level());
+        let index = node.index(self.vaddr);
+        node.entry(index).put(item);
+        Ok(())
+    }
+
+    /// Whether an item could be at the position.
     #[inline]
-    fn place(&mut self, item: &Incoming<'_, C>) -> Result<(), MapFault> {
+    fn check_place(&self, item: &Incoming<'_, C>) -> Result<(), MapFault> {
         let vaddr = self.before_end()?;
         let (level, end) = (item.level(), self.range().end);
         item.check(level).map_err(MapFault::Misfit)?;
@@ -239,16 +260,23 @@ impl<'g, C: Config> Cursor<'g, C> {
         if end.as_u64() - vaddr.as_u64() < length {
             return Err(MapFault::TooLong { vaddr, length, end });
         }
+        Ok(())
+    }
+
+    /// Makes an absent entry of `level` at the position, which has none: grows what is missing,
+    /// takes out nodes that map nothing.
+    fn make_place(&mut self, level: Level) -> Result<(), MapFault> {
+        let vaddr = self.vaddr;
         let node = self.seek(vaddr, level);
         let (above, index) = (node.level(), node.index(vaddr));
         match node.child(index) {
-            ChildRef::Absent if above == level => Ok(()),
             ChildRef::Absent => self.grow(vaddr, above, level),
             ChildRef::Node(_) if node.is_vacant(index) && self.is_removable(vaddr, level) => {
                 self.tree.seek(vaddr, level).detach(index, &mut self.afterwards.gather);
                 Ok(())
             }
             ChildRef::Node(_) => {
+                let length = <Geo<C>>::entry_span(level);
                 Err(MapFault::AlreadyMapped { vaddr: self.first_mapped(vaddr, length) })
             }
             _ => Err(MapFault::AlreadyMapped { vaddr }),

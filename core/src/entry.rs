@@ -15,7 +15,7 @@
 use core::fmt;
 use core::ops::Deref;
 
-use crate::address::Level;
+use crate::address::{Level, Paddr};
 use crate::config::Config;
 use crate::error::{GrowError, Misfit, NotAnItem, Refused};
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
@@ -262,28 +262,31 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
         let level = self.guard.level();
         self.check_removable(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
-        let is_huge = level > Level::LEAF && matches!(self.child(), ChildRef::Item(_));
-        if !is_huge {
+        let bits = self.guard.read_raw(self.index);
+        let is_page = matches!(C::Format::decode(bits, level), Decoded::Item(_));
+        if level == Level::LEAF || !is_page {
             return Err(GrowError::NoHugePage);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.split_with(&mut stock))
+        Ok(self.split_with(bits, &mut stock))
     }
 
-    /// As [`split`](Self::split), of a huge page that is there and may be changed, with a node
-    /// from `stock`.
-    pub(crate) fn split_with(&mut self, stock: &mut Stock<C>) -> Guard<'g, C> {
+    /// As [`split`](Self::split), of a huge page that was there a moment ago, as `bits`, and may be
+    /// changed, with a node from `stock`.
+    pub(crate) fn split_with(&mut self, mut bits: u64, stock: &mut Stock<C>) -> Guard<'g, C> {
         let level = self.guard.level();
         let below = level.below().expect("huge pages are above the leaves");
-        let mut bits = self.guard.read_raw(self.index);
-        let part = |bits: u64, index: usize| {
+        let fill = |bits: u64| {
             let Decoded::Item(huge) = C::Format::decode(bits, level) else {
                 unreachable!("only the lock holder changes what an entry leads to")
             };
-            let frame = huge.frame.plus(index as u64 * <Geo<C>>::entry_span(below));
-            C::Format::item(RawItem { frame, level: below, property: huge.property })
+            let attributes =
+                RawItem { frame: Paddr::new(0), level: below, property: huge.property };
+            let attributes = C::Format::item(attributes);
+            let span = <Geo<C>>::entry_span(below);
+            move |index| attributes | C::Format::frame(huge.frame.plus(index as u64 * span))
         };
-        let node = stock.take(below, <Geo<C>>::ENTRIES, |index| part(bits, index));
+        let node = stock.take(below, <Geo<C>>::ENTRIES, fill(bits));
         let child = node.frame_ref();
         child.metadata().lock.make_held();
         let frame = C::Format::node(node.paddr());
@@ -292,8 +295,9 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         {
             // Hardware has set a bit since: every part has to have it.
             bits = found;
+            let part = fill(bits);
             for index in 0..<Geo<C>>::ENTRIES {
-                child.entry(index).store(part(bits, index), &ENTRY_INIT);
+                child.entry(index).store(part(index), &ENTRY_INIT);
             }
         }
         let frame = node.into_raw();

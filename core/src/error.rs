@@ -59,7 +59,7 @@ pub enum Misfit {
         /// The level of the child.
         child: Level,
     },
-    /// The format maps no pages at this level.
+    /// There are no pages of this level: the format maps none, or the table is not that high.
     NoPagesHere {
         /// The level of the entry.
         entry: Level,

@@ -119,7 +119,8 @@ pub enum Decoded {
 /// The implementor promises that [`decode`](Self::decode) inverts [`node`](Self::node) and
 /// [`item`](Self::item) for every address that the format [holds](Self::holds), up to what
 /// [`nearest`](Self::nearest) does to the property, and takes 0 for absent: what is read from an
-/// entry is taken for what was written there.
+/// entry is taken for what was written there. And that the [`frame`](Self::frame) is a part of the
+/// entry that depends on nothing else, and nothing else on it.
 pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The accessed and dirty bits, which hardware sets at any time.
     const HARDWARE_BITS: u64;
@@ -141,6 +142,14 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
 
     /// The entry that maps an item.
     fn item(item: RawItem) -> u64;
+
+    /// The part of an entry that says where its frame is: the entry of an item is that of the same
+    /// item at address 0, combined with this.
+    fn frame(frame: Paddr) -> u64;
+
+    /// The bits of an entry of the lowest level that [`frame`](Self::frame) sets. The others say
+    /// everything else.
+    const LEAF_FRAME_BITS: u64;
 
     /// What `entry`, found in a node of `level`, leads to.
     ///

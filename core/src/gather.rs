@@ -1,6 +1,6 @@
 //! What a change of a table still owes: translations to flush, frames to retire.
 //!
-//! Whoever takes something out of a table, or takes a right away, puts it in a [`Gather`] and pays
+//! Whoever takes something out of a table, or takes a right away, puts it in a gather and pays
 //! later, once for all of it: *first* the flush, on every CPU that may hold a translation, *then*
 //! the batch goes to its grace period. A translation that outlived the batch's retirement could
 //! outlive the frame.
@@ -19,14 +19,13 @@ use crate::sync::{Backend, Event, Flush};
 pub(crate) struct Gather<B: Backend> {
     owed: Option<Flush>,
     batch: Batch<B>,
-    backend: B,
 }
 
 impl<B: Backend> Gather<B> {
     /// Nothing owed.
     #[inline]
     pub(crate) fn new(backend: &B) -> Self {
-        Self { owed: None, batch: Batch::new(backend), backend: backend.clone() }
+        Self { owed: None, batch: Batch::new(backend) }
     }
 
     /// The translation of the page at `vaddr` is to be flushed.
@@ -45,30 +44,38 @@ impl<B: Backend> Gather<B> {
 
     /// This reference is to be retired. What was reachable through it is owed already.
     pub(crate) fn push(&mut self, reference: Erased<B>) {
-        self.backend.observe(Event::Retired(reference.paddr()));
+        self.batch.backend().observe(Event::Retired(reference.paddr()));
         self.batch.push(reference);
     }
 
     /// Flushes what is owed.
+    #[inline]
     pub(crate) fn flush(&mut self) {
         if let Some(what) = self.owed.take() {
             // Who may hold a translation is not known here, so nobody is left out.
-            self.backend.flush(what, CpuSet::ALL);
+            self.batch.backend().flush(what, CpuSet::ALL);
         }
     }
 
     /// Pays everything: flushes, then hands the batch over.
+    #[inline]
     pub(crate) fn pay(&mut self) {
         self.flush();
         if !self.batch.is_empty() {
-            let batch = core::mem::replace(&mut self.batch, Batch::new(&self.backend));
-            // SAFETY: `new` made the batch, with the backend whose reclamation this is.
-            unsafe { self.backend.reclaim().retire(&self.backend, batch) };
+            self.retire();
         }
+    }
+
+    fn retire(&mut self) {
+        let backend = self.batch.backend().clone();
+        let batch = core::mem::replace(&mut self.batch, Batch::new(&backend));
+        // SAFETY: both are the batch's, and its own backend is the one it belongs to.
+        unsafe { backend.reclaim().retire(&backend, batch) };
     }
 }
 
 impl<B: Backend> Drop for Gather<B> {
+    #[inline]
     fn drop(&mut self) {
         self.pay();
     }

@@ -22,7 +22,7 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     /// Bytes that one entry of a node of `level` covers.
     #[inline]
     fn entry_span(level: Level) -> u64 {
-        1 << (FRAME_BITS + Self::INDEX_BITS * (u32::from(level.as_u8()) - 1))
+        1 << (FRAME_BITS + Self::INDEX_BITS * level.height())
     }
 
     /// Bytes that a node of `level` covers.
@@ -39,17 +39,15 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     /// The level of the lowest node with entries of its own for all of `range`, which is not
     /// empty: a range that is all of a node is held by the entry that leads to the node. So
     /// whatever is wholly inside the range hangs from an entry of that node, or of one below it.
+    #[inline]
     fn covering_level(range: &Range<Vaddr>) -> Level {
         let (start, last) = (range.start.as_u64(), range.end.as_u64() - 1);
-        let length = range.end.as_u64() - start;
-        let mut level = Level::LEAF;
-        while level < Self::ROOT
-            && (start / Self::node_span(level) != last / Self::node_span(level)
-                || length == Self::node_span(level))
-        {
-            level = Level::new(level.as_u8() + 1);
-        }
-        level
+        // Up to the highest bit in which the first and the last frame differ, a node of each
+        // level decodes `INDEX_BITS` bits.
+        let differing = u64::BITS - ((start ^ last) >> FRAME_BITS).leading_zeros();
+        let level = Level::new(differing.div_ceil(Self::INDEX_BITS).max(1) as u8);
+        let is_a_node = last - start + 1 == Self::node_span(level);
+        if is_a_node && level < Self::ROOT { Level::new(level.as_u8() + 1) } else { level }
     }
 
     /// The indices of the entries, in the node of `level` that begins at `start`, that `range`

@@ -1,13 +1,12 @@
-//! A node's lock, held: by a guard, or given away for a while.
+//! A node's lock, held.
 //!
 //! [`Guard`] is what a locked node is worked on through: it gives entries to change, the count of
-//! children and the stray flag, and unlocks when dropped. [`Held`] is the same lock without a
-//! guard: a range lock owns many nodes and works on one at a time, so it gives most of its guards
-//! away and takes them back one by one. For each held lock there is one of either, never both.
+//! children and the stray flag, and unlocks when dropped. A range owns the locks of many nodes and
+//! works on one at a time: the others have no guard then, and belong to its
+//! [sub-tree](crate::subtree). For each held lock there is one of either, never both.
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
 
 use crate::address::Level;
 use crate::config::Config;
@@ -94,11 +93,6 @@ impl<'g, C: Config> Guard<'g, C> {
         self.node.frame_ref().entry(index).store(bits, site);
     }
 
-    /// Gives the lock away without unlocking, to be taken back with [`Held::take_back`].
-    pub fn give_away(self) -> Held<'g, C> {
-        Held { node: ManuallyDrop::new(self).node, _stays_on_its_cpu: PhantomData }
-    }
-
     #[track_caller]
     pub(crate) fn mark_stray(&mut self) {
         self.metadata().stray.set(true);
@@ -135,42 +129,5 @@ impl<'g, C: Config> Guard<'g, C> {
 impl<C: Config> Drop for Guard<'_, C> {
     fn drop(&mut self) {
         self.metadata().lock.release();
-    }
-}
-
-/// A lock without a guard: held, owned by whoever has this value, and given back by dropping it.
-///
-/// A range lock owns many nodes and works on one at a time, so most of its locks are in this form.
-/// There is one `Held` or one [`Guard`] per held lock, never both, and neither can be copied: that
-/// is what makes it safe to turn one into the other.
-pub struct Held<'g, C: Config> {
-    node: NodeRef<'g, C>,
-    _stays_on_its_cpu: PhantomData<*const ()>,
-}
-
-impl<C: Config> fmt::Debug for Held<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Held({:?})", self.node)
-    }
-}
-
-impl<'g, C: Config> Held<'g, C> {
-    /// The node whose lock this is.
-    pub fn node(&self) -> NodeRef<'g, C> {
-        self.node
-    }
-
-    /// Takes the lock back.
-    pub fn take_back(self) -> Guard<'g, C> {
-        let node = ManuallyDrop::new(self).node;
-        // SAFETY: `give_away` consumed the guard to make this value, which is consumed in turn.
-        unsafe { node.guard_without_locking() }
-    }
-}
-
-impl<C: Config> Drop for Held<'_, C> {
-    fn drop(&mut self) {
-        // SAFETY: as in `take_back`; this value is being dropped and not used again.
-        drop(unsafe { self.node.guard_without_locking() });
     }
 }

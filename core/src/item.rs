@@ -279,12 +279,15 @@ impl<C: Config> Drop for Incoming<'_, C> {
 #[inline]
 pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Misfit> {
     let RawItem { frame, level: found, .. } = raw;
-    let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
     if found != level {
-        Err(Misfit::WrongLevel { entry: level, child: found })
-    } else if !C::Format::maps_pages_at(level) {
-        Err(Misfit::NoPagesHere { entry: level })
-    } else if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
+        return Err(Misfit::WrongLevel { entry: level, child: found });
+    }
+    // Before anything is computed with a level that may be a caller's invention.
+    if level > <<C::Backend as Backend>::Geometry>::ROOT || !C::Format::maps_pages_at(level) {
+        return Err(Misfit::NoPagesHere { entry: level });
+    }
+    let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
+    if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
         Err(Misfit::OutOfRange { frame })
     } else if frame.as_u64() & (alignment - 1) != 0 {
         Err(Misfit::Unaligned { frame, alignment })

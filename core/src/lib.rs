@@ -11,9 +11,15 @@
 //! * [`address`], [`geometry`], [`format`], [`error`]: pure data;
 //! * [`lock`], [`node`], [`guard`], [`entry`], [`item`]: nodes with a lock each, what their entries
 //!   own, and how entries change while hardware and lock-free walkers look on;
-//! * [`range_lock`]: the way to a locked node, starting over where a sub-tree went away;
+//! * [`range_lock`]: the way to a locked node, or to all those of a range, starting over where a
+//!   sub-tree went away;
+//! * [`subtree`], [`stock`], [`gather`]: what a range consists of: the locks, the nodes that it may
+//!   need, and the flushes and frames that it owes;
+//! * [`cursor`], [`bulk`], [`run`], [`huge`]: what is done in a locked range, page by page or all
+//!   at once; [`shared`]: readers that lock nothing;
 //! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
-//!   the CPUs whose quiescent states make one.
+//!   the CPUs whose quiescent states make one;
+//! * [`audit`]: what must be so once nobody is at work, for harnesses.
 //!
 //! `unsafe` is denied except in the modules declared with a reason below: that list is the audit
 //! list. It is about ownership (an address becomes a handle exactly once), never about casting
@@ -22,7 +28,9 @@
 #![no_std]
 
 pub mod address;
-mod bulk;
+#[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
+pub mod audit;
+pub mod bulk;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns")]
 pub mod cpu;
@@ -33,13 +41,13 @@ pub mod error;
 #[expect(unsafe_code, reason = "what is decoded is taken for what was encoded: a contract")]
 pub mod format;
 #[expect(unsafe_code, reason = "hands a batch to the reclamation of its backend")]
-mod gather;
+pub mod gather;
 pub mod geometry;
 #[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
 pub mod grace;
-#[expect(unsafe_code, reason = "a lock is given away and taken back, exactly once")]
+#[expect(unsafe_code, reason = "a raw write of an entry is a contract")]
 pub mod guard;
-mod huge;
+pub mod huge;
 #[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
 pub mod item;
 #[expect(unsafe_code, reason = "exclusion is a contract")]
@@ -52,11 +60,11 @@ pub mod reclaim;
 #[expect(unsafe_code, reason = "an address becomes a place: borrowed or counted frames")]
 mod reference;
 #[expect(unsafe_code, reason = "takes items out of entries")]
-mod run;
+pub mod run;
 pub mod shared;
 pub mod sites;
-mod stock;
+pub mod stock;
 #[expect(unsafe_code, reason = "locks are held without guards, and given one at a time")]
-mod subtree;
+pub mod subtree;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;

@@ -475,8 +475,8 @@ impl<'g, C: Config> NodeRef<'g, C> {
     ///
     /// # Safety
     ///
-    /// The lock is held on behalf of the caller and no guard or [`Held`] for it exists: it was
-    /// made held before the node was published, or its guard was given away and is taken back.
+    /// The lock is held on behalf of the caller and no guard for it exists: it was made held before
+    /// the node was published, or its guard was kept from being dropped.
     pub(crate) unsafe fn guard_without_locking(self) -> Guard<'g, C> {
         Guard::of(self)
     }

@@ -8,7 +8,7 @@
 //!
 //! *Lock*: the node found is locked and, if it turns out to be stray, let go; the descent starts
 //! over at the root. A root is never stray, so the descent ends. For a range, the nodes below that
-//! it touches are locked next: see [`SubTree`].
+//! it touches are locked next: see [`crate::subtree`].
 //!
 //! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path, or
 //! grown a node there that we were about to grow, between our looking at an entry and our locking
@@ -95,6 +95,7 @@ pub fn try_lock_covering<'g, C: Config>(
 
 /// Locks every node of `range` that exists, and the nodes down to the one that covers it if they
 /// do not.
+#[inline]
 pub(crate) fn lock_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -103,6 +104,7 @@ pub(crate) fn lock_range<'g, C: Config>(
 }
 
 /// As [`lock_range`], but gives up where it would wait for another CPU.
+#[inline]
 pub(crate) fn try_lock_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -110,7 +112,8 @@ pub(crate) fn try_lock_range<'g, C: Config>(
     take_range(root, range, trying)
 }
 
-#[inline]
+// Always: what the range is made into is written where the caller wants it.
+#[inline(always)]
 fn take_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
@@ -171,21 +174,49 @@ fn descend<'g, C: Config>(
     if !Geo::<C>::covers(vaddr) || !C::MANAGED.contains(&index) {
         return Err(FindError::NotManaged { vaddr });
     }
+    find(root, vaddr, level, take)
+}
+
+/// Finds and locks, for an address and a level that were checked.
+#[inline(always)]
+fn find<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    take: impl Take<'g, C>,
+) -> Result<Guard<'g, C>, FindError> {
+    let guard = take(walk_down(root, vaddr, level))?;
+    if guard.level() == level && !guard.is_stray() {
+        return Ok(guard);
+    }
+    find_on(root, vaddr, level, take, guard)
+}
+
+/// Goes on from a node that turned out to be stray, or to be above the one that is looked for.
+#[cold]
+fn find_on<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    take: impl Take<'g, C>,
+    mut guard: Guard<'g, C>,
+) -> Result<Guard<'g, C>, FindError> {
     loop {
-        let node = walk_down(root, vaddr, level);
-        let guard = take(node)?;
         if guard.is_stray() {
-            root.backend().observe(Event::StrayMet(node.paddr()));
+            root.backend().observe(Event::StrayMet(guard.node().paddr()));
+            drop(guard);
         } else if guard.level() == level {
             return Ok(guard);
         } else if let Some(guard) = grow_down(guard, vaddr, level)? {
             return Ok(guard);
         }
         root.backend().observe(Event::StartedOver);
+        guard = take(walk_down(root, vaddr, level))?;
     }
 }
 
 /// Follows present entries down to `target`, or as far as they lead.
+#[inline(always)]
 fn walk_down<'g, C: Config>(root: NodeRef<'g, C>, vaddr: Vaddr, target: Level) -> NodeRef<'g, C> {
     let mut node = root;
     while node.level() > target {
@@ -227,6 +258,7 @@ fn grow_down<'g, C: Config>(
 
 /// Takes out the node of `level` for `vaddr` if it is empty, and then the node above it if that
 /// has become empty, and so on up to the root. Waits for locks of parents, or `try`s them.
+#[cold]
 pub(crate) fn prune_upwards<C: Config>(
     root: NodeRef<'_, C>,
     vaddr: Vaddr,

@@ -94,7 +94,13 @@ impl<B: Backend> Batch<B> {
         Self { ends: None, backend: backend.clone() }
     }
 
+    /// What the frames are of.
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Whether there are no frames in the batch.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.ends.is_none()
     }

@@ -1,7 +1,8 @@
-//! Runs: consecutive entries of one locked node, in one go.
+//! Runs: consecutive entries of one locked leaf, in one go.
 //!
-//! What a range operation costs per page is decided here, so a run counts its children once, not
-//! once for each entry, and computes nothing twice.
+//! What a range operation costs per page is decided here. So a run counts its children once, not
+//! once for each entry, and what an entry says besides its frame is computed again only when it
+//! differs from that of the entry before.
 //!
 //! *Hardware writes too.* An entry in which hardware may still set a bit is changed with a
 //! read-modify-write, any other with a plain store, which is four times cheaper: see
@@ -10,21 +11,19 @@
 //! *A run may be left early*, also by a panic of the caller's closure: the count of children is
 //! then that of the entries written so far.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
-use crate::address::Vaddr;
+use crate::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use crate::config::Config;
 use crate::error::MapFault;
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::gather::Gather;
-use crate::geometry::Geometry;
 use crate::guard::Guard;
 use crate::item::{Incoming, Item};
 use crate::sites::{CLEAR_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK, PROTECT_ENTRY, PUBLISH_ITEM};
 use crate::subtree::Locked;
 use crate::sync::{Backend, Word};
-
-type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
 /// A locked node whose children are counted while a run goes over it, and noted at its end.
 struct Counted<'a, 'g, C: Config> {
@@ -52,27 +51,70 @@ impl<C: Config> Drop for Counted<'_, '_, C> {
     }
 }
 
-/// A property that was computed from another one, kept for the next entry, which most often has
-/// the same.
-struct Changed<F> {
-    change: F,
-    last: Option<(Property, Property)>,
+/// What entries of the lowest level say besides their frame, kept from one entry to the next, which
+/// most often says the same.
+struct Encoded<F> {
+    last: Option<(Property, u64)>,
+    _format: PhantomData<F>,
 }
 
-impl<F: FnMut(Property) -> Property> Changed<F> {
+impl<F: EntryFormat> Encoded<F> {
     #[inline]
-    fn of(&mut self, old: Property) -> Property {
+    fn of(&mut self, property: Property) -> u64 {
         match self.last {
-            Some((from, to)) if from == old => to,
+            Some((same, bits)) if same == property => bits,
             _ => {
-                let mut new = (self.change)(old);
-                let is_tracked = old.flags.contains(PageFlags::TRACKED);
-                new.flags.set(PageFlags::TRACKED, is_tracked);
-                self.last = Some((old, new));
-                new
+                let bits = attributes::<F>(property);
+                self.last = Some((property, bits));
+                bits
             }
         }
     }
+}
+
+/// What a change of properties makes of what entries say besides their frame, likewise kept.
+struct Changed<F, P> {
+    change: P,
+    /// Before and after.
+    last: (u64, u64),
+    /// Whether a translation has to be flushed.
+    owes: bool,
+    _format: PhantomData<F>,
+}
+
+impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
+    fn new(change: P) -> Self {
+        // No entry says nothing at all, so this is not found.
+        Self { change, last: (0, 0), owes: false, _format: PhantomData }
+    }
+
+    /// The entry that takes the place of a present one.
+    #[inline]
+    fn of(&mut self, entry: u64) -> u64 {
+        let frame = entry & F::LEAF_FRAME_BITS;
+        let before = entry ^ frame;
+        if self.last.0 != before {
+            self.last = (before, self.decide(before));
+        }
+        self.last.1 | frame
+    }
+
+    fn decide(&mut self, before: u64) -> u64 {
+        let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
+            unreachable!("entries of a leaf lead to items")
+        };
+        let mut new = (self.change)(old);
+        let is_tracked = old.flags.contains(PageFlags::TRACKED);
+        new.flags.set(PageFlags::TRACKED, is_tracked);
+        self.owes |= must_flush(old, new);
+        attributes::<F>(new)
+    }
+}
+
+/// An entry of the lowest level without its frame.
+#[inline]
+fn attributes<F: EntryFormat>(property: Property) -> u64 {
+    F::item(RawItem { frame: Paddr::new(0), level: Level::LEAF, property })
 }
 
 /// Whether a translation with the old property would do what the new one forbids, or not do what
@@ -87,8 +129,7 @@ pub(crate) fn must_flush(old: Property, new: Property) -> bool {
 }
 
 impl<C: Config> Locked<'_, '_, C> {
-    /// Maps an item of `make` at each entry of this node that `range` touches, all of which it
-    /// has whole.
+    /// Maps an item of `make` at each entry of this leaf that `range` touches.
     ///
     /// Stops at the first entry that is present, or whose item does not fit: with the address, and
     /// the item if one was made. The entries before it are then written.
@@ -98,10 +139,10 @@ impl<C: Config> Locked<'_, '_, C> {
         range: &Range<Vaddr>,
         make: &mut impl FnMut(Vaddr) -> C::Item,
     ) -> Result<(), (Vaddr, MapFault, Option<C::Item>)> {
-        let (level, backend) = (self.level(), self.backend());
+        let backend = self.backend();
         let indices = self.indices(range);
         let mut vaddr = range.start.max(self.slot(0).start);
-        let span = <Geo<C>>::entry_span(level);
+        let mut encoded = Encoded::<C::Format> { last: None, _format: PhantomData };
         let mut run = Counted::new(self.guard());
         for index in indices {
             let word = run.word(index);
@@ -109,26 +150,26 @@ impl<C: Config> Locked<'_, '_, C> {
                 return Err((vaddr, MapFault::AlreadyMapped { vaddr }, None));
             }
             let item = Incoming::<C>::new(backend, make(vaddr));
-            if let Err(misfit) = item.check(level) {
+            if let Err(misfit) = item.check(Level::LEAF) {
                 return Err((vaddr, MapFault::Misfit(misfit), Some(item.give_back())));
             }
             // Absent, so hardware does not write it: a store is enough.
-            word.store(C::Format::item(item.into_raw()), &PUBLISH_ITEM);
+            let RawItem { frame, property, .. } = item.into_raw();
+            word.store(encoded.of(property) | C::Format::frame(frame), &PUBLISH_ITEM);
             run.children += 1;
-            vaddr = vaddr.plus(span);
+            vaddr = vaddr.plus(FRAME_SIZE);
         }
         Ok(())
     }
 
-    /// Takes out every item that `range` touches in this node, which has it whole. The node's
-    /// entries lead to items only, or nowhere. Returns how many there were.
+    /// Takes out every item of this leaf that `range` touches. Returns how many there were.
     #[inline]
     pub(crate) fn take_run(
         &mut self,
         range: &Range<Vaddr>,
         gather: &mut Gather<C::Backend>,
     ) -> u64 {
-        let (level, backend) = (self.level(), self.backend());
+        let backend = self.backend();
         let indices = self.indices(range);
         let start = self.slot(0).start;
         let mut run = Counted::new(self.guard());
@@ -145,7 +186,7 @@ impl<C: Config> Locked<'_, '_, C> {
                 word.store(0, &CLEAR_ENTRY);
             }
             (run.children, last) = (run.children - 1, index);
-            let Decoded::Item(raw) = C::Format::decode(bits, level) else {
+            let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
                 unreachable!("entries of a leaf lead to items")
             };
             // SAFETY: the entry owned the item, given up by `into_raw` when it was written; it was
@@ -158,14 +199,14 @@ impl<C: Config> Locked<'_, '_, C> {
         let taken = before - run.children;
         match taken {
             0 => {}
-            1 => gather.owe_page(start.plus(last as u64 * <Geo<C>>::entry_span(level))),
+            1 => gather.owe_page(start.plus(last as u64 * FRAME_SIZE)),
             _ => gather.owe_everything(),
         }
         u64::from(taken)
     }
 
-    /// Changes the property of every item that `range` touches in this node, which has it whole.
-    /// The node's entries lead to items only, or nowhere. Returns how many there were.
+    /// Changes the property of every item of this leaf that `range` touches. Returns how many there
+    /// were.
     #[inline]
     pub(crate) fn protect_run(
         &mut self,
@@ -173,10 +214,9 @@ impl<C: Config> Locked<'_, '_, C> {
         change: impl FnMut(Property) -> Property,
         gather: &mut Gather<C::Backend>,
     ) -> u64 {
-        let level = self.level();
         let indices = self.indices(range);
-        let mut changed = Changed { change, last: None };
-        let (mut found, mut owes) = (0, false);
+        let mut changed = Changed::<C::Format, _>::new(change);
+        let mut found = 0;
         let frame = self.guard().node().frame_ref();
         for index in indices {
             let word = frame.entry(index);
@@ -186,12 +226,7 @@ impl<C: Config> Locked<'_, '_, C> {
             }
             found += 1;
             loop {
-                let Decoded::Item(old) = C::Format::decode(bits, level) else {
-                    unreachable!("entries of a leaf lead to items")
-                };
-                let property = changed.of(old.property);
-                owes |= must_flush(old.property, property);
-                let new = C::Format::item(RawItem { property, ..old });
+                let new = changed.of(bits);
                 if !C::Format::hardware_may_write(bits) {
                     word.store(new, &PROTECT_ENTRY);
                     break;
@@ -202,7 +237,7 @@ impl<C: Config> Locked<'_, '_, C> {
                 }
             }
         }
-        if owes {
+        if changed.owes {
             gather.owe_everything();
         }
         found

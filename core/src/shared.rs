@@ -8,9 +8,16 @@
 //! a node on the way has been detached meanwhile, its entries stand still from then on (whoever
 //! detaches it holds the locks of all that is below), so what is read there was true just before
 //! the detachment, which lies within the call, because the way was still in place when it began.
-//! So single queries are linearizable with the operations of cursors; a visit of many pages is one
-//! such query for each of its slots, not a snapshot. Who needs a snapshot locks the range, with a
-//! [`Cursor`](crate::cursor::Cursor).
+//! A visit of many pages is one such query for each of its slots, not a snapshot. Who needs a
+//! snapshot locks the range, with a [`Cursor`](crate::cursor::Cursor).
+//!
+//! *All of them agree on one order.* A CPU's own change may still be in its store buffer when it
+//! goes on to ask for somebody else's; two CPUs could then both miss the other's, as if each had
+//! asked first. So every call begins with a full fence, [`QUERY_ORDER`]: of two such calls one
+//! comes first in the order of fences. If it is ours, whoever asks second sees what we changed
+//! before; if it is theirs, we see what they did. With that, queries are linearizable with the
+//! operations of cursors. (A cursor of its own needs no fence: it asks under the lock that the
+//! change was made under.)
 //!
 //! For the same reason nothing is remembered from one call to the next: a node that was on the way
 //! then may have been detached before this call began.
@@ -26,6 +33,7 @@ use crate::error::{PositionError, RangeError};
 use crate::geometry::Geometry;
 use crate::node::NodeRef;
 use crate::range_lock::check_range;
+use crate::sites::QUERY_ORDER;
 use crate::sync::Backend;
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
@@ -90,6 +98,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
             return Err(PositionError::AtEnd { end });
         }
         let mut node = self.root;
+        node.backend().fence(&QUERY_ORDER);
         loop {
             let index = <Geo<C>>::index(self.vaddr, node.level());
             // One load decides: a second one could find the parts of a page that is there all the
@@ -133,6 +142,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
         mut look: impl FnMut(Vaddr, ItemRef<'g, C>),
     ) -> Result<(), PositionError> {
         check_position(end, self.vaddr..self.range.end)?;
+        self.root.backend().fence(&QUERY_ORDER);
         while self.vaddr < end {
             let (node, start) = self.lowest_node();
             let rest = self.vaddr..end;

@@ -228,6 +228,10 @@ sites! {
         carries "what the mapper published: a store by another CPU ends the release sequence",
         caught by "walk_vs_protect";
 
+    fence QUERY_ORDER: SeqCst, pairs with [QUERY_ORDER],
+        carries "of two CPUs that each change something and then ask, one sees the other's change",
+        caught by "ask_vs_ask";
+
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "nobody can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],

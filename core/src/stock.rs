@@ -1,7 +1,7 @@
 //! Nodes set aside before anything is changed, so that a change cannot run out of memory half-way.
 //!
 //! An operation that may need nodes counts them first, under its locks, where the count cannot
-//! change any more. It takes all of them into a [`Stock`], which either succeeds or leaves
+//! change any more. It takes all of them into a stock, which either succeeds or leaves
 //! everything as it was; the changes that follow take from the stock and cannot fail. What is
 //! left over goes back when the stock is dropped: nobody has seen it, so it waits for nobody.
 //!

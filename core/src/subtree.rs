@@ -1,6 +1,6 @@
 //! The locks of a range: one sub-tree's, taken parents first, owned by one value.
 //!
-//! A [`SubTree`] has a locked node at the top, the *covering* node, and holds the lock of every
+//! A sub-tree has a locked node at the top, the *covering* node, and holds the lock of every
 //! node below it that the range touches. Nobody else changes any of them, or the entries of the
 //! range in them, until it is dropped. It keeps no list: which nodes it holds can be read off the
 //! tree itself, which stands still, being locked.
@@ -15,7 +15,7 @@
 //!
 //! *Unlock.* In reverse: a node after everything below it, the covering node last.
 //!
-//! Nodes are worked on one at a time, through [`Locked`], which borrows the sub-tree mutably: so
+//! Nodes are worked on one at a time, through a value that borrows the sub-tree mutably: so
 //! there is one guard at a time, and only for nodes that are held. That is what makes the
 //! cursor safe code.
 
@@ -89,7 +89,7 @@ impl<'g, C: Config> SubTree<'g, C> {
     /// # Errors
     ///
     /// That of `take`; everything is then unlocked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock(
         top: Guard<'g, C>,
         range: Range<Vaddr>,
@@ -123,6 +123,16 @@ impl<'g, C: Config> SubTree<'g, C> {
     #[inline]
     pub(crate) fn seek(&mut self, vaddr: Vaddr, floor: Level) -> Locked<'_, 'g, C> {
         debug_assert!(self.range.contains(&vaddr), "a cursor stays in its range");
+        let last = self.last;
+        if last.node.level() != floor || !last.contains(vaddr) {
+            self.last = self.descend(vaddr, floor);
+        }
+        let last = self.last;
+        self.locked(last)
+    }
+
+    /// The lowest node for `vaddr` that is not below `floor`.
+    fn descend(&self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
         let mut place = self.last;
         if place.node.level() < floor || !place.contains(vaddr) {
             place = self.top;
@@ -132,8 +142,7 @@ impl<'g, C: Config> SubTree<'g, C> {
             let ChildRef::Node(child) = place.node.child_under_lock(index) else { break };
             place = place.child(child, index);
         }
-        self.last = place;
-        self.locked(place)
+        place
     }
 
     /// Takes out the nodes below the covering one that are empty, as far as they may be.
@@ -192,15 +201,26 @@ fn lock_below<'g, C: Config>(
 /// # Safety
 ///
 /// The caller holds all these locks, and no guard for any of them exists.
+#[inline]
 unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
     if place.node.level() > Level::LEAF {
-        for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
-            // SAFETY: the caller holds the locks below this node, too.
-            unsafe { unlock_child(place, index, range) }
-        }
+        // SAFETY: the caller holds the locks below this node, too.
+        unsafe { unlock_below(place, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
     drop(unsafe { place.node.guard_without_locking() });
+}
+
+/// Unlocks what `range` touches below a node, the last first.
+///
+/// # Safety
+///
+/// As for [`unlock`], for everything below the node.
+unsafe fn unlock_below<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
+    for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
+        // SAFETY: the caller holds the locks of the children, and below them.
+        unsafe { unlock_child(place, index, range) }
+    }
 }
 
 /// Unlocks the child at `index`, if it is a node, after everything below it.
@@ -208,6 +228,7 @@ unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
 /// # Safety
 ///
 /// As for [`unlock`], for the child.
+#[inline]
 unsafe fn unlock_child<C: Config>(place: Place<'_, C>, index: usize, range: &Range<Vaddr>) {
     if let ChildRef::Node(child) = place.node.child_under_lock(index) {
         // SAFETY: both contracts say the same.
@@ -368,7 +389,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
 
     /// Splits the huge page of an entry of the range. The sub-tree holds the node of parts.
     pub(crate) fn split(&mut self, index: usize, stock: &mut Stock<C>) {
-        let _ = ManuallyDrop::new(self.entry(index).split_with(stock));
+        let bits = self.guard.read_raw(index);
+        let _ = ManuallyDrop::new(self.entry(index).split_with(bits, stock));
     }
 
     /// Takes out the page at `index`, of which the range has all.

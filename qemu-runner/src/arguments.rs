@@ -51,7 +51,8 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
     /// Break the world in all runs: no-shootdown, torn-updates, freed-at-once, never-freed,
-    /// forgotten-cpu-N, or (self-test good-tables) tables-changed.
+    /// forgotten-cpu-N, lost-count, lock-kept, stray-kept, or (self-test good-tables)
+    /// tables-changed.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     pub(crate) sabotage: Option<String>,
     /// Leave out the twins, the broken worlds that must be noticed.
@@ -94,7 +95,16 @@ pub(crate) enum Format {
 
 fn sabotage(text: &str) -> Result<String, String> {
     let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    let others = ["no-shootdown", "torn-updates", "freed-at-once", "never-freed", "tables-changed"];
+    let others = [
+        "no-shootdown",
+        "torn-updates",
+        "freed-at-once",
+        "never-freed",
+        "tables-changed",
+        "lost-count",
+        "lock-kept",
+        "stray-kept",
+    ];
     if others.contains(&text) || matches!(forgotten, Some(Ok(_))) {
         Ok(text.to_owned())
     } else {

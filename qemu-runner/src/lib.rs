@@ -4,7 +4,7 @@
 //! is not lost. The kernel speaks in the lines of [`protocol`], a module that is compiled into both
 //! ends.
 //!
-//! * [`image`]: builds the kernel with cargo;
+//! * [`image`]: builds the kernel with cargo; a test reads its machine code;
 //! * [`host`]: which QEMU there is, and which accelerator fits;
 //! * [`machine`]: one run of QEMU, with a deadline and a question where everybody is;
 //! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number,

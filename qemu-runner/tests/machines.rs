@@ -55,7 +55,7 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 28] = [
+const TESTS: [(&str, Test); 29] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
     ("the_machine_sees_the_cores_tables", the_machine_sees_the_cores_tables),
@@ -82,6 +82,7 @@ const TESTS: [(&str, Test); 28] = [
     ("missing_shootdowns_are_caught", missing_shootdowns_are_caught),
     ("missing_grace_periods_are_caught", missing_grace_periods_are_caught),
     ("frames_that_are_never_freed_are_missed", frames_that_are_never_freed_are_missed),
+    ("nodes_that_are_out_of_order_are_named", nodes_that_are_out_of_order_are_named),
     ("what_models_do_not_allow_is_a_failure", what_models_do_not_allow_is_a_failure),
     ("the_command_says_what_to_do", the_command_says_what_to_do),
 ];
@@ -164,7 +165,9 @@ fn every_scenario_file_is_in_the_kernel(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
-    for name in ["good-traps", "good-faults", "good-rights", "good-stale", "good-protect"] {
+    let names =
+        ["good-traps", "good-faults", "good-rights", "good-stale", "good-protect", "good-audit"];
+    for name in names {
         demand_pass(&bench.self_test(name))?;
     }
     let storm = bench.self_test("good-storm");
@@ -256,7 +259,7 @@ fn a_panic_is_a_violation(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn a_lost_count_is_a_violation(bench: &Bench) -> Result<(), Failed> {
-    demand_message(&bench.self_test("bad-count"), "a node of the kernel's table has lost count")
+    demand_message(&bench.self_test("bad-count"), "in the kernel's table: a node has lost count")
 }
 
 fn a_fault_is_a_violation(bench: &Bench) -> Result<(), Failed> {
@@ -369,6 +372,26 @@ fn missing_grace_periods_are_caught(bench: &Bench) -> Result<(), Failed> {
 fn frames_that_are_never_freed_are_missed(bench: &Bench) -> Result<(), Failed> {
     let broken = bench.scenario("walk_vs_detach", 5, "seed=1 sabotage=never-freed");
     demand_message(&broken, "leak: ")
+}
+
+/// The race leaves a root, two nodes below it, and a leaf: four nodes in each round.
+fn nodes_that_are_out_of_order_are_named(bench: &Bench) -> Result<(), Failed> {
+    let whole = bench.scenario("grow_vs_grow", 20, "seed=1");
+    demand_pass(&whole)?;
+    let audited = whole.metric("nodes audited");
+    if audited != 20 * 4 {
+        return Err(format!("{audited} nodes were audited").into());
+    }
+    for (sabotage, said) in [
+        ("lost-count", "after the race: a node has lost count: it counts 1 children and has 2"),
+        ("lock-kept", "after the race: a node is still locked after everybody has ended"),
+        ("stray-kept", "after the race: a reachable node is marked stray"),
+    ] {
+        let broken = bench.scenario("grow_vs_grow", 20, &format!("seed=1 sabotage={sabotage}"));
+        demand_message(&broken, said)?;
+        demand_message(&broken, "(the node at Paddr(0x")?;
+    }
+    Ok(())
 }
 
 /// Runs the command; QEMU is found unless `path` hides it.

@@ -44,6 +44,7 @@ pub mod prelude {
     pub use weft_core::node::{Node, NodeRef, Permanent};
     pub use weft_core::range_lock::{lock_covering, try_lock_covering};
     pub use weft_core::reclaim::Reclaim;
+    pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
     pub use weft_core::sync::{Backend, Event};
 

@@ -6,7 +6,8 @@
 //!   at the point. One point is before another if everything up to the first *happens before*
 //!   everything after the second; that is a property of the execution, and not of the order in
 //!   which a checker happens to run the CPUs;
-//! * on real processors a mark is a number drawn from a shared counter: the order of time;
+//! * on real processors a mark is a number drawn from a shared counter: the order of time. To draw
+//!   it is a locked instruction, so what a store buffer shows between two steps is not seen there;
 //! * where neither can be had, marks of different CPUs are unordered, and what only their order
 //!   would show is not found.
 //!

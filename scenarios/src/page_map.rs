@@ -10,7 +10,9 @@ use core::fmt;
 use core::ops::Range;
 
 use weft_core::config::Config;
+use weft_core::cursor::Slot;
 use weft_core::entry::ChildRef;
+use weft_core::error::{ChangeError, MapError, MapFault};
 use weft_core::format::{PageFlags, RawItem};
 
 use crate::world::World;
@@ -89,17 +91,23 @@ impl Mapping {
     where
         C: Config<Backend: World>,
     {
-        let ChildRef::Item(item) = end else { return None };
-        Some(Self::of(backend, &item))
+        match end {
+            ChildRef::Item(item) => Some(Self::of(backend, &item)),
+            ChildRef::Absent | ChildRef::Node(_) | ChildRef::Shared => None,
+        }
     }
 
-    /// What a page is mapped to: the frame's contents are looked at.
-    ///
-    /// # Panics
-    ///
-    /// If the frame holds something that no history has mapped.
+    /// What a cursor has found; as [`found`](Self::found).
     #[track_caller]
-    pub fn of<B: World>(backend: &B, item: &RawItem) -> Self {
+    pub fn in_slot<C>(backend: &C::Backend, slot: &Slot<'_, C>) -> Option<Self>
+    where
+        C: Config<Backend: World>,
+    {
+        Some(Self::of(backend, slot.item.as_deref()?))
+    }
+
+    #[track_caller]
+    fn of(backend: &impl World, item: &RawItem) -> Self {
         let contents = backend.read_contents(item.frame);
         let frame = u8::try_from(contents);
         let frame = frame.unwrap_or_else(|_| panic!("no page is mapped to a frame of {contents}"));
@@ -216,6 +224,35 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// What a cursor says that has mapped pages or not.
+    ///
+    /// # Panics
+    ///
+    /// If it says that it was misused.
+    #[track_caller]
+    pub fn mapped<T>(result: Result<(), MapError<T>>) -> Self {
+        match result.map_err(|error| error.fault) {
+            Ok(()) => Self::Mapped,
+            Err(MapFault::AlreadyMapped { .. }) => Self::AlreadyMapped,
+            Err(MapFault::OutOfMemory) => Self::OutOfMemory,
+            Err(fault) => panic!("the cursor was misused: {fault}"),
+        }
+    }
+
+    /// What a cursor says that has unmapped pages, or changed their rights, or not.
+    ///
+    /// # Panics
+    ///
+    /// If it says that it was misused.
+    #[track_caller]
+    pub fn frames(result: Result<u64, ChangeError>) -> Self {
+        match result {
+            Ok(frames) => Self::Frames(frames),
+            Err(ChangeError::OutOfMemory) => Self::OutOfMemory,
+            Err(fault) => panic!("the cursor was misused: {fault}"),
+        }
+    }
+
     /// What was found, or `None` for nothing.
     ///
     /// # Panics

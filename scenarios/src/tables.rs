@@ -1,8 +1,11 @@
 //! The two kinds of page tables that scenarios use: a kernel's and a user's, one half each.
+//!
+//! What has to be done for a table of either kind, by its kind, is here too.
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use weft_core::audit::{self, Broken, Found};
 use weft_core::config::{Config, Kind};
 use weft_core::format::X86_64;
 use weft_core::geometry::Geometry;
@@ -44,4 +47,23 @@ pub fn drop_erased<B: Backend>(reference: Erased<B>) {
     } else {
         reference.drop_as::<UserTable<B>>();
     }
+}
+
+/// For harnesses, once all CPUs have ended and before the race is given up: looks whether every
+/// table that has its top among these frames in use is in order. Says how many nodes they have.
+///
+/// # Errors
+///
+/// The first node that is not.
+#[track_caller]
+pub fn audit<'a, B: Backend>(frames: impl Iterator<Item = Found<'a, B>>) -> Result<u64, Broken> {
+    let mut nodes = 0;
+    for top in frames.filter(Found::is_top) {
+        nodes += if top.kind() == KernelTable::<B>::KIND {
+            audit::audit(top.node::<KernelTable<B>>())?
+        } else {
+            audit::audit(top.node::<UserTable<B>>())?
+        };
+    }
+    Ok(nodes)
 }

@@ -17,8 +17,7 @@ use core::ops::Range;
 
 use weft_core::address::{FRAME_SIZE, Paddr, Vaddr};
 use weft_core::cursor::{Cursor, Slot};
-use weft_core::entry::ItemRef;
-use weft_core::error::{ChangeError, MapError, MapFault, RangeError};
+use weft_core::error::RangeError;
 use weft_core::format::{PageFlags, Property};
 use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
@@ -82,7 +81,10 @@ impl<B: World> Table<B> {
         numbers: Range<u8>,
         operations: &[Operation],
     ) {
-        assert!(operations.len() <= OPERATIONS_MAX, "a transaction has {OPERATIONS_MAX} operations");
+        assert!(
+            operations.len() <= OPERATIONS_MAX,
+            "a transaction has {OPERATIONS_MAX} operations"
+        );
         let mut answered = [(Operation::query(0), Answer::Mapped); OPERATIONS_MAX];
         let answered = &mut answered[..operations.len()];
         let begin = cpu.mark();
@@ -109,7 +111,7 @@ impl<B: World> Table<B> {
     pub fn look(&self, cpu: &Cpu<B>, number: u8) -> Answer {
         let section = cpu.read_side();
         let slot = look::<B>(self.root.borrow(&section), number);
-        Answer::Found(found(cpu.backend(), slot.item))
+        Answer::Found(Mapping::in_slot(cpu.backend(), &slot))
     }
 
     /// What is mapped, of `numbers`. For when all CPUs have ended.
@@ -121,10 +123,7 @@ impl<B: World> Table<B> {
 
 /// What is at a page, without locks.
 #[track_caller]
-pub fn look<B: World>(
-    root: NodeRef<'_, UserTable<B>>,
-    number: u8,
-) -> Slot<'_, UserTable<B>> {
+pub fn look<B: World>(root: NodeRef<'_, UserTable<B>>, number: u8) -> Slot<'_, UserTable<B>> {
     let vaddr = page::<B>(number);
     let cursor = SharedCursor::new(root, vaddr..vaddr.plus(FRAME_SIZE));
     let cursor = cursor.expect("a page of a user's table can be looked at");
@@ -141,10 +140,6 @@ pub fn fresh_item<B: World>(backend: &B, contents: u8, writable: bool) -> Mapped
     MappedItem::Tracked { frame, property }
 }
 
-fn found<B: World>(backend: &B, item: Option<ItemRef<'_, UserTable<B>>>) -> Option<Mapping> {
-    item.map(|item| Mapping::of(backend, &item))
-}
-
 /// Carries out one operation in a range that is locked.
 #[track_caller]
 pub fn carry_out<B: World>(
@@ -158,28 +153,20 @@ pub fn carry_out<B: World>(
         Operation::Map { to, .. } => map(backend, cursor, numbers, to),
         Operation::Unmap { .. } => {
             cursor.jump(start).expect("the pages are in the range");
-            frames(cursor.unmap(end))
+            Answer::frames(cursor.unmap(end))
         }
         Operation::Query { .. } => {
             cursor.jump(start).expect("the pages are in the range");
             let slot = cursor.query().expect("the cursor is at the page");
-            Answer::Found(found(backend, slot.item))
+            Answer::Found(Mapping::in_slot(backend, &slot))
         }
         Operation::Protect { writable, .. } => {
             cursor.jump(start).expect("the pages are in the range");
-            frames(cursor.protect(end, |mut property| {
+            Answer::frames(cursor.protect(end, |mut property| {
                 property.flags.set(PageFlags::WRITE, writable);
                 property
             }))
         }
-    }
-}
-
-fn frames(result: Result<u64, ChangeError>) -> Answer {
-    match result {
-        Ok(count) => Answer::Frames(count),
-        Err(ChangeError::OutOfMemory) => Answer::OutOfMemory,
-        Err(error) => panic!("a range of pages can be changed: {error}"),
     }
 }
 
@@ -194,24 +181,20 @@ fn map<B: World>(
     let make = || fresh_item(backend, to.frame(), to.is_writable());
     cursor.jump(page::<B>(numbers.start)).expect("the pages are in the range");
     let position = cursor.vaddr();
-    let result = if numbers.len() == 1 {
+    let answer = if numbers.len() == 1 {
         let item = make();
         let frame = frame_of(&item);
-        cursor.map(item).map_err(|MapError { fault, item }| {
-            assert!(frame_of(&item) == frame, "another item came back than was to be mapped");
-            fault
-        })
+        Answer::mapped(cursor.map(item).inspect_err(|error| {
+            let is_same = frame_of(&error.item) == frame;
+            assert!(is_same, "another item came back than was to be mapped");
+        }))
     } else {
         let last = page::<B>(numbers.end - 1);
-        cursor.map_pages(last.plus(FRAME_SIZE), |_| make()).map_err(|error| error.fault)
+        Answer::mapped(cursor.map_pages(last.plus(FRAME_SIZE), |_| make()))
     };
-    let Err(fault) = result else { return Answer::Mapped };
-    assert!(cursor.vaddr() == position, "a cursor moved although it mapped nothing");
-    match fault {
-        MapFault::AlreadyMapped { .. } => Answer::AlreadyMapped,
-        MapFault::OutOfMemory => Answer::OutOfMemory,
-        fault => panic!("a page fits its entry: {fault}"),
-    }
+    let moved = cursor.vaddr() != position;
+    assert!(moved == (answer == Answer::Mapped), "a cursor moves if and only if it maps something");
+    answer
 }
 
 fn frame_of<B: World>(item: &MappedItem<B>) -> Option<Paddr> {

@@ -4,7 +4,7 @@
 //! Invariant: the entry is looked at again under the lock; a new child is locked when it appears.
 //! Guards against: growing over a node; a child that is locked after it is published.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, LOCK_BORN_HELD, LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 8 executions, 16,251 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 453 under loom.
 //! References: CortenMM (SOSP'25), section 4; linux, "fix PMD/PUD checks in follow_pfnmap_start".
 use weft_scenarios::prelude::*;
 

@@ -30,7 +30,9 @@ impl<B: World> Race<B> {
         else {
             return Saw::Busy;
         };
-        cursor.map(fresh_item(cpu.backend(), numbers.start, true)).expect("nothing is mapped there");
+        cursor
+            .map(fresh_item(cpu.backend(), numbers.start, true))
+            .expect("nothing is mapped there");
         Saw::Mapped(self.table.look(cpu, 0))
     }
 }

@@ -31,7 +31,7 @@ impl<B: World> Scenario<B> for Race<B> {
             if slot.item.is_some() && look::<B>(root, 0).item.is_none() {
                 cpu.reached(KEPT);
             }
-            let found = slot.item.map(|item| Mapping::of(cpu.backend(), &item));
+            let found = Mapping::in_slot(cpu.backend(), &slot);
             drop(section);
             cpu.quiescent();
             let mut history = History::new();
@@ -48,10 +48,8 @@ impl<B: World> Scenario<B> for Race<B> {
         interesting("found", "the page was mapped when it was asked for"),
         interesting("absent", "the page was unmapped before"),
     ];
-    const REACHED: &'static [Situation] = &[
-        KEPT,
-        met("the asker locked a stray node", |event| matches!(event, Event::StrayMet(_))),
-    ];
+    const REACHED: &'static [Situation] =
+        &[KEPT, met("the asker locked a stray node", |event| matches!(event, Event::StrayMet(_)))];
     const TWINS: Twins = twins([
         weakened(&sites::LOCK_ACQUIRE, "data race on N"),
         weakened(&sites::LOCK_RELEASE, "data race on N"),

@@ -5,10 +5,11 @@
 //! meet; every CPU of the core goes offline on the processor that played it; all meet; the boot
 //! processor checks. Delays, rotation and preemption are random, from the seed.
 //!
-//! The checks are those of the models: the scenario's own, and the outcome must be listed and not
-//! forbidden. Besides, the machine must have as many frames in use as before the round, now that
-//! all CPUs are offline, all grace periods over and the race is given up. At the end the kernel's
-//! own table is checked. What fails panics, and so ends the run.
+//! The checks are those of the models: the scenario's own; the outcome must be listed and not
+//! forbidden; every node of the race must be in order, now that all CPUs are offline and all grace
+//! periods over (see `audit`); and once the race is given up the machine must have as many frames
+//! in use as before the round. At the end the kernel's own table is audited. What fails panics, and
+//! so ends the run.
 //!
 //! Whether a machine meets every situation is a matter of luck: situations and outcomes are counted
 //! and reported, and only who reads the report can demand them.
@@ -17,6 +18,7 @@ use core::fmt::Display;
 
 use spin::RwLock;
 use spin::mutex::SpinMutex;
+use weft_backend_baremetal::frame::FreeFrames;
 use weft_backend_baremetal::protocol::Line;
 use weft_backend_baremetal::scenarios;
 use weft_core::address::CpuId;
@@ -29,13 +31,16 @@ use crate::options::Options;
 use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
-use crate::space::{self, Space};
-use crate::{cpu, metal, serial};
+use crate::space::Space;
+use crate::{audit, cpu, metal, serial};
 
 /// The most outcomes that a scenario lists.
 const OUTCOMES_MAX: usize = 16;
 /// Binary logarithm of the longest delay before a role, in looks of a [`Wait`].
 const DELAY_BITS: u32 = 9;
+
+/// What the nodes that were looked at after all rounds are reported as.
+const NODES_AUDITED: &str = "nodes audited";
 
 /// What a scenario fails with that goes on using a frame that was freed: the frame's poison is met
 /// as contents, or as an entry.
@@ -104,8 +109,9 @@ impl Visitor<MetalMachine> for Run {
         metal::count_situations(S::REACHED);
         let stage = Stage::<S>::new(self.machine, self.space, cpus);
         smp::on_all(&|processor| stage.perform(processor, &self.options));
-        space::check(self.space, self.machine);
+        audit::check_kernel(self.space, self.machine);
         report::<S>(&stage.outcomes.lock());
+        serial::line(&Line::Metric { name: NODES_AUDITED, value: *stage.nodes_audited.lock() });
         serial::line(&Line::Passed { name, repetitions });
     }
 }
@@ -140,6 +146,9 @@ struct Stage<S: Scenario<MetalMachine>> {
     cpus: [SpinMutex<Option<CoreCpu>>; CPUS_MAX],
     saw: [SpinMutex<Option<S::Saw>>; CPUS_MAX],
     outcomes: SpinMutex<[u64; OUTCOMES_MAX]>,
+    /// What was free before the first round.
+    before: FreeFrames,
+    nodes_audited: SpinMutex<u64>,
 }
 
 impl<S: Scenario<MetalMachine>> Stage<S> {
@@ -153,6 +162,8 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
             cpus: [const { SpinMutex::new(None) }; CPUS_MAX],
             saw: [const { SpinMutex::new(None) }; CPUS_MAX],
             outcomes: SpinMutex::new([0; OUTCOMES_MAX]),
+            before: machine.region().free_frames(),
+            nodes_audited: SpinMutex::new(0),
         }
     }
 
@@ -228,7 +239,8 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         *self.cpus[role].lock() = Some(cpu.into_core());
     }
 
-    /// Checks the round, gives everything up, and checks that as many frames are in use as before.
+    /// Checks the round and the nodes it leaves, gives everything up, and checks that as many
+    /// frames are in use as before.
     fn close(&self, frames: u64) {
         metal::set_racing(false);
         let race = self.race.write().take().expect("the race is given up once");
@@ -241,6 +253,8 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         let outcome = race.check(&mut cpu, &saw[..self.roles]);
         self.judge(outcome);
         drop(cpu);
+        // SAFETY: the others wait for the next round, and every CPU of the core is offline.
+        *self.nodes_audited.lock() += unsafe { audit::check(self.machine, &self.before) };
         drop(race);
         let left = self.machine.region().live();
         assert!(left == frames, "leak: {frames} frames were in use before the race, {left} after");

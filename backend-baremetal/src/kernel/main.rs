@@ -24,6 +24,9 @@ extern crate alloc;
 #[expect(unsafe_code, reason = "the local interrupt controller is memory")]
 mod apic;
 #[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "finds nodes by their frames, and breaks some on demand")]
+mod audit;
+#[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "what the boot loader left in memory, and the first instructions")]
 mod boot;
 #[cfg(bare_metal)]
@@ -32,6 +35,7 @@ mod cpu;
 #[cfg(bare_metal)]
 mod flushing;
 #[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "says when nobody is at work")]
 mod harness;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "gives memory to the heap and to the machine")]
@@ -41,6 +45,9 @@ mod memory;
 mod metal;
 #[cfg(bare_metal)]
 mod options;
+#[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "a test finds the functions by their symbols")]
+mod probes;
 #[cfg(bare_metal)]
 mod random;
 #[cfg(bare_metal)]

@@ -36,6 +36,7 @@ impl Processors for Metal {
     type LockWord = WatchedWord;
     type Word = EntryWord;
 
+    #[inline]
     fn entry(word: &AtomicWord) -> &EntryWord {
         // SAFETY: an `EntryWord` is an `AtomicWord` and nothing else, and has its layout.
         unsafe { &*core::ptr::from_ref(word).cast() }
@@ -68,7 +69,7 @@ impl Processors for Metal {
     }
 
     fn observe(&self, event: Event) {
-        note(|situation| situation.event.is_some_and(|meets| meets(event)));
+        note(1, |situation| situation.event.is_some_and(|meets| meets(event)));
     }
 }
 
@@ -83,7 +84,7 @@ impl Users for Metal {
     }
 
     fn reached(&self, name: &'static str) {
-        let listed = note(|situation| situation.name == name);
+        let listed = note(1, |situation| situation.name == name);
         assert!(listed, "the situation \"{name}\" is not listed");
     }
 
@@ -111,6 +112,10 @@ static DRAWN: AtomicU64 = AtomicU64::new(0);
 static SITUATIONS: Once<&'static [Situation]> = Once::new();
 static TIMES: [AtomicU64; SITUATIONS_MAX] = [const { AtomicU64::new(0) }; SITUATIONS_MAX];
 static RACING: AtomicBool = AtomicBool::new(false);
+/// How often somebody waited for a lock.
+static CONTENTIONS: AtomicU64 = AtomicU64::new(0);
+/// The same when the race began.
+static CONTENTIONS_BEFORE: AtomicU64 = AtomicU64::new(0);
 
 /// Says which situations are to be counted.
 pub(crate) fn count_situations(situations: &'static [Situation]) {
@@ -118,9 +123,24 @@ pub(crate) fn count_situations(situations: &'static [Situation]) {
     SITUATIONS.call_once(|| situations);
 }
 
-/// Says whether the race is on: events of set-up and check do not count.
+/// Says whether the race is on: events of set-up and check do not count. Called in turn with true
+/// and false, while no role is played.
 pub(crate) fn set_racing(racing: bool) {
+    let contentions = CONTENTIONS.load(Ordering::Relaxed);
+    if racing {
+        CONTENTIONS_BEFORE.store(contentions, Ordering::Relaxed);
+    } else {
+        let times = contentions - CONTENTIONS_BEFORE.load(Ordering::Relaxed);
+        note(times, |situation| situation.event.is_some_and(|meets| meets(Event::LockContended)));
+    }
     RACING.store(racing, Ordering::Release);
+}
+
+/// Counts that somebody waits for a lock. This is [`Event::LockContended`], which only
+/// [`set_racing`] makes anything of, because whoever locks must not pay for it.
+#[inline]
+pub(crate) fn count_contention() {
+    CONTENTIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// How often each situation was met.
@@ -129,8 +149,8 @@ pub(crate) fn situations() -> impl Iterator<Item = (&'static Situation, u64)> {
     listed.iter().zip(&TIMES).map(|(one, times)| (one, times.load(Ordering::Relaxed)))
 }
 
-/// Counts the situations that are met. Whether there were any.
-fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
+/// Counts the situations that were met so many times. Whether there are any.
+fn note(count: u64, is_met: impl Fn(&Situation) -> bool) -> bool {
     let Some(situations) = SITUATIONS.get() else { return false };
     if !RACING.load(Ordering::Acquire) {
         return false;
@@ -138,7 +158,7 @@ fn note(is_met: impl Fn(&Situation) -> bool) -> bool {
     let mut any = false;
     for (situation, times) in situations.iter().zip(&TIMES) {
         if is_met(situation) {
-            times.fetch_add(1, Ordering::Relaxed);
+            times.fetch_add(count, Ordering::Relaxed);
             any = true;
         }
     }

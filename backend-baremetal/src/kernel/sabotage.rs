@@ -22,19 +22,35 @@ pub(crate) enum Sabotage {
     ForgottenCpu(u32),
     /// An entry of a finished table is overwritten behind the core's back.
     TablesChanged,
+    /// A node that a race leaves has a child that it does not count.
+    LostCount,
+    /// A node that a race leaves is locked.
+    LockKept,
+    /// A node that a race leaves leads to one that was taken out of it.
+    StrayKept,
 }
+
+/// Those that have a name and nothing else.
+const NAMED: [(Sabotage, &str); 9] = [
+    (Sabotage::None, "none"),
+    (Sabotage::NoShootdown, "no-shootdown"),
+    (Sabotage::TornUpdates, "torn-updates"),
+    (Sabotage::FreedAtOnce, "freed-at-once"),
+    (Sabotage::NeverFreed, "never-freed"),
+    (Sabotage::TablesChanged, "tables-changed"),
+    (Sabotage::LostCount, "lost-count"),
+    (Sabotage::LockKept, "lock-kept"),
+    (Sabotage::StrayKept, "stray-kept"),
+];
 
 impl fmt::Display for Sabotage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::NoShootdown => f.write_str("no-shootdown"),
-            Self::TornUpdates => f.write_str("torn-updates"),
-            Self::FreedAtOnce => f.write_str("freed-at-once"),
-            Self::NeverFreed => f.write_str("never-freed"),
-            Self::TablesChanged => f.write_str("tables-changed"),
-            Self::ForgottenCpu(cpu) => write!(f, "forgotten-cpu-{cpu}"),
+        if let Self::ForgottenCpu(cpu) = self {
+            return write!(f, "forgotten-cpu-{cpu}");
         }
+        let named = NAMED.iter().find(|(sabotage, _)| sabotage == self);
+        let (_, name) = named.expect("every sabotage but one has a name");
+        f.write_str(name)
     }
 }
 
@@ -47,19 +63,10 @@ impl Sabotage {
     ///
     /// If there is none.
     pub(crate) fn parse(name: &str) -> Self {
-        let forgotten = |name: &str| name.strip_prefix("forgotten-cpu-")?.parse().ok();
-        match name {
-            "none" => Self::None,
-            "no-shootdown" => Self::NoShootdown,
-            "torn-updates" => Self::TornUpdates,
-            "freed-at-once" => Self::FreedAtOnce,
-            "never-freed" => Self::NeverFreed,
-            "tables-changed" => Self::TablesChanged,
-            _ => match forgotten(name) {
-                Some(cpu) => Self::ForgottenCpu(cpu),
-                None => panic!("there is no sabotage called {name}"),
-            },
-        }
+        let forgotten = || name.strip_prefix("forgotten-cpu-")?.parse().ok();
+        let named = NAMED.iter().find(|(_, known)| *known == name).map(|(sabotage, _)| *sabotage);
+        let sabotage = named.or_else(|| forgotten().map(Self::ForgottenCpu));
+        sabotage.unwrap_or_else(|| panic!("there is no sabotage called {name}"))
     }
 
     /// The sabotage of a twin, if the kernel can play it. It cannot weaken its own orderings.
@@ -80,5 +87,10 @@ impl Sabotage {
     /// Whether the world is broken in this way.
     pub(crate) fn is_chosen(self) -> bool {
         CHOSEN.get() == Some(&self)
+    }
+
+    /// How the world is broken.
+    pub(crate) fn chosen() -> Self {
+        CHOSEN.get().copied().unwrap_or(Self::None)
     }
 }

@@ -22,7 +22,7 @@ use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{flushing, runtime, serial, tables};
+use crate::{audit, flushing, probes, runtime, serial, tables};
 
 /// What a test gets.
 pub(crate) struct Kernel {
@@ -36,13 +36,15 @@ pub(crate) struct Kernel {
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 21] = [
+const TESTS: [(&str, Test); 23] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
     ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
     ("good-tables", tables::everybody_sees_the_same_table),
+    ("good-audit", audit::tables_are_in_order),
+    ("good-probes", probes::probes_do_what_they_say),
     ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-count", bad_count),
@@ -71,6 +73,9 @@ pub(crate) fn list() {
         ("good-storm", Sabotage::NoShootdown, flushing::STALE),
         ("good-storm", Sabotage::NeverFreed, "leak: "),
         ("good-tables", Sabotage::TablesChanged, DISAGREEMENT),
+        ("good-audit", Sabotage::LostCount, "a node has lost count"),
+        ("good-audit", Sabotage::LockKept, "a node is still locked"),
+        ("good-audit", Sabotage::StrayKept, "a reachable node is marked stray"),
     ] {
         let (name, sabotage, messages): (&dyn Display, _, _) = (&name, &sabotage, &message);
         serial::line::<&dyn Display>(&Line::Twin { name, sabotage, messages });
@@ -179,7 +184,7 @@ fn bad_count(kernel: &Kernel) {
     // not use this entry, and (3) nobody ever walks through it.
     unsafe { unused.lock().write_raw(0, X86_64::item(page), &ENTRY_INIT) };
     drop(section);
-    space::check(kernel.space, kernel.machine);
+    audit::check_kernel(kernel.space, kernel.machine);
 }
 
 fn bad_fault(_: &Kernel) {

@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::format::{CachePolicy, PageFlags, Property};
@@ -35,6 +36,8 @@ use crate::smp;
 
 /// The kernel's table.
 pub(crate) type Space = Permanent<KernelTable<MetalMachine>>;
+/// What the kernel's nodes are.
+pub(crate) const KIND: Kind = <KernelTable<MetalMachine> as Config>::KIND;
 type Root<'g> = NodeRef<'g, KernelTable<MetalMachine>>;
 
 const DEVICES: u64 = 0xffff_fe80_0000_0000;
@@ -194,39 +197,6 @@ pub(crate) unsafe fn load(root: Paddr) {
     let frame = PhysFrame::containing_address(PhysAddr::new(root.as_u64()));
     // SAFETY: by the caller's contract.
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
-}
-
-/// Checks that the kernel's table counts what it has, and that its root was not detached.
-///
-/// # Panics
-///
-/// If it is otherwise.
-pub(crate) fn check(space: &Space, machine: MetalMachine) {
-    let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
-    let section = cpu.read_side();
-    check_below(space.borrow(&section));
-}
-
-fn check_below(node: Root<'_>) {
-    let guard = node.lock();
-    assert!(!guard.is_stray(), "a node of the kernel's table is stray");
-    let managed = if node.level() == FourLevels::ROOT {
-        FourLevels::upper_half()
-    } else {
-        0..FourLevels::ENTRIES
-    };
-    let mut present = 0;
-    for index in managed {
-        match node.walk(index) {
-            ChildRef::Absent => {}
-            ChildRef::Node(child) => {
-                present += 1;
-                check_below(child);
-            }
-            ChildRef::Item(_) | ChildRef::Shared => present += 1,
-        }
-    }
-    assert!(present == guard.children(), "a node of the kernel's table has lost count");
 }
 
 /// How many pages of the kernel can be both written and executed.

@@ -412,7 +412,7 @@ fn collect(node: NodeRef<'_, Table>, start: u64, pages: &mut Pages) {
         match node.walk(index) {
             ChildRef::Node(child) => collect(child, vaddr, pages),
             ChildRef::Item(page) => {
-                pages.insert(vaddr, page);
+                pages.insert(vaddr, *page);
             }
             ChildRef::Absent | ChildRef::Shared => {}
         }

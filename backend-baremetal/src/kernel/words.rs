@@ -1,15 +1,18 @@
 //! The production backend's words, with what a kernel that tests itself wants to know and to break.
 //!
-//! [`WatchedWord`] is the word of a lock; it tells when somebody waits. [`EntryWord`] is an entry.
-//! In a world that is sabotaged so, its updates are a load and a store, with a pause in between for
-//! others, the MMU among them, to come in.
+//! [`WatchedWord`] is the word of a lock; it tells when somebody waits. It does so by counting, in
+//! place: a call, even on the way that is taken only by who waits, would make everybody who locks
+//! save registers for it. `qemu-runner/tests/code_generation` reads from the image
+//! that nobody does.
+//!
+//! [`EntryWord`] is an entry. In a world that is sabotaged so, its updates are a load and a store,
+//! with a pause in between for others, the MMU among them, to come in.
 
-use weft_backend_baremetal::backend::Processors;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::sites::{ENTRY_RETRY, Site};
-use weft_core::sync::{Event, LockWord, Word};
+use weft_core::sync::{LockWord, Word};
 
-use crate::metal::Metal;
+use crate::metal;
 use crate::sabotage::Sabotage;
 
 /// How long an update that is torn in two rests in between, in pauses.
@@ -94,8 +97,9 @@ impl LockWord for WatchedWord {
         LockWord::store(&self.0, value, site);
     }
 
+    #[inline]
     fn relax(&self) {
-        Metal.observe(Event::LockContended);
+        metal::count_contention();
         LockWord::relax(&self.0);
     }
 }

@@ -1,21 +1,16 @@
 //! Hardware or another CPU comes in between: each time at the same point.
-//!
-//! Threads meet in those few instructions once in a while only. A table's format is a parameter,
-//! though, and is asked in the middle of every operation; so the format here is that of x86-64 with
-//! an interruption: when it is asked a certain question, something else happens first.
-
-use std::cell::RefCell;
 
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::entry::{Child, ChildRef};
-use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
+use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
+use crate::support::interrupted::{Question, assert_interrupted, interrupt};
 use crate::support::{
     InterruptedOn, Machine, WRITABLE, device_frame, live, node, on_machine, online, page_levels,
     put, untracked,
@@ -31,64 +26,6 @@ on_every_geometry!(
 
 const SET: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
 
-/// What the format is asked when the interruption comes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Question {
-    /// How an item is written: asked by a split, of every part.
-    Item,
-    /// Whether hardware may write what was read just now.
-    MayWrite,
-    /// What an entry leads to that was read just now.
-    Decode,
-}
-
-struct Interruption {
-    at: Question,
-    body: Box<dyn FnOnce()>,
-}
-
-thread_local! {
-    static INTERRUPTION: RefCell<Option<Interruption>> = const { RefCell::new(None) };
-}
-
-fn asked(question: Question) {
-    let interruption = INTERRUPTION.with_borrow_mut(|next| next.take_if(|it| it.at == question));
-    if let Some(interruption) = interruption {
-        (interruption.body)();
-    }
-}
-
-/// The format of x86-64, with an interruption in the middle of an operation.
-#[derive(Debug)]
-pub(crate) struct Interrupted;
-
-// SAFETY: everything is passed on to a format that keeps the promise.
-unsafe impl EntryFormat for Interrupted {
-    const HARDWARE_BITS: u64 = X86_64::HARDWARE_BITS;
-
-    fn maps_pages_at(level: Level) -> bool {
-        X86_64::maps_pages_at(level)
-    }
-    fn holds(frame: Paddr) -> bool {
-        X86_64::holds(frame)
-    }
-    fn node(frame: Paddr) -> u64 {
-        X86_64::node(frame)
-    }
-    fn item(item: RawItem) -> u64 {
-        asked(Question::Item);
-        X86_64::item(item)
-    }
-    fn decode(entry: u64, level: Level) -> Decoded {
-        asked(Question::Decode);
-        X86_64::decode(entry, level)
-    }
-    fn hardware_may_write(entry: u64) -> bool {
-        asked(Question::MayWrite);
-        X86_64::hardware_may_write(entry)
-    }
-}
-
 /// A table in that format.
 type Table<G> = InterruptedOn<Machine<G>>;
 
@@ -100,12 +37,7 @@ fn interrupt_with_hardware<G: Geometry>(at: Question, machine: &Machine<G>, node
         let before = hardware_sets(node.borrow(&cpu.read_side()), 0, X86_64::HARDWARE_BITS);
         assert!(X86_64::hardware_may_write(before), "hardware has set bits in the middle");
     });
-    INTERRUPTION.set(Some(Interruption { at, body }));
-}
-
-/// Checks that the interruption happened.
-fn assert_interrupted() {
-    assert!(INTERRUPTION.take().is_none(), "nothing interrupted the change");
+    interrupt(at, body);
 }
 
 fn a_split_gives_every_part_what_hardware_set_during_it<G: Geometry>() {
@@ -175,7 +107,7 @@ fn first_leaf_while<G: Geometry>(
 ) -> Paddr {
     let (other, owned) = (*machine, root.clone());
     let body = Box::new(move || body(owned.borrow(&online(&other, 1).read_side())));
-    INTERRUPTION.set(Some(Interruption { at: Question::Decode, body }));
+    interrupt(Question::Decode, body);
     let cpu = online(machine, 0);
     let section = cpu.read_side();
     let leaf = first_leaf(root.borrow(&section));

@@ -5,17 +5,19 @@
 //! back; see [`support::on_machine`].
 
 #[macro_use]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod activation;
 mod allocation;
+#[expect(unsafe_code, reason = "puts nodes out of order, and finds them by their frames")]
+mod audit;
 mod detached;
 mod drop_walk;
 mod find;
 #[expect(unsafe_code, reason = "retires batches by hand")]
 mod grace;
 mod growth;
-#[expect(unsafe_code, reason = "an entry format is a contract")]
 mod interrupted;
 mod locking;
 mod mixed;

@@ -67,6 +67,13 @@ impl RiscV {
 unsafe impl EntryFormat for RiscV {
     const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
 
+    const LEAF_FRAME_BITS: u64 = FRAME_NUMBER << FRAME_SHIFT;
+
+    #[inline]
+    fn frame(frame: Paddr) -> u64 {
+        frame.frame_number() << FRAME_SHIFT
+    }
+
     #[inline]
     fn maps_pages_at(_level: Level) -> bool {
         true
@@ -85,13 +92,13 @@ unsafe impl EntryFormat for RiscV {
 
     #[inline]
     fn node(frame: Paddr) -> u64 {
-        frame.frame_number() << FRAME_SHIFT | VALID
+        Self::frame(frame) | VALID
     }
 
     #[inline]
     fn item(item: RawItem) -> u64 {
         let RawItem { frame, property, .. } = item;
-        let mut entry = frame.frame_number() << FRAME_SHIFT | VALID | READ;
+        let mut entry = Self::frame(frame) | VALID | READ;
         for (ours, theirs) in FLAGS {
             if property.flags.contains(ours) {
                 entry |= theirs;
@@ -151,6 +158,9 @@ mod tests {
                     assert_eq!(property.flags, flags);
                     let nearest = Decoded::Item(RawItem { property, ..item });
                     assert_eq!(RiscV::decode(RiscV::item(item), level), nearest);
+                    let elsewhere = RawItem { frame: Paddr::new(0), ..item };
+                    assert_eq!(RiscV::item(elsewhere) | RiscV::frame(frame), RiscV::item(item));
+                    assert_eq!(RiscV::item(elsewhere) & RiscV::LEAF_FRAME_BITS, 0);
                 }
             }
         }

@@ -50,6 +50,13 @@ impl X86_64 {
 unsafe impl EntryFormat for X86_64 {
     const HARDWARE_BITS: u64 = Bits::ACCESSED.bits() | Bits::DIRTY.bits();
 
+    const LEAF_FRAME_BITS: u64 = ADDRESS;
+
+    #[inline]
+    fn frame(frame: Paddr) -> u64 {
+        frame.as_u64()
+    }
+
     #[inline]
     fn maps_pages_at(level: Level) -> bool {
         level.as_u8() <= 3
@@ -136,6 +143,10 @@ mod tests {
                     let frame = Paddr::new(0x000f_ffff_c000_0000);
                     let item = RawItem { frame, level, property: Property { flags, cache } };
                     assert_eq!(X86_64::decode(X86_64::item(item), level), Decoded::Item(item));
+                    let elsewhere = RawItem { frame: Paddr::new(0), ..item };
+                    assert_eq!(X86_64::item(elsewhere) | X86_64::frame(frame), X86_64::item(item));
+                    let attributes = X86_64::item(elsewhere);
+                    assert!(level > Level::LEAF || attributes & X86_64::LEAF_FRAME_BITS == 0);
                 }
             }
         }

@@ -17,7 +17,10 @@ use weft_core::node::{Node, Permanent};
 use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
-use crate::interrupted::Interrupted;
+use self::interrupted::Interrupted;
+
+#[expect(unsafe_code, reason = "an entry format is a contract")]
+pub(crate) mod interrupted;
 
 /// Enough for every test with one thread, and 4 MiB of address space.
 const FRAMES: u64 = 1024;

@@ -1,0 +1,189 @@
+//! A table to try cursors on, pages for it, and what is looked at afterwards.
+//!
+//! [`dump`] reads a table entry by entry, without locks and without any cursor: what cursors say
+//! is compared with it, and what an error leaves behind.
+
+use std::ops::Range;
+
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::config::Config;
+use weft_core::cursor::Cursor;
+use weft_core::entry::ChildRef;
+use weft_core::format::{PageFlags, Property, RawItem};
+use weft_core::geometry::Geometry;
+use weft_core::item::MappedItem;
+use weft_core::node::{Node, NodeRef};
+use weft_core::sync::Backend;
+
+use crate::support::{Machine, Whole, live, node, on_machine, online};
+
+pub(crate) type Root<'g, G> = NodeRef<'g, Whole<G>>;
+
+type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
+
+/// Runs `body` on a new table. What it leaves there has to be sound and is unmapped; then every
+/// frame but the root's has to come back.
+pub(crate) fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+    on_machine::<G>(|machine| {
+        let mut cpu = online(machine, 0);
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        {
+            let section = cpu.read_side();
+            let root = root.borrow(&section);
+            body(machine, root);
+            assert_sound(root);
+            let mut cursor = lock(root, everything::<G>());
+            cursor.unmap(everything::<G>().end).expect("unmapping whole pages needs no memory");
+            drop(cursor);
+            assert_sound(root);
+            assert_eq!(dump(root).nodes.len(), 1, "only the root is left");
+        }
+        cpu.quiescent();
+        cpu.quiescent();
+        assert_eq!(live(machine), 1, "unmapping gives back every frame but the root's");
+    });
+}
+
+/// All addresses.
+pub(crate) fn everything<G: Geometry>() -> Range<Vaddr> {
+    Vaddr::new(0)..Vaddr::new(G::node_span(G::ROOT))
+}
+
+/// Page number `number` of the smallest size.
+pub(crate) fn page(number: u64) -> Vaddr {
+    Vaddr::new(number * FRAME_SIZE)
+}
+
+/// These pages of the smallest size.
+pub(crate) fn pages(numbers: Range<u64>) -> Range<Vaddr> {
+    page(numbers.start)..page(numbers.end)
+}
+
+/// How many pages of the smallest size an entry of `level` covers.
+pub(crate) fn span<G: Geometry>(level: u8) -> u64 {
+    G::entry_frames(Level::new(level))
+}
+
+/// How many pages there are.
+pub(crate) fn all_pages<G: Geometry>() -> u64 {
+    G::node_span(G::ROOT) / FRAME_SIZE
+}
+
+#[track_caller]
+pub(crate) fn lock<C: Config>(root: NodeRef<'_, C>, range: Range<Vaddr>) -> Cursor<'_, C> {
+    Cursor::lock(root, range).expect("the range is one, and a test has frames enough")
+}
+
+pub(crate) const READABLE: Property = Property::new(PageFlags::empty());
+pub(crate) const NOTED: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
+
+/// A page of device memory: `frame` counts pages of the level's size.
+pub(crate) fn device<G: Geometry>(
+    level: u8,
+    frame: u64,
+    property: Property,
+) -> MappedItem<Machine<G>> {
+    let level = Level::new(level);
+    MappedItem::Untracked { frame: Paddr::new(frame * G::entry_span(level)), level, property }
+}
+
+/// As an entry has it.
+pub(crate) fn raw<G: Geometry>(level: u8, frame: u64, property: Property) -> RawItem {
+    let level = Level::new(level);
+    RawItem { frame: Paddr::new(frame * G::entry_span(level)), level, property }
+}
+
+/// The page of memory that [`map_huge`] has at a page: physical addresses are shorter than virtual
+/// ones may be.
+pub(crate) fn physical(number: u64) -> u64 {
+    number % (1 << 38)
+}
+
+/// The page of memory that [`fill`] has at a page.
+pub(crate) fn filled_with(number: u64) -> u64 {
+    4096 + physical(number)
+}
+
+/// Maps device memory of consecutive frames, from number 4096 on, at these pages.
+#[track_caller]
+pub(crate) fn fill<G: Geometry>(root: Root<'_, G>, numbers: Range<u64>, property: Property) {
+    let mut cursor = lock(root, pages(numbers.clone()));
+    let make = |vaddr: Vaddr| device::<G>(1, filled_with(vaddr.as_u64() / FRAME_SIZE), property);
+    cursor.map_pages(page(numbers.end), make).expect("nothing is there");
+}
+
+/// Maps a huge page of device memory at the page with this number. Its frame has the number of
+/// the address.
+#[track_caller]
+pub(crate) fn map_huge<G: Geometry>(root: Root<'_, G>, level: u8, number: u64, property: Property) {
+    let span = span::<G>(level);
+    let mut cursor = lock(root, pages(number..number + span));
+    let item = device::<G>(level, physical(number) / span, property);
+    cursor.map(item).expect("nothing is there");
+}
+
+/// The levels of huge pages.
+pub(crate) fn huge_levels<G: Geometry>() -> impl Iterator<Item = u8> {
+    crate::support::page_levels::<G>().map(Level::as_u8).skip(1)
+}
+
+/// All of a table.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Dump {
+    /// Every page, in order.
+    pub(crate) pages: Vec<(Vaddr, RawItem)>,
+    /// Every node: its level, where it begins, and where it is.
+    pub(crate) nodes: Vec<(Level, Vaddr, Paddr)>,
+}
+
+impl Dump {
+    /// How many frames of data the table owns.
+    pub(crate) fn tracked(&self) -> usize {
+        let owns = |page: &RawItem| page.property.flags.contains(PageFlags::TRACKED);
+        self.pages.iter().filter(|(_, page)| owns(page)).count()
+    }
+}
+
+/// Reads a table entry by entry.
+pub(crate) fn dump<C: Config>(root: NodeRef<'_, C>) -> Dump {
+    let mut dump = Dump::default();
+    read(root, Vaddr::new(0), &mut dump);
+    dump
+}
+
+fn read<C: Config>(node: NodeRef<'_, C>, start: Vaddr, dump: &mut Dump) {
+    dump.nodes.push((node.level(), start, node.paddr()));
+    for index in 0..Geo::<C>::ENTRIES {
+        let start = start.plus(index as u64 * Geo::<C>::entry_span(node.level()));
+        match node.walk(index) {
+            ChildRef::Absent | ChildRef::Shared => {}
+            ChildRef::Node(child) => read(child, start, dump),
+            ChildRef::Item(item) => dump.pages.push((start, *item)),
+        }
+    }
+}
+
+/// Checks that every node is unlocked, not stray, counts its children and, unless it is the root or
+/// leads from one whose entries stay, has some.
+#[track_caller]
+pub(crate) fn assert_sound<C: Config>(root: NodeRef<'_, C>) {
+    assert_sound_below(root, true);
+}
+
+#[track_caller]
+fn assert_sound_below<C: Config>(node: NodeRef<'_, C>, may_be_empty: bool) {
+    let guard = node.try_lock().expect("a node is locked after the cursor is gone");
+    assert!(!guard.is_stray(), "a stray node is reachable");
+    let children = usize::from(guard.children());
+    drop(guard);
+    let is_root = node.level() == Geo::<C>::ROOT;
+    let managed = if is_root { C::MANAGED } else { 0..Geo::<C>::ENTRIES };
+    let is_present = |index: &usize| !matches!(node.walk(*index), ChildRef::Absent);
+    assert_eq!(managed.clone().filter(is_present).count(), children, "a node miscounts");
+    assert!(may_be_empty || children > 0, "an empty node is left at level {:?}", node.level());
+    for index in managed {
+        if let ChildRef::Node(child) = node.walk(index) {
+            assert_sound_below(child, is_root && C::ROOT_ENTRIES_STAY);
+        }
+    }
+}

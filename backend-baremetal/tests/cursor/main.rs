@@ -1,0 +1,17 @@
+//! The cursor, one CPU at a time, on the production backend.
+//!
+//! Tests by behaviour run on every geometry. Each ends by looking at the whole table (no node is
+//! locked, stray, empty or miscounted), unmapping everything, and finding every frame given back;
+//! see [`fixture::on_table`].
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod support;
+
+mod fixture;
+mod mapping;
+mod positions;
+mod protecting;
+mod ranges;
+mod unmapping;

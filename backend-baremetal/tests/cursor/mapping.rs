@@ -1,0 +1,316 @@
+//! Mapping, one page or many: what goes in, what is refused, and that a refusal changes nothing.
+
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::error::{MapError, MapFault, Misfit, PositionError};
+use weft_core::format::RawItem;
+use weft_core::geometry::Geometry;
+use weft_core::item::{Item, MappedItem};
+
+use crate::fixture::{
+    READABLE, Root, all_pages, device, dump, everything, fill, huge_levels, lock, map_huge,
+    on_table, page, pages, physical, raw, span,
+};
+use crate::support::{Machine, WRITABLE, live, tracked};
+
+on_every_geometry!(
+    a_page_is_mapped_and_the_cursor_moves_behind_it,
+    a_huge_page_is_mapped_at_every_level_of_the_format,
+    nothing_is_mapped_over_what_is_mapped,
+    a_huge_page_goes_where_only_empty_nodes_are,
+    what_does_not_fit_is_refused,
+    items_that_no_entry_holds_are_refused,
+    levels_that_no_table_has_are_refused,
+    pages_are_mapped_up_to_the_end,
+    many_pages_stop_at_what_is_mapped,
+    many_pages_stop_at_an_item_that_does_not_fit,
+    many_pages_go_to_a_position_only,
+);
+
+/// Maps an item at the position, and expects that it is refused and nothing changes.
+#[track_caller]
+fn assert_refused<G: Geometry>(
+    root: Root<'_, G>,
+    range: std::ops::Range<u64>,
+    at: u64,
+    item: MappedItem<Machine<G>>,
+    expected: MapFault,
+) {
+    let before = dump(root);
+    let mut cursor = lock(root, pages(range));
+    cursor.jump(page(at)).expect("a position");
+    let handed_in = shown(&item);
+    let error = cursor.map(item).expect_err("the item is refused");
+    assert_eq!(error.fault, expected);
+    assert_eq!(shown(&error.item), handed_in, "the item comes back");
+    assert_eq!(cursor.vaddr(), page(at), "the cursor has not moved");
+    drop(error);
+    drop(cursor);
+    assert_eq!(dump(root), before, "a refused item changes nothing");
+}
+
+fn shown<G: Geometry>(item: &MappedItem<Machine<G>>) -> (Paddr, Level) {
+    match item {
+        MappedItem::Tracked { frame, .. } => (frame.paddr(), Level::LEAF),
+        MappedItem::Untracked { frame, level, .. } => (*frame, *level),
+    }
+}
+
+fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Geometry>() {
+    on_table::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(0..3));
+        cursor.map(device::<G>(1, 5, READABLE)).expect("nothing is there");
+        assert_eq!(cursor.vaddr(), page(1));
+        let item = tracked(machine);
+        let frame = shown(&item).0;
+        cursor.map(item).expect("nothing is there");
+        assert_eq!(cursor.vaddr(), page(2));
+        drop(cursor);
+        let mut owned = raw::<G>(1, frame.frame_number(), WRITABLE);
+        owned.property.flags.insert(weft_core::format::PageFlags::TRACKED);
+        let expected = [(page(0), raw::<G>(1, 5, READABLE)), (page(1), owned)];
+        assert_eq!(dump(root).pages, expected);
+    });
+}
+
+fn a_huge_page_is_mapped_at_every_level_of_the_format<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let (span, all) = (span::<G>(level), all_pages::<G>());
+            let mut cursor = lock(root, everything::<G>());
+            for start in [0, all - span] {
+                cursor.jump(page(start)).expect("a position");
+                cursor.map(device::<G>(level, 3, WRITABLE)).expect("nothing is there");
+                assert_eq!(cursor.vaddr(), page(start + span));
+            }
+            drop(cursor);
+            let item = raw::<G>(level, 3, WRITABLE);
+            assert_eq!(dump(root).pages, [(page(0), item), (page(all - span), item)]);
+        });
+    }
+}
+
+fn already(number: u64) -> MapFault {
+    MapFault::AlreadyMapped { vaddr: page(number) }
+}
+
+fn nothing_is_mapped_over_what_is_mapped<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        fill(root, 1..2, READABLE);
+        assert_refused(root, 0..3, 1, device::<G>(1, 9, READABLE), already(1));
+        for level in huge_levels::<G>() {
+            let span = span::<G>(level);
+            // A huge page over small ones: the first of them is named.
+            assert_refused(root, 0..span, 0, device::<G>(level, 9, READABLE), already(1));
+        }
+    });
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let span = span::<G>(level);
+            let start = all_pages::<G>() - span;
+            map_huge(root, level, start, READABLE);
+            for below in 1..=level {
+                let last = start + span - crate::fixture::span::<G>(below);
+                for at in [start, last] {
+                    let item = device::<G>(below, 9, READABLE);
+                    assert_refused(root, start..start + span, at, item, already(at));
+                }
+            }
+        });
+    }
+}
+
+fn a_huge_page_goes_where_only_empty_nodes_are<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let span = span::<G>(level);
+            let mut cursor = lock(root, everything::<G>());
+            cursor.map(device::<G>(1, 5, READABLE)).expect("nothing is there");
+            cursor.jump(page(0)).expect("the start");
+            cursor.unmap(page(1)).expect("nothing to split");
+            cursor.jump(page(0)).expect("the start");
+            // The leaf is still there, empty: it is in nobody's way.
+            cursor.map(device::<G>(level, 0, READABLE)).expect("only an empty node is there");
+            assert_eq!(cursor.vaddr(), page(span));
+            drop(cursor);
+            assert_eq!(dump(root).pages, [(page(0), raw::<G>(level, 0, READABLE))]);
+        });
+    }
+}
+
+fn what_does_not_fit_is_refused<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let (span, all) = (span::<G>(level), all_pages::<G>());
+            let length = span * FRAME_SIZE;
+            let too_long = MapFault::TooLong { vaddr: page(0), length, end: page(span - 1) };
+            assert_refused(root, 0..span - 1, 0, device::<G>(level, 0, READABLE), too_long);
+            let misaligned = |at| MapFault::Misaligned { vaddr: page(at), length };
+            for at in [1, span / 2, span - 1] {
+                assert_refused(root, 0..all, at, device::<G>(level, 0, READABLE), misaligned(at));
+            }
+        });
+    }
+    on_table::<G>(|machine, root| {
+        let end = page(2);
+        let at_end = MapFault::Position(PositionError::AtEnd { end });
+        assert_refused(root, 0..2, 2, device::<G>(1, 0, READABLE), at_end.clone());
+        assert_refused(root, 0..2, 2, tracked(machine), at_end);
+    });
+}
+
+fn items_that_no_entry_holds_are_refused<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        for frame in [1 << 52, 1 << 63, u64::MAX & !(FRAME_SIZE - 1)].map(Paddr::new) {
+            let item = MappedItem::Untracked { frame, level: Level::LEAF, property: READABLE };
+            let expected = MapFault::Misfit(Misfit::OutOfRange { frame });
+            assert_refused(root, 0..1, 0, item, expected);
+        }
+        for level in crate::support::page_levels::<G>() {
+            let alignment = G::entry_span(level);
+            for bit in [0, FRAME_SIZE.ilog2() - 1, alignment.ilog2() - 1] {
+                let frame = Paddr::new(1 << bit);
+                let item = MappedItem::Untracked { frame, level, property: READABLE };
+                let expected = MapFault::Misfit(Misfit::Unaligned { frame, alignment });
+                assert_refused(root, 0..all_pages::<G>(), 0, item, expected);
+            }
+        }
+    });
+}
+
+fn levels_that_no_table_has_are_refused<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let none = (1..=u8::MAX).filter(|level| *level > 3 || *level > G::LEVELS);
+        for entry in none.map(Level::new) {
+            let frame = Paddr::new(0);
+            let item = MappedItem::Untracked { frame, level: entry, property: READABLE };
+            let expected = MapFault::Misfit(Misfit::NoPagesHere { entry });
+            assert_refused(root, 0..all_pages::<G>(), 0, item, expected);
+        }
+    });
+}
+
+fn pages_are_mapped_up_to_the_end<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let all = all_pages::<G>();
+        let around = |border: u64| border.saturating_sub(2)..(border + 2).min(all);
+        for range in [around(all / 2), around(span::<G>(2)), around(all), around(0)] {
+            let mut cursor = lock(root, everything::<G>());
+            cursor.jump(page(range.start)).expect("a position");
+            let mut asked = Vec::new();
+            let make = |vaddr: Vaddr| {
+                asked.push(vaddr);
+                device::<G>(1, physical(vaddr.as_u64() / FRAME_SIZE), READABLE)
+            };
+            cursor.map_pages(page(range.end), make).expect("nothing is there");
+            assert_eq!(cursor.vaddr(), page(range.end));
+            assert_eq!(asked, range.clone().map(page).collect::<Vec<_>>(), "each once, in order");
+            drop(cursor);
+            let expected = |number| (page(number), raw::<G>(1, physical(number), READABLE));
+            assert_eq!(dump(root).pages, range.clone().map(expected).collect::<Vec<_>>());
+            let mut cursor = lock(root, pages(range.clone()));
+            assert_eq!(cursor.unmap(page(range.end)), Ok(range.end - range.start));
+        }
+    });
+}
+
+/// What a failed bulk mapping says.
+fn said<T>(result: Result<(), MapError<Option<T>>>) -> (MapFault, Option<T>) {
+    let error = result.expect_err("not all of it can be mapped");
+    (error.fault, error.item)
+}
+
+fn many_pages_stop_at_what_is_mapped<G: Geometry>() {
+    on_table::<G>(|machine, root| {
+        let all = all_pages::<G>();
+        for there in [0, 1, all / 2, all - 1] {
+            let range = there.saturating_sub(2)..(there + 2).min(all);
+            fill(root, there..there + 1, READABLE);
+            let before = dump(root);
+            let mut cursor = lock(root, pages(range.clone()));
+            let (fault, item) = said(cursor.map_pages(page(range.end), |_| tracked(machine)));
+            assert_eq!(fault, MapFault::AlreadyMapped { vaddr: page(there) });
+            assert!(item.is_none(), "no item was made for it");
+            assert_eq!(cursor.vaddr(), page(range.start), "the cursor has not moved");
+            drop(cursor);
+            assert_eq!(dump(root), before, "what had been mapped is unmapped again");
+            assert_eq!(lock(root, pages(there..there + 1)).unmap(page(there + 1)), Ok(1));
+        }
+    });
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let (span, all) = (span::<G>(level), all_pages::<G>());
+            map_huge(root, level, all - span, READABLE);
+            let before = dump(root);
+            for start in [all - span, all - span + 1, all - 1, (all - span).saturating_sub(1)] {
+                let mut cursor = lock(root, pages(start..all));
+                let before_it = live(root.backend());
+                let none = |_| -> MappedItem<Machine<G>> { panic!("no item is asked for") };
+                let (fault, _) = said(cursor.map_pages(page(all), none));
+                let vaddr = page(start.max(all - span));
+                assert_eq!(fault, MapFault::AlreadyMapped { vaddr });
+                assert_eq!(live(root.backend()), before_it);
+                drop(cursor);
+                assert_eq!(dump(root), before);
+            }
+        });
+    }
+}
+
+fn many_pages_stop_at_an_item_that_does_not_fit<G: Geometry>() {
+    on_table::<G>(|machine, root| {
+        for (wrong, misfit) in [
+            (device::<G>(2, 1, READABLE), {
+                Misfit::WrongLevel { entry: Level::LEAF, child: Level::new(2) }
+            }),
+            (
+                MappedItem::Untracked {
+                    frame: Paddr::new(1 << 60),
+                    level: Level::LEAF,
+                    property: READABLE,
+                },
+                Misfit::OutOfRange { frame: Paddr::new(1 << 60) },
+            ),
+        ] {
+            let before = dump(root);
+            let handed_in = shown(&wrong);
+            let mut wrong = Some(wrong);
+            let mut cursor = lock(root, pages(0..4));
+            let make = |vaddr| match vaddr == page(3) {
+                true => wrong.take().expect("asked for once"),
+                false => tracked(machine),
+            };
+            let (fault, item) = said(cursor.map_pages(page(4), make));
+            assert_eq!(fault, MapFault::Misfit(misfit));
+            assert_eq!(item.as_ref().map(shown), Some(handed_in), "the item comes back");
+            assert_eq!(cursor.vaddr(), page(0));
+            drop(cursor);
+            assert_eq!(dump(root), before, "what had been mapped is unmapped again");
+        }
+    });
+}
+
+fn many_pages_go_to_a_position_only<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let mut cursor = lock(root, pages(1..3));
+        cursor.jump(page(2)).expect("a position");
+        let mut none = |_| -> MappedItem<Machine<G>> { panic!("no item is asked for") };
+        for vaddr in [page(1), page(0), page(4), Vaddr::new(u64::MAX), Vaddr::new(0)] {
+            let outside = PositionError::Outside { vaddr, range: pages(2..3) };
+            assert_eq!(said(cursor.map_pages(vaddr, &mut none)).0, MapFault::Position(outside));
+        }
+        let vaddr = page(2).plus(1);
+        let unaligned = MapFault::Position(PositionError::Unaligned { vaddr });
+        assert_eq!(said(cursor.map_pages(vaddr, &mut none)).0, unaligned);
+        cursor.map_pages(page(2), &mut none).expect("up to here is nothing");
+        assert_eq!(cursor.vaddr(), page(2));
+    });
+}
+
+/// An item as it is written, for comparisons that have no table.
+#[test]
+fn what_is_mapped_reads_as_the_item() {
+    type G = weft_core::geometry::FourLevels;
+    let item = device::<G>(2, 9, WRITABLE);
+    let RawItem { frame, level, property } = item.into_raw();
+    assert_eq!((frame.as_u64(), level.as_u8(), property), (9 << 21, 2, WRITABLE));
+}

@@ -1,0 +1,158 @@
+//! Changing properties, one page or a range.
+
+use weft_core::cursor::Protected;
+use weft_core::format::{CachePolicy, PageFlags, Property};
+use weft_core::geometry::Geometry;
+
+use crate::fixture::{
+    READABLE, all_pages, dump, everything, fill, filled_with, huge_levels, lock, map_huge,
+    on_table, page, pages, raw, span,
+};
+use crate::support::{WRITABLE, tracked};
+
+on_every_geometry!(
+    a_range_gets_another_property_and_its_neighbours_do_not,
+    one_page_gets_another_property_and_the_one_before_comes_back,
+    every_flag_and_policy_is_set_as_asked,
+    who_owns_the_frame_stays,
+    protecting_nothing_asks_nothing,
+    of_a_huge_page_only_what_is_in_the_range_changes,
+    protect_next_splits_as_far_as_it_must,
+);
+
+fn a_range_gets_another_property_and_its_neighbours_do_not<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let border = span::<G>(2);
+        let filled = border - 2..(border + 2).min(all_pages::<G>());
+        fill(root, filled.clone(), READABLE);
+        for start in filled.clone() {
+            for end in start + 1..=filled.end {
+                let mut cursor = lock(root, pages(start..end));
+                assert_eq!(cursor.protect(page(end), |_| WRITABLE), Ok(end - start));
+                assert_eq!(cursor.vaddr(), page(end));
+                cursor.jump(page(start)).expect("the start");
+                for (number, (_, item)) in filled.clone().zip(dump(root).pages) {
+                    let inside = (start..end).contains(&number);
+                    let property = if inside { WRITABLE } else { READABLE };
+                    assert_eq!(item, raw::<G>(1, filled_with(number), property));
+                }
+                assert_eq!(cursor.protect(page(end), |_| READABLE), Ok(end - start));
+            }
+        }
+    });
+}
+
+fn one_page_gets_another_property_and_the_one_before_comes_back<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let last = all_pages::<G>() - 1;
+        fill(root, 1..2, READABLE);
+        fill(root, last..last + 1, READABLE);
+        let mut cursor = lock(root, everything::<G>());
+        for number in [1, last] {
+            let changed = cursor.protect_next(|old| {
+                assert_eq!(old, READABLE);
+                WRITABLE
+            });
+            let range = pages(number..number + 1);
+            assert_eq!(changed, Ok(Some(Protected { range, before: READABLE })));
+            assert_eq!(cursor.vaddr(), page(number + 1));
+        }
+        assert_eq!(cursor.protect_next(|_| panic!("nothing is left")), Ok(None));
+        assert_eq!(cursor.vaddr(), page(last + 1));
+        drop(cursor);
+        assert!(dump(root).pages.iter().all(|(_, item)| item.property == WRITABLE));
+    });
+}
+
+fn every_flag_and_policy_is_set_as_asked<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        fill(root, 0..1, READABLE);
+        let mut cursor = lock(root, pages(0..1));
+        let policies = [CachePolicy::WriteBack, CachePolicy::Uncached, CachePolicy::WriteCombining];
+        for bits in 0..=PageFlags::all().bits() {
+            for cache in policies {
+                let flags = PageFlags::from_bits_truncate(bits);
+                cursor.jump(page(0)).expect("the start");
+                cursor.protect(page(1), |_| Property { flags, cache }).expect("no split");
+                let expected = Property { flags: flags - PageFlags::TRACKED, cache };
+                assert_eq!(dump(root).pages, [(page(0), raw::<G>(1, 4096, expected))]);
+            }
+        }
+    });
+}
+
+fn who_owns_the_frame_stays<G: Geometry>() {
+    on_table::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(0..2));
+        cursor.map(tracked(machine)).expect("nothing is there");
+        drop(cursor);
+        fill(root, 1..2, READABLE);
+        for flags in [PageFlags::empty(), PageFlags::all()] {
+            let mut cursor = lock(root, pages(0..2));
+            assert_eq!(cursor.protect(page(2), |_| Property::new(flags)), Ok(2));
+            cursor.jump(page(0)).expect("the start");
+            while cursor.protect_next(|_| Property::new(flags)).expect("no split").is_some() {}
+            drop(cursor);
+            let is_tracked = |at: usize| dump(root).pages[at].1.property.flags & PageFlags::TRACKED;
+            assert_eq!((is_tracked(0), is_tracked(1)), (PageFlags::TRACKED, PageFlags::empty()));
+        }
+    });
+}
+
+fn protecting_nothing_asks_nothing<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let end = everything::<G>().end;
+        let mut cursor = lock(root, everything::<G>());
+        assert_eq!(cursor.protect(page(0), |_| panic!("nothing is there")), Ok(0));
+        assert_eq!(cursor.protect_next(|_| panic!("nothing is there")), Ok(None));
+        assert_eq!(cursor.vaddr(), end);
+        cursor.jump(page(0)).expect("the start");
+        assert_eq!(cursor.protect(end, |_| panic!("nothing is there")), Ok(0));
+        assert_eq!(cursor.vaddr(), end);
+    });
+}
+
+fn of_a_huge_page_only_what_is_in_the_range_changes<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        let span = span::<G>(level);
+        for range in [0..1, 1..span, span - 1..span, 0..span - 1, 0..span] {
+            on_table::<G>(|_, root| {
+                map_huge(root, level, 0, READABLE);
+                let mut cursor = lock(root, pages(range.clone()));
+                let length = range.end - range.start;
+                assert_eq!(cursor.protect(page(range.end), |_| WRITABLE), Ok(length));
+                drop(cursor);
+                let mut next = 0;
+                for (vaddr, item) in dump(root).pages {
+                    assert_eq!(vaddr, page(next), "the huge page is still mapped everywhere");
+                    assert_eq!(item.frame.frame_number(), next, "by the same frames");
+                    let inside = range.contains(&next);
+                    assert_eq!(item.property, if inside { WRITABLE } else { READABLE });
+                    next += G::entry_frames(item.level);
+                }
+                assert_eq!(next, span);
+            });
+        }
+    }
+}
+
+fn protect_next_splits_as_far_as_it_must<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let span = span::<G>(level);
+            map_huge(root, level, 0, READABLE);
+            let mut cursor = lock(root, pages(span - 1..span));
+            let range = pages(span - 1..span);
+            let expected = Protected { range, before: READABLE };
+            assert_eq!(cursor.protect_next(|_| WRITABLE), Ok(Some(expected)));
+            assert_eq!(cursor.protect_next(|_| WRITABLE), Ok(None));
+            drop(cursor);
+            let writable: Vec<_> =
+                dump(root).pages.into_iter().filter(|(_, it)| it.property == WRITABLE).collect();
+            assert_eq!(writable, [(page(span - 1), raw::<G>(1, span - 1, WRITABLE))]);
+            // Of the rest, the largest pages that do not have that one stay whole.
+            let nodes = dump(root).nodes.len() - usize::from(G::LEVELS - level) - 1;
+            assert_eq!(nodes, usize::from(level) - 1, "one split for each level");
+        });
+    }
+}
