@@ -83,6 +83,10 @@ impl<E: Engine, G: Geometry> Frame<E, G> {
             allocated_at: Mutex::new(None),
         })
     }
+
+    fn is_in_use(&self) -> bool {
+        self.allocated.load(Ordering::Relaxed) && !self.freed.load(Ordering::Relaxed)
+    }
 }
 
 /// All frames of an execution, and the root that each CPU has loaded.
@@ -91,6 +95,8 @@ pub(crate) struct Memory<E: Engine, G: Geometry> {
     pools: Pools,
     /// Ghost: how many frames each pool has given; written by its own CPU only.
     given: Vec<AtomicUsize>,
+    /// Ghost: how many frames each pool gives; written by its own CPU only.
+    limits: Vec<AtomicUsize>,
     /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
     loaded: Vec<AtomicU64>,
     /// Ghost: whether each CPU has flushed since it retired something; touched by that CPU only.
@@ -109,6 +115,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             frames: (1..=pools.frames()).map(|number| Frame::new(number as u64)).collect(),
             pools,
             given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
+            limits: (0..=pools.cpus).map(|_| AtomicUsize::new(usize::MAX)).collect(),
             loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
             flushed: (0..=pools.cpus).map(|_| AtomicBool::new(false)).collect(),
         }
@@ -156,7 +163,11 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             return None;
         }
         let pool = Ghost::current().column(E::cpu());
-        let given = self.given[pool].fetch_add(1, Ordering::Relaxed);
+        let given = self.given[pool].load(Ordering::Relaxed);
+        if given >= self.limits[pool].load(Ordering::Relaxed) {
+            return None;
+        }
+        self.given[pool].store(given + 1, Ordering::Relaxed);
         let index = self.pools.range(pool).nth(given)?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
@@ -166,6 +177,13 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         recording.done(Step::Allocate(paddr, purpose));
         frame.born.set(true);
         Some(paddr)
+    }
+
+    /// The calling CPU gets `count` more frames at most.
+    pub(crate) fn limit_frames(&self, count: usize) {
+        let pool = Ghost::current().column(E::cpu());
+        let limit = self.given[pool].load(Ordering::Relaxed).saturating_add(count);
+        self.limits[pool].store(limit, Ordering::Relaxed);
     }
 
     #[track_caller]
@@ -231,7 +249,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     /// The frames that are in use, once all CPUs have ended.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = Paddr> {
         let frames = self.frames.iter().enumerate();
-        let used = frames.filter(|(_, frame)| frame.account.load(Ordering::Relaxed) == 1);
+        let used = frames.filter(|(_, frame)| frame.is_in_use());
         used.map(|(index, _)| Paddr::of_frame(index as u64 + 1))
     }
 
@@ -241,22 +259,20 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     ///
     /// If frames are still in use; they are listed.
     pub(crate) fn check_accounts(&self) {
-        let allocated = |frame: &&Frame<E, G>| frame.allocated.load(Ordering::Relaxed);
-        let freed = |frame: &&Frame<E, G>| frame.freed.load(Ordering::Relaxed);
-        let leaked = self.frames.iter().filter(allocated).filter(|frame| !freed(frame)).count();
-        let freed_count = self.frames.iter().filter(freed).count();
+        let freed = self.frames.iter().filter(|frame| frame.freed.load(Ordering::Relaxed)).count();
+        let leaked = self.in_use().count();
         if leaked == 0 {
             return;
         }
         let mut list = String::new();
         for (index, frame) in self.frames.iter().enumerate() {
-            if allocated(&frame) && !freed(&frame) {
+            if frame.is_in_use() {
                 let at = frame.allocated_at.lock().expect("nothing panics here");
                 let at = at.map_or_else(String::new, |at| format!(" (allocated at {at})"));
                 list += &format!(" N{}{at}", index + 1);
             }
         }
-        panic!("leak: allocated {}, freed {freed_count}, never freed:{list}", leaked + freed_count);
+        panic!("leak: allocated {}, freed {freed}, never freed:{list}", leaked + freed);
     }
 }
 

@@ -36,6 +36,9 @@ pub trait World: Backend {
     #[track_caller]
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
 
+    /// From now on the calling CPU gets at most `count` more frames, until its role is over.
+    fn limit_frames(&self, count: usize);
+
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
 

@@ -1,9 +1,10 @@
 //! # Map vs. map
-//! Result: Never. Two CPUs both map one page, or neither does.
-//! CPUs: 0 maps page 0 in a range of that page. 1 maps page 0 in a range of the leaf.
-//! Invariant: cursors of overlapping ranges come one after the other: the second is refused, and
-//!   has its item back.
-//! Guards against: a range that locks its covering node only, and not the leaf below.
+//! Result: Never. Two CPUs both map one page, or neither does, or half of an operation stays.
+//! CPUs: 0 maps page 1 in a range of that page. 1 maps pages 0..2, in one go.
+//! Invariant: cursors of overlapping ranges come one after the other: the second is refused, has
+//!   its item back, and what it had mapped until then is unmapped.
+//! Guards against: a range that locks its covering node only, and not the leaf below; a roll-back
+//!   that forgets an entry.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 2 under loom.
 //! References: CortenMM (SOSP'25), section 4.
@@ -19,12 +20,8 @@ struct Race<B: World> {
 impl<B: World> Scenario<B> for Race<B> {
     type Saw = History;
     const CPUS: Cpus<Self, B> = cpus([
-        ("left", |race, cpu| race.table.ask(cpu, &[Operation::map(0, LEFT)])),
-        ("right", |race, cpu| {
-            let mut history = History::new();
-            race.table.within(cpu, &mut history, 0..2, &[Operation::map(0, RIGHT)]);
-            history
-        }),
+        ("left", |race, cpu| race.table.ask(cpu, &[Operation::map(1, LEFT)])),
+        ("right", |race, cpu| race.table.ask(cpu, &[Operation::map(0..2, RIGHT)])),
     ]);
     const OUTCOMES: &'static [Outcome] = &[
         interesting("left", "the right CPU was refused"),
@@ -37,11 +34,11 @@ impl<B: World> Scenario<B> for Race<B> {
     const TWINS: Twins = twins([weakened(&sites::LOCK_RELEASE, "data race on N")]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        Race { table: machine.table(&[(1, 1)]) }
+        Race { table: machine.table(&[(2, 2)]) }
     }
 
     fn check(&self, cpu: &mut Cpu<B>, saw: &[History]) -> &'static str {
-        let first = PageMap::EMPTY.with(1, Mapping::writable(1));
+        let first = PageMap::EMPTY.with(2, Mapping::writable(2));
         assert_linearizable(&first, saw, &self.table.now(cpu, 0..4));
         match [0, 1].map(|cpu| saw[cpu].answer(0)) {
             [Answer::Mapped, Answer::AlreadyMapped] => "left",
