@@ -18,7 +18,8 @@
 //!
 //! *Prune*: a node that is left empty is taken out again, by whoever emptied it, from its parent's
 //! side: parent locked, then the node, then looked at once more. Somebody who holds the node's lock
-//! meanwhile has a use for it, or leaves it empty and comes by here in turn.
+//! meanwhile has a use for it, or leaves it empty and comes by here in turn: also a descent that
+//! runs out of memory at the node.
 //!
 //! After the descent of CortenMM's advanced protocol (SOSP'25), which starts over likewise.
 
@@ -207,8 +208,19 @@ fn find_on<'g, C: Config>(
             drop(guard);
         } else if guard.level() == level {
             return Ok(guard);
-        } else if let Some(guard) = grow_down(guard, vaddr, level)? {
-            return Ok(guard);
+        } else {
+            let empty = (guard.children() == 0).then(|| guard.level());
+            match grow_down(guard, vaddr, level) {
+                Ok(Some(guard)) => return Ok(guard),
+                Ok(None) => {}
+                Err(error) => {
+                    if let Some(empty) = empty {
+                        // Somebody may have left the node to us, who held it.
+                        prune(root, vaddr, empty, &mut Gather::new(root.backend()), take);
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         root.backend().observe(Event::StartedOver);
         guard = take(walk_down(root, vaddr, level))?;
@@ -257,7 +269,7 @@ fn grow_down<'g, C: Config>(
 }
 
 /// Takes out the node of `level` for `vaddr` if it is empty, and then the node above it if that
-/// has become empty, and so on up to the root. Waits for locks of parents, or `try`s them.
+/// has become empty, and so on up to the root. Waits for locks of parents, or tries them.
 #[cold]
 pub(crate) fn prune_upwards<C: Config>(
     root: NodeRef<'_, C>,
@@ -266,10 +278,22 @@ pub(crate) fn prune_upwards<C: Config>(
     gather: &mut Gather<C::Backend>,
     waits: bool,
 ) {
+    if waits {
+        prune(root, vaddr, level, gather, waiting);
+    } else {
+        prune(root, vaddr, level, gather, trying);
+    }
+}
+
+fn prune<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    gather: &mut Gather<C::Backend>,
+    take: impl Take<'g, C>,
+) {
     for above in level.as_u8() + 1..=<Geo<C>>::ROOT.as_u8() {
-        let node = walk_down(root, vaddr, Level::new(above));
-        let parent = if waits { waiting(node) } else { trying(node) };
-        let Ok(mut parent) = parent else { return };
+        let Ok(mut parent) = take(walk_down(root, vaddr, Level::new(above))) else { return };
         // If it is stray, or not of this level, whoever changed that has pruned what was empty.
         if parent.is_stray() || parent.level().as_u8() != above {
             return;
