@@ -292,15 +292,23 @@ fn prune<'g, C: Config>(
     gather: &mut Gather<C::Backend>,
     take: impl Take<'g, C>,
 ) {
-    for above in level.as_u8() + 1..=<Geo<C>>::ROOT.as_u8() {
-        let Ok(mut parent) = take(walk_down(root, vaddr, Level::new(above))) else { return };
-        // If it is stray, or not of this level, whoever changed that has pruned what was empty.
-        if parent.is_stray() || parent.level().as_u8() != above {
+    let mut empty = level;
+    while empty < <Geo<C>>::ROOT {
+        let above = Level::new(empty.as_u8() + 1);
+        let Ok(mut parent) = take(walk_down(root, vaddr, above)) else { return };
+        if parent.is_stray() {
+            // Whoever took it out goes on from there.
             return;
         }
-        if !take_out_empty(&mut parent, vaddr, gather) || parent.children() > 0 {
+        if parent.level() == above {
+            take_out_empty(&mut parent, vaddr, gather);
+        }
+        // The node may have been taken out by somebody who then left the next one to us, because
+        // we had locked it. So what counts is whether that is empty, and not by whom.
+        if parent.children() > 0 {
             return;
         }
+        empty = parent.level();
     }
 }
 
@@ -309,22 +317,21 @@ fn take_out_empty<C: Config>(
     parent: &mut Guard<'_, C>,
     vaddr: Vaddr,
     gather: &mut Gather<C::Backend>,
-) -> bool {
+) {
     let index = <Geo<C>>::index(vaddr, parent.level());
     let mut entry = parent.entry(index).expect("indices are in range");
-    let ChildRef::Node(child) = entry.child() else { return false };
+    let ChildRef::Node(child) = entry.child() else { return };
     if !entry.is_removable() {
-        return false;
+        return;
     }
     // Not waited for: who holds it comes by here when it is done.
-    let Some(mut child) = child.try_lock() else { return false };
+    let Some(mut child) = child.try_lock() else { return };
     if child.children() > 0 {
-        return false;
+        return;
     }
     let Taken::Node(node, _) = entry.take() else { unreachable!("the entry leads to a node") };
     child.mark_stray();
     drop(child);
     gather.owe_everything();
     gather.push(node.erase());
-    true
 }
