@@ -28,7 +28,8 @@ speed *ARGS: _model-check
 # Measures what operations cost, beside raw bounds and other crates; `just bench --help` says more.
 [no-exit-message]
 bench *ARGS:
-    @cargo bench --quiet --package weft-bench --bench weft -- --directory {{quote(invocation_directory())}} "$@"
+    @cargo bench --quiet --package weft-bench --bench weft -- \
+        --directory {{quote(invocation_directory())}} "$@"
 
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
 [no-exit-message]

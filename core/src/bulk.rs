@@ -46,8 +46,13 @@ impl<'g, C: Config> Cursor<'g, C> {
         if range.is_empty() {
             return Ok(());
         }
+        let (tree, _) = self.parts();
+        let Some(missing) = missing_below(&mut tree.top(), &range) else {
+            let length = range.end.as_u64() - range.start.as_u64();
+            let vaddr = self.first_mapped(range.start, length);
+            return Err(refused(MapFault::AlreadyMapped { vaddr }));
+        };
         let (tree, gather) = self.parts();
-        let missing = missing_below(&mut tree.top(), &range).map_err(refused)?;
         let stock = Stock::of(tree.top().backend(), missing);
         let mut stock = stock.map_err(|error| refused(error.into()))?;
         let mut work = Mapping { range: &range, stock: &mut stock, make: &mut make };
@@ -165,13 +170,10 @@ fn lower(level: Level) -> Level {
     level.below().expect("leaves have no nodes below them")
 }
 
-/// How many nodes are missing for pages everywhere in `range`. An error if a huge page is there.
-fn missing_below<C: Config>(
-    node: &mut Locked<'_, '_, C>,
-    range: &Range<Vaddr>,
-) -> Result<usize, MapFault> {
+/// How many nodes are missing for pages everywhere in `range`. `None` if a huge page is there.
+fn missing_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) -> Option<usize> {
     if node.level() == Level::LEAF {
-        return Ok(0);
+        return Some(0);
     }
     let mut missing = 0;
     for index in node.indices(range) {
@@ -179,12 +181,10 @@ fn missing_below<C: Config>(
         missing += match node.child(index) {
             ChildRef::Absent => <Geo<C>>::nodes_for(lower(node.level()), &part(range, &slot)),
             ChildRef::Node(_) => missing_below(&mut node.descend(index), range)?,
-            ChildRef::Item(_) | ChildRef::Shared => {
-                return Err(MapFault::AlreadyMapped { vaddr: part(range, &slot).start });
-            }
+            ChildRef::Item(_) | ChildRef::Shared => return None,
         };
     }
-    Ok(missing)
+    Some(missing)
 }
 
 /// A range that is being mapped.
@@ -280,8 +280,8 @@ fn visit_below<'g, C: Config>(
     range: &Range<Vaddr>,
     look: &mut impl FnMut(Vaddr, ItemRef<'g, C>),
 ) {
-    for index in node.indices(range) {
-        match node.child(index) {
+    for (index, child) in node.children(node.indices(range)) {
+        match child {
             ChildRef::Item(item) => look(node.slot(index).start, item),
             ChildRef::Node(_) => visit_below(&mut node.descend(index), range, look),
             ChildRef::Absent | ChildRef::Shared => {}

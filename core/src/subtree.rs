@@ -35,6 +35,7 @@ use crate::guard::Guard;
 use crate::item::Item;
 use crate::node::NodeRef;
 use crate::range_lock::Take;
+use crate::sites::ENTRY_UNDER_LOCK;
 use crate::stock::Stock;
 use crate::sync::{Backend, PlainCell};
 
@@ -44,8 +45,8 @@ type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 pub(crate) struct SubTree<'g, C: Config> {
     top: Place<'g, C>,
     range: Range<Vaddr>,
-    /// The node that was worked on last: held, like `top`.
-    last: Place<'g, C>,
+    /// The node below the top that was worked on last, if there was one: held, as the top is.
+    last: Option<Place<'g, C>>,
     _stays_on_its_cpu: PhantomData<*const ()>,
 }
 
@@ -103,7 +104,7 @@ impl<'g, C: Config> SubTree<'g, C> {
         }
         // Held from here on by the value that is returned.
         let _ = ManuallyDrop::new(top);
-        Ok(Self { top: place, range, last: place, _stays_on_its_cpu: PhantomData })
+        Ok(Self { top: place, range, last: None, _stays_on_its_cpu: PhantomData })
     }
 
     /// The range.
@@ -123,25 +124,26 @@ impl<'g, C: Config> SubTree<'g, C> {
     #[inline]
     pub(crate) fn seek(&mut self, vaddr: Vaddr, floor: Level) -> Locked<'_, 'g, C> {
         debug_assert!(self.range.contains(&vaddr), "a cursor stays in its range");
-        let last = self.last;
-        if last.node.level() != floor || !last.contains(vaddr) {
-            self.last = self.descend(vaddr, floor);
-        }
-        let last = self.last;
-        self.locked(last)
+        let place = match self.last {
+            _ if self.top.node.level() == floor => self.top,
+            Some(last) if last.node.level() == floor && last.contains(vaddr) => last,
+            _ => self.descend(vaddr, floor),
+        };
+        self.locked(place)
     }
 
-    /// The lowest node for `vaddr` that is not below `floor`.
-    fn descend(&self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
-        let mut place = self.last;
-        if place.node.level() < floor || !place.contains(vaddr) {
-            place = self.top;
-        }
+    /// The lowest node for `vaddr` that is not below `floor`, which is below the covering one.
+    fn descend(&mut self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
+        let mut place = match self.last {
+            Some(last) if last.node.level() >= floor && last.contains(vaddr) => last,
+            _ => self.top,
+        };
         while place.node.level() > floor {
             let index = <Geo<C>>::index(vaddr, place.node.level());
             let ChildRef::Node(child) = place.node.child_under_lock(index) else { break };
             place = place.child(child, index);
         }
+        self.last = Some(place);
         place
     }
 
@@ -150,6 +152,7 @@ impl<'g, C: Config> SubTree<'g, C> {
         self.top().prune(gather);
     }
 
+    #[inline]
     fn locked(&mut self, place: Place<'g, C>) -> Locked<'_, 'g, C> {
         // SAFETY: the node is held by this sub-tree: `top` since `lock`, the others because they
         // were reached from there through entries of the range. No other guard exists, since
@@ -160,7 +163,7 @@ impl<'g, C: Config> SubTree<'g, C> {
 }
 
 impl<C: Config> Drop for SubTree<'_, C> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the locks of the sub-tree are held by this value, which is used no more.
         unsafe { unlock(self.top, &self.range) }
@@ -174,22 +177,19 @@ fn lock_below<'g, C: Config>(
     take: impl Take<'g, C>,
 ) -> Result<(), FindError> {
     let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
-    for index in indices.clone() {
-        let ChildRef::Node(child) = place.node.child_under_lock(index) else { continue };
-        let child = place.child(child, index);
-        let locked = take(child.node).and_then(|guard| {
+    for (index, child) in place.node.children_at(indices.clone(), &ENTRY_UNDER_LOCK) {
+        let ChildRef::Node(child) = child else { continue };
+        let locked = take(child).and_then(|guard| {
             debug_assert!(!guard.is_stray(), "the parent is locked and not stray");
-            if child.node.level() > Level::LEAF {
-                lock_below(child, range, take)?;
+            if child.level() > Level::LEAF {
+                lock_below(place.child(child, index), range, take)?;
             }
             let _ = ManuallyDrop::new(guard);
             Ok(())
         });
         if let Err(error) = locked {
-            for index in (indices.start..index).rev() {
-                // SAFETY: the loop has locked the children before this one, and all below them.
-                unsafe { unlock_child(place, index, range) }
-            }
+            // SAFETY: the loop has locked the children before this one, and all below them.
+            unsafe { unlock_children(place, indices.start..index, range) }
             return Err(error);
         }
     }
@@ -204,35 +204,34 @@ fn lock_below<'g, C: Config>(
 #[inline]
 unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
     if place.node.level() > Level::LEAF {
+        let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
         // SAFETY: the caller holds the locks below this node, too.
-        unsafe { unlock_below(place, range) }
+        unsafe { unlock_children(place, indices, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
     drop(unsafe { place.node.guard_without_locking() });
 }
 
-/// Unlocks what `range` touches below a node, the last first.
+/// Unlocks the children at `indices`, the last first, each after what `range` touches below it.
 ///
 /// # Safety
 ///
-/// As for [`unlock`], for everything below the node.
-unsafe fn unlock_below<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
-    for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
-        // SAFETY: the caller holds the locks of the children, and below them.
-        unsafe { unlock_child(place, index, range) }
-    }
-}
-
-/// Unlocks the child at `index`, if it is a node, after everything below it.
-///
-/// # Safety
-///
-/// As for [`unlock`], for the child.
-#[inline]
-unsafe fn unlock_child<C: Config>(place: Place<'_, C>, index: usize, range: &Range<Vaddr>) {
-    if let ChildRef::Node(child) = place.node.child_under_lock(index) {
-        // SAFETY: both contracts say the same.
-        unsafe { unlock(place.child(child, index), range) }
+/// As for [`unlock`], for these children.
+#[inline(never)]
+unsafe fn unlock_children<C: Config>(
+    place: Place<'_, C>,
+    indices: Range<usize>,
+    range: &Range<Vaddr>,
+) {
+    for (index, child) in place.node.children_at(indices, &ENTRY_UNDER_LOCK).rev() {
+        let ChildRef::Node(child) = child else { continue };
+        if child.level() > Level::LEAF {
+            // SAFETY: both contracts say the same.
+            unsafe { unlock(place.child(child, index), range) }
+        } else {
+            // SAFETY: the caller holds the lock, and there is no guard but this one.
+            drop(unsafe { child.guard_without_locking() });
+        }
     }
 }
 
@@ -355,6 +354,15 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         self.guard.child(index)
     }
 
+    /// What each of these entries leads to, with its index.
+    #[inline]
+    pub(crate) fn children(
+        &self,
+        indices: Range<usize>,
+    ) -> impl Iterator<Item = (usize, ChildRef<'g, C>)> + use<'g, C> {
+        self.guard.node().children_at(indices, &ENTRY_UNDER_LOCK)
+    }
+
     /// Entry `index`, which the range touches.
     #[inline]
     pub(crate) fn entry(&mut self, index: usize) -> Entry<'_, 'g, C> {
@@ -423,7 +431,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
             panic!("there is no child node")
         };
         // It may be below what was taken out.
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         // SAFETY: the sub-tree holds the locks of all of it, by the check above, and gives them
         // up: the entry that led there is clear.
         let frames = unsafe { set_adrift(place) };
@@ -432,8 +440,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         frames
     }
 
-    /// Puts a huge page in the place of the node at `index`, of which the range has all, once `note`
-    /// has said what it is: after the node was taken out and its translations were flushed, so
+    /// Puts a huge page in the place of the node at `index`, of which the range has all, once
+    /// `note` has said what it is: after the node was taken out and its translations were flushed, so
     /// that hardware sets no bit any more in what `note` reads. The node's items are given up.
     pub(crate) fn exchange_node(
         &mut self,
@@ -444,7 +452,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         let Taken::Node(node, place) = self.entry(index).take() else {
             panic!("there is no child node")
         };
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         gather.owe_everything();
         gather.flush();
         let page = note(place);
@@ -477,7 +485,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         let Taken::Node(node, place) = self.entry(index).take() else {
             unreachable!("a child node was found there")
         };
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         // SAFETY: the sub-tree holds the lock, since the range touches the node, and there are no
         // nodes below it.
         unsafe { set_adrift(place) };

@@ -136,14 +136,6 @@ pub(crate) struct Dump {
     pub(crate) nodes: Vec<(Level, Vaddr, Paddr)>,
 }
 
-impl Dump {
-    /// How many frames of data the table owns.
-    pub(crate) fn tracked(&self) -> usize {
-        let owns = |page: &RawItem| page.property.flags.contains(PageFlags::TRACKED);
-        self.pages.iter().filter(|(_, page)| owns(page)).count()
-    }
-}
-
 /// Reads a table entry by entry.
 pub(crate) fn dump<C: Config>(root: NodeRef<'_, C>) -> Dump {
     let mut dump = Dump::default();

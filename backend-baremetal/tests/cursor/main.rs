@@ -9,9 +9,14 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+mod changes;
 mod fixture;
+mod interpreter;
 mod mapping;
 mod positions;
+mod program;
 mod protecting;
+mod random;
 mod ranges;
+mod reference;
 mod unmapping;

@@ -22,6 +22,7 @@ on_every_geometry!(
     levels_that_no_table_has_are_refused,
     pages_are_mapped_up_to_the_end,
     many_pages_stop_at_what_is_mapped,
+    the_first_page_in_the_way_is_named_before_a_huge_one,
     many_pages_stop_at_an_item_that_does_not_fit,
     many_pages_go_to_a_position_only,
 );
@@ -254,6 +255,17 @@ fn many_pages_stop_at_what_is_mapped<G: Geometry>() {
             }
         });
     }
+}
+
+fn the_first_page_in_the_way_is_named_before_a_huge_one<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let huge = span::<G>(2);
+        fill(root, 1..2, READABLE);
+        map_huge(root, 2, huge, READABLE);
+        let mut cursor = lock(root, pages(0..huge + 1));
+        let none = |_| -> MappedItem<Machine<G>> { panic!("no item is asked for") };
+        assert_eq!(said(cursor.map_pages(page(huge + 1), none)).0, already(1));
+    });
 }
 
 fn many_pages_stop_at_an_item_that_does_not_fit<G: Geometry>() {

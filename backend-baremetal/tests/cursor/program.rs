@@ -1,0 +1,193 @@
+//! Programs: what random tests do with cursors.
+//!
+//! A program is plain data, made by proptest or out of a fuzzer's bytes. It can ask for anything
+//! that safe callers can: any address, level, frame and property. So that operations meet, most
+//! addresses are made of few indices, or are relative to the range and the position.
+
+use std::ops::Range;
+
+use arbitrary::Arbitrary;
+use weft_core::address::{FRAME_SIZE, Level, Vaddr};
+use weft_core::format::{CachePolicy, PageFlags, Property};
+use weft_core::geometry::Geometry;
+
+/// A sequence of transactions.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) struct Program {
+    pub(crate) transactions: Vec<Transaction>,
+}
+
+/// A range, and what is done in it.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) struct Transaction {
+    pub(crate) range: Span,
+    pub(crate) way: Way,
+    /// Which of the allocations while locking fails.
+    pub(crate) failure: Option<u8>,
+    pub(crate) steps: Vec<Step>,
+    /// Whether a grace period passes after it.
+    pub(crate) quiesces: bool,
+}
+
+/// How a range is entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Arbitrary)]
+pub(crate) enum Way {
+    Lock,
+    TryLock,
+    Shared,
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) enum Span {
+    /// Between two addresses, in any order.
+    Between(Place, Place),
+    /// So many entries of a level, from one of that level on.
+    Entries { start: Place, level: u8, count: u8 },
+    /// These addresses, as they are.
+    Raw(u64, u64),
+}
+
+/// An address.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) enum Place {
+    /// Made of one of four indices for each level, and some pages further on or back.
+    Indices([u8; 5], i8),
+    /// Some 256th of the range away from its start.
+    Within(u8),
+    /// So many pages behind the position.
+    Ahead(u8),
+    /// Where the range begins.
+    Start,
+    /// Where the range ends.
+    End,
+    Raw(u64),
+}
+
+/// One operation, and which of its allocations fails.
+#[derive(Clone, Debug, Arbitrary)]
+pub(crate) struct Step {
+    pub(crate) operation: Operation,
+    pub(crate) failure: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) enum Operation {
+    Query,
+    FindNext,
+    Jump(Place),
+    Visit(Place),
+    Map {
+        level: u8,
+        frame: Place,
+        rights: Rights,
+    },
+    MapTracked(Rights),
+    /// `misfit` is the number of an item that fits no entry.
+    MapPages {
+        end: Place,
+        frame: u16,
+        rights: Rights,
+        misfit: Option<u8>,
+    },
+    MapTrackedPages {
+        end: Place,
+        rights: Rights,
+    },
+    TakeNext,
+    Unmap(Place),
+    ProtectNext(Change),
+    Protect(Place, Change),
+    Split,
+    Merge,
+    Flush,
+    /// Hardware uses a page, or writes it.
+    Hardware {
+        at: Place,
+        writes: bool,
+    },
+}
+
+/// A property, of any bits.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) struct Rights {
+    pub(crate) flags: u8,
+    pub(crate) cache: u8,
+}
+
+impl Rights {
+    pub(crate) fn property(self) -> Property {
+        let policies = [
+            CachePolicy::WriteBack,
+            CachePolicy::WriteThrough,
+            CachePolicy::UncachedMinus,
+            CachePolicy::Uncached,
+            CachePolicy::WriteCombining,
+            CachePolicy::WriteProtected,
+        ];
+        let cache = policies[usize::from(self.cache) % policies.len()];
+        Property { flags: PageFlags::from_bits_retain(self.flags), cache }
+    }
+}
+
+/// A change of a property: some flags are cleared, then some set.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(crate) struct Change {
+    pub(crate) clears: u8,
+    pub(crate) sets: u8,
+    pub(crate) cache: Option<u8>,
+}
+
+impl Change {
+    pub(crate) fn of(self, old: Property) -> Property {
+        let kept = old.flags.difference(PageFlags::from_bits_retain(self.clears));
+        let flags = kept.union(PageFlags::from_bits_retain(self.sets));
+        let policy = |cache| Rights { flags: 0, cache }.property().cache;
+        Property { flags, cache: self.cache.map_or(old.cache, policy) }
+    }
+}
+
+impl Place {
+    /// The address, for a cursor with this range that stands at `position`.
+    pub(crate) fn resolve<G: Geometry>(self, range: &Range<Vaddr>, position: Vaddr) -> Vaddr {
+        let (start, end) = (range.start.as_u64(), range.end.as_u64());
+        let address = match self {
+            Self::Indices(indices, pages) => {
+                let choices = [0, 1, G::ENTRIES / 2, G::ENTRIES - 1];
+                let mut path = indices.map(|index| choices[usize::from(index) % 4]).to_vec();
+                path.truncate(usize::from(G::LEVELS));
+                G::address(&path).as_u64().wrapping_add_signed(i64::from(pages) * 4096)
+            }
+            Self::Within(part) => {
+                let pages = end.saturating_sub(start) / FRAME_SIZE;
+                start + (u128::from(pages) * u128::from(part) / 255) as u64 * FRAME_SIZE
+            }
+            Self::Ahead(pages) => position.as_u64().wrapping_add(u64::from(pages) * FRAME_SIZE),
+            Self::Start => start,
+            Self::End => end,
+            Self::Raw(address) => address,
+        };
+        Vaddr::new(address)
+    }
+}
+
+impl Span {
+    /// The range.
+    pub(crate) fn resolve<G: Geometry>(self) -> Range<Vaddr> {
+        let space = Vaddr::new(0)..Vaddr::new(G::node_span(G::ROOT));
+        let address = |place: Place| place.resolve::<G>(&space, Vaddr::new(0));
+        match self {
+            Self::Between(one, other) => {
+                let (one, other) = (address(one), address(other));
+                if one <= other { one..other } else { other..one }
+            }
+            Self::Entries { start, level, count } => {
+                let span = G::entry_span(Level::new(1 + level % G::LEVELS));
+                let start = address(start).align_down(span);
+                let end = start.as_u64().saturating_add(span * (1 + u64::from(count % 4)));
+                start..Vaddr::new(end).min(space.end)
+            }
+            Self::Raw(start, end) => Vaddr::new(start)..Vaddr::new(end),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Random programs, against the reference.
+//!
+//! The programs are the same in every run, unless `PROPTEST_RNG_SEED` says otherwise; how many
+//! there are is for `PROPTEST_CASES` to say. Without it they take some seconds, unoptimised.
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::test_runner::{Config as Settings, RngSeed, TestRunner};
+use weft_backend_baremetal::hosted;
+use weft_core::address::CpuId;
+use weft_core::geometry::{FourLevels, Geometry, TinyThree};
+
+use crate::interpreter::run;
+use crate::program::{Change, Operation, Place, Program, Rights, Span, Step, Transaction, Way};
+use crate::support::{AllKinds, live};
+
+/// Enough for everything that one program can map.
+const FRAMES: u64 = 1 << 15;
+const CASES: u32 = 64;
+
+fn places() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        8 => (any::<[u8; 5]>(), prop_oneof![3 => Just(0), 1 => -2..3_i8])
+            .prop_map(|(indices, pages)| Place::Indices(indices, pages)),
+        4 => any::<u8>().prop_map(Place::Within),
+        6 => (0..6_u8).prop_map(Place::Ahead),
+        2 => Just(Place::Start),
+        4 => Just(Place::End),
+        1 => any::<u64>().prop_map(Place::Raw),
+    ]
+}
+
+fn spans() -> impl Strategy<Value = Span> {
+    prop_oneof![
+        6 => (places(), places()).prop_map(|(one, other)| Span::Between(one, other)),
+        6 => (places(), any::<u8>(), any::<u8>())
+            .prop_map(|(start, level, count)| Span::Entries { start, level, count }),
+        1 => (any::<u64>(), any::<u64>()).prop_map(|(start, end)| Span::Raw(start, end)),
+    ]
+}
+
+fn rights() -> impl Strategy<Value = Rights> {
+    // Few of them, so that neighbours are alike often enough.
+    let flags = prop_oneof![4 => Just(1_u8), 2 => Just(0x31_u8), 1 => any::<u8>()];
+    (flags, prop_oneof![4 => Just(0_u8), 1 => any::<u8>()])
+        .prop_map(|(flags, cache)| Rights { flags, cache })
+}
+
+fn changes() -> impl Strategy<Value = Change> {
+    let bits = || prop_oneof![Just(0), Just(1), Just(0x30), any::<u8>()];
+    (bits(), bits(), weighted(0.2, any::<u8>())).prop_map(|(clears, sets, cache)| Change {
+        clears,
+        sets,
+        cache,
+    })
+}
+
+fn operations() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        2 => Just(Operation::Query),
+        2 => Just(Operation::FindNext),
+        6 => places().prop_map(Operation::Jump),
+        1 => places().prop_map(Operation::Visit),
+        8 => (prop_oneof![9 => 0..3_u8, 1 => any::<u8>()], places(), rights())
+            .prop_map(|(level, frame, rights)| Operation::Map { level, frame, rights }),
+        3 => rights().prop_map(Operation::MapTracked),
+        3 => (places(), 0..4_u16, rights(), weighted(0.1, 0..4_u8)).prop_map(
+            |(end, frame, rights, misfit)| Operation::MapPages { end, frame, rights, misfit }),
+        2 => (places(), rights())
+            .prop_map(|(end, rights)| Operation::MapTrackedPages { end, rights }),
+        4 => Just(Operation::TakeNext),
+        3 => places().prop_map(Operation::Unmap),
+        3 => changes().prop_map(Operation::ProtectNext),
+        3 => (places(), changes()).prop_map(|(end, change)| Operation::Protect(end, change)),
+        2 => Just(Operation::Split),
+        2 => Just(Operation::Merge),
+        1 => Just(Operation::Flush),
+        3 => (places(), any::<bool>())
+            .prop_map(|(at, writes)| Operation::Hardware { at, writes }),
+    ]
+}
+
+fn programs() -> impl Strategy<Value = Program> {
+    let failure = || weighted(0.15, 0..4_u8);
+    let step =
+        (operations(), failure()).prop_map(|(operation, failure)| Step { operation, failure });
+    let way = prop_oneof![6 => Just(Way::Lock), 2 => Just(Way::TryLock), 1 => Just(Way::Shared)];
+    let transaction = (spans(), way, failure(), vec(step, 0..16), any::<bool>()).prop_map(
+        |(range, way, failure, steps, quiesces)| Transaction {
+            range,
+            way,
+            failure,
+            steps,
+            quiesces,
+        },
+    );
+    vec(transaction, 1..25).prop_map(|transactions| Program { transactions })
+}
+
+fn cursors_do_as_the_reference<G: Geometry>() {
+    let mut settings = Settings::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        settings.cases = CASES;
+    }
+    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+        settings.rng_seed = RngSeed::Fixed(0x57_6566_7422);
+    }
+    settings.failure_persistence = None;
+    settings.max_shrink_iters = 2000;
+    // The mapping of a machine is never given back, so all programs run on one.
+    let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
+    let outcome = hosted::on_cpu(CpuId::new(0), || {
+        TestRunner::new(settings).run(&programs(), |program| {
+            run::<G>(&machine, &program);
+            Ok(())
+        })
+    });
+    if let Err(failure) = outcome {
+        panic!("a cursor does not do what its reference does: {failure}");
+    }
+    assert_eq!(live(&machine), 0, "every frame is given back");
+}
+
+#[test]
+fn cursors_do_as_the_reference_on_four_levels() {
+    cursors_do_as_the_reference::<FourLevels>();
+}
+
+#[test]
+fn cursors_do_as_the_reference_on_tiny_three() {
+    cursors_do_as_the_reference::<TinyThree>();
+}
