@@ -11,6 +11,8 @@ mod support;
 
 mod changes;
 mod fixture;
+mod flushing;
+mod hardware;
 mod interpreter;
 mod mapping;
 mod positions;
@@ -20,3 +22,5 @@ mod random;
 mod ranges;
 mod reference;
 mod unmapping;
+#[expect(unsafe_code, reason = "a reclamation, and words of its own, are contracts")]
+mod watched;
