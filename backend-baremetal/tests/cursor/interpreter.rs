@@ -9,15 +9,17 @@
 
 use std::ops::Range;
 
+use arbitrary::{Arbitrary, Unstructured};
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::ChildRef;
-use weft_core::error::{PositionError, RangeError};
+use weft_core::error::{FindError, PositionError, RangeError};
 use weft_core::format::{EntryFormat, PageFlags, RawItem, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::node::Node;
+use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::shared::SharedCursor;
 
 use crate::fixture::{NOTED, Root, assert_sound, dump, everything, lock, page, pages};
@@ -59,6 +61,18 @@ pub(crate) fn run<G: Geometry>(machine: &Machine<G>, program: &Program) {
     drop(root);
     quiesce(&mut cpu);
     assert_eq!(live(machine), before, "a table that is dropped gives back every frame");
+}
+
+/// Runs the program that bytes stand for.
+///
+/// # Panics
+///
+/// As [`run`].
+pub(crate) fn run_bytes<G: Geometry>(machine: &Machine<G>, data: &[u8]) {
+    // Bytes that run out make an end: there is a program for all of them.
+    if let Ok(program) = Program::arbitrary(&mut Unstructured::new(data)) {
+        run(machine, &program);
+    }
 }
 
 /// Lets everything go that waits, with no section open.
@@ -110,6 +124,9 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             return;
         }
         let enter = match transaction.way {
+            Way::Covering(level) => {
+                return self.lock_one(range.start, Level::new(level.max(1)), transaction.failure);
+            }
             Way::TryLock => Cursor::try_lock,
             _ => Cursor::lock,
         };
@@ -125,6 +142,30 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
                 for step in transaction.steps.iter().take(STEPS_MAX) {
                     self.step(&mut cursor, step);
                 }
+            }
+            Err(error) => assert_eq!(Some(error), expected),
+        }
+    }
+
+    /// Locks one node, and leaves the table without the nodes that were grown for it.
+    fn lock_one(&mut self, vaddr: Vaddr, level: Level, failure: Option<u8>) {
+        let root = self.root;
+        let (found, failed) = self.failing(failure, || lock_covering(root, vaddr, level));
+        let expected = match () {
+            () if level > G::ROOT => Some(FindError::NoSuchLevel { level }),
+            () if !G::covers(vaddr) => Some(FindError::NotManaged { vaddr }),
+            () if failed => Some(FindError::OutOfMemory),
+            () => None,
+        };
+        match found {
+            Ok(guard) => {
+                assert_eq!(expected, None, "a node was found where none is");
+                assert_eq!(guard.level(), self.lowest(vaddr).level().max(level));
+                let again = try_lock_covering(root, vaddr, level).err();
+                assert_eq!(again, Some(FindError::WouldWait), "the node is not locked");
+                drop(guard);
+                let start = vaddr.align_down(FRAME_SIZE);
+                drop(lock(root, start..start.plus(FRAME_SIZE)));
             }
             Err(error) => assert_eq!(Some(error), expected),
         }

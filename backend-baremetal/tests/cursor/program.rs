@@ -34,7 +34,10 @@ pub(crate) struct Transaction {
 pub(crate) enum Way {
     Lock,
     TryLock,
+    /// Without locks.
     Shared,
+    /// Not at all: the node of this level for the start is locked alone.
+    Covering(u8),
 }
 
 /// A range of addresses.

@@ -1,4 +1,4 @@
-//! Random programs, against the reference.
+//! Random programs, against the reference; and what a fuzzer would make of random bytes.
 //!
 //! The programs are the same in every run, unless `PROPTEST_RNG_SEED` says otherwise; how many
 //! there are is for `PROPTEST_CASES` to say. Without it they take some seconds, unoptimised.
@@ -11,7 +11,7 @@ use weft_backend_baremetal::hosted;
 use weft_core::address::CpuId;
 use weft_core::geometry::{FourLevels, Geometry, TinyThree};
 
-use crate::interpreter::run;
+use crate::interpreter::{run, run_bytes};
 use crate::program::{Change, Operation, Place, Program, Rights, Span, Step, Transaction, Way};
 use crate::support::{AllKinds, live};
 
@@ -85,7 +85,12 @@ fn programs() -> impl Strategy<Value = Program> {
     let failure = || weighted(0.15, 0..4_u8);
     let step =
         (operations(), failure()).prop_map(|(operation, failure)| Step { operation, failure });
-    let way = prop_oneof![6 => Just(Way::Lock), 2 => Just(Way::TryLock), 1 => Just(Way::Shared)];
+    let way = prop_oneof![
+        6 => Just(Way::Lock),
+        2 => Just(Way::TryLock),
+        1 => Just(Way::Shared),
+        1 => (0..7_u8).prop_map(Way::Covering),
+    ];
     let transaction = (spans(), way, failure(), vec(step, 0..16), any::<bool>()).prop_map(
         |(range, way, failure, steps, quiesces)| Transaction {
             range,
@@ -130,4 +135,27 @@ fn cursors_do_as_the_reference_on_four_levels() {
 #[test]
 fn cursors_do_as_the_reference_on_tiny_three() {
     cursors_do_as_the_reference::<TinyThree>();
+}
+
+/// The fuzzer's body, without its guidance: see `backend-baremetal/fuzz`.
+#[test]
+fn cursors_do_as_the_reference_whatever_the_bytes() {
+    fn check<G: Geometry>() {
+        let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
+        // Xorshift, after Marsaglia.
+        let mut state = 0x5765_6674_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        for length in (0..200).map(|number| number * 16) {
+            let data: Vec<u8> = (0..length).map(|_| next()).collect();
+            hosted::on_cpu(CpuId::new(0), || run_bytes(&machine, &data));
+        }
+        assert_eq!(live(&machine), 0, "every frame is given back");
+    }
+    check::<FourLevels>();
+    check::<TinyThree>();
 }
