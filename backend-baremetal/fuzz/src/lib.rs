@@ -5,11 +5,12 @@
 //! every answer has to be the reference's, and every frame has to come back. What the tests look
 //! for with a description of likely programs, a fuzzer looks for by watching which code runs.
 //!
-//! From `backend-baremetal/`, with a stable compiler:
+//! `just test-long` does it for a minute. For longer, from `backend-baremetal/`, with a stable
+//! compiler:
 //!
 //! ```text
 //! cargo install --locked cargo-fuzz
-//! cargo fuzz run --sanitizer none cursors -- -max_total_time=60
+//! cargo fuzz run --sanitizer none --target-dir ../target/fuzz cursors -- -max_len=4096
 //! ```
 
 // For the modules, which were written for a test target.

@@ -10,10 +10,12 @@
 mod support;
 
 mod changes;
+mod failing;
 mod fixture;
 mod flushing;
 mod hardware;
 mod interpreter;
+mod locking;
 mod mapping;
 mod positions;
 mod program;
