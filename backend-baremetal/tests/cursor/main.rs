@@ -17,12 +17,16 @@ mod hardware;
 mod interpreter;
 mod locking;
 mod mapping;
+#[expect(unsafe_code, reason = "items are a contract")]
+mod owned;
 mod positions;
 mod program;
 mod protecting;
 mod random;
 mod ranges;
+mod reclaiming;
 mod reference;
+mod sharing;
 mod unmapping;
 #[expect(unsafe_code, reason = "a reclamation, and words of its own, are contracts")]
 mod watched;
