@@ -20,7 +20,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, LockWord, Word};
+use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, LockWord, Word};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord};
@@ -87,6 +87,34 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
     }
 }
 
+/// The entries of a node.
+pub struct NodeEntries<'a, P: Processors> {
+    words: &'a [AtomicWord],
+    _processors: PhantomData<fn() -> P>,
+}
+
+impl<P: Processors> fmt::Debug for NodeEntries<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.words.fmt(f)
+    }
+}
+
+impl<P: Processors> Clone for NodeEntries<'_, P> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Processors> Copy for NodeEntries<'_, P> {}
+
+impl<'a, P: Processors> Entries<'a, P::Word> for NodeEntries<'a, P> {
+    #[inline]
+    fn get(self, index: usize) -> &'a P::Word {
+        P::entry(&self.words[index])
+    }
+}
+
 /// A handle of a machine: the production backend.
 pub struct Machine<G: Geometry, T: Tables, P: Processors> {
     parts: &'static Parts<G, T, P>,
@@ -141,6 +169,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type LockWord = P::LockWord;
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
+    type Entries<'a> = NodeEntries<'a, P>;
     type NodeLock = SpinLock<P::LockWord>;
     type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
@@ -163,12 +192,11 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    unsafe fn entry(&self, frame: Paddr, index: usize) -> &P::Word {
-        // SAFETY: (1) the caller promises an allocated node; (2) and an index below
-        // `Geometry::ENTRIES`, which `NODE_FITS_A_FRAME` bounds; (3) the words of a node are
-        // accessed through here only, and by the MMU.
-        let word = unsafe { self.parts.region.word(frame, index) };
-        P::entry(word)
+    unsafe fn entries(&self, frame: Paddr) -> NodeEntries<'_, P> {
+        // SAFETY: (1) the caller promises an allocated node; (2) `NODE_FITS_A_FRAME` bounds the
+        // number; (3) the words of a node are accessed through here only, and by the MMU.
+        let words = unsafe { self.parts.region.words(frame, G::ENTRIES) };
+        NodeEntries { words, _processors: PhantomData }
     }
 
     #[inline]

@@ -201,6 +201,21 @@ impl<B: Backend> Region<B> {
         unsafe { &*self.metadata.wrapping_add(frame.frame_number() as usize) }
     }
 
+    /// The first `count` words of a frame.
+    ///
+    /// # Safety
+    ///
+    /// 1. The frame is one of this region, and it is not freed while the result is used.
+    /// 2. `count` is at most 512.
+    /// 3. Others access the words as atomics only.
+    #[inline]
+    pub unsafe fn words(&self, frame: Paddr, count: usize) -> &[AtomicWord] {
+        let first = self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>();
+        // SAFETY: the frame is memory that the region has got for good, `count` words fit in it,
+        // and others access them as atomics, all by the caller's contract.
+        unsafe { core::slice::from_raw_parts(first, count) }
+    }
+
     /// Word `index` of a frame.
     ///
     /// # Safety

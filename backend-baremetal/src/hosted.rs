@@ -24,7 +24,7 @@ use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
-use weft_core::sync::{Backend, Word};
+use weft_core::sync::{Backend, Entries, Word};
 
 use crate::backend::{Machine, Parts, Processors, Tables};
 use crate::frame::Region;
@@ -129,11 +129,9 @@ impl Processors for Threads {
 ///
 /// If the node has no such entry, or other bits are to be set than those that hardware sets.
 pub fn hardware_sets<C: Config>(node: NodeRef<'_, C>, index: usize, bits: u64) -> u64 {
-    assert!(index < <C::Backend as Backend>::Geometry::ENTRIES, "hardware walks entries of nodes");
     assert!(bits & !C::Format::HARDWARE_BITS == 0, "hardware sets its own bits only");
-    // SAFETY: (1) a `NodeRef` is a node that is not freed while it is used; (2) the index was
-    // checked above.
-    let entry = unsafe { node.backend().entry(node.paddr(), index) };
+    // SAFETY: a `NodeRef` is a node that is not freed while it is used.
+    let entry = unsafe { node.backend().entries(node.paddr()) }.get(index);
     let mut before = entry.load(&ENTRY_RETRY);
     while C::Format::hardware_may_write(before) {
         match entry.compare_exchange(before, before | bits, &PROTECT_ENTRY, &ENTRY_RETRY) {

@@ -18,7 +18,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Batch, Erased, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, PlainCell};
+use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, PlainCell};
 use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, UserTable, drop_erased};
 use weft_scenarios::world::World;
@@ -125,6 +125,33 @@ impl<E: Engine, G: Geometry> Model<E, G> {
     }
 }
 
+/// The entries of a node: each access looks anew whether the node is in use.
+pub struct ModelEntries<'a, E: Engine, G: Geometry> {
+    memory: &'a Memory<E, G>,
+    frame: Paddr,
+}
+
+impl<E: Engine, G: Geometry> fmt::Debug for ModelEntries<'_, E, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelEntries({:?})", self.frame)
+    }
+}
+
+impl<E: Engine, G: Geometry> Clone for ModelEntries<'_, E, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E: Engine, G: Geometry> Copy for ModelEntries<'_, E, G> {}
+
+impl<'a, E: Engine, G: Geometry> Entries<'a, ModelWord<E>> for ModelEntries<'a, E, G> {
+    #[track_caller]
+    fn get(self, index: usize) -> &'a ModelWord<E> {
+        self.memory.entry(self.frame, index)
+    }
+}
+
 type Format<B> = <UserTable<B> as Config>::Format;
 
 // SAFETY: (1) a frame is given once and never again, see `Memory::allocate`; (2) frames, metadata
@@ -135,6 +162,7 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     type LockWord = ModelLockWord<E>;
     type Count = ModelCount<E>;
     type Cell<T: CellValue> = ModelCell<E, T>;
+    type Entries<'a> = ModelEntries<'a, E, G>;
     type NodeLock = SpinLock<ModelLockWord<E>>;
     type Reclaim = ModelReclaim<E, G>;
     type Geometry = G;
@@ -154,9 +182,8 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         self.machine.memory.metadata(frame)
     }
 
-    #[track_caller]
-    unsafe fn entry(&self, frame: Paddr, index: usize) -> &Self::Word {
-        self.machine.memory.entry(frame, index)
+    unsafe fn entries(&self, frame: Paddr) -> ModelEntries<'_, E, G> {
+        ModelEntries { memory: &self.machine.memory, frame }
     }
 
     fn reclaim(&self) -> &Self::Reclaim {

@@ -280,8 +280,8 @@ fn visit_below<'g, C: Config>(
     range: &Range<Vaddr>,
     look: &mut impl FnMut(Vaddr, ItemRef<'g, C>),
 ) {
-    for index in node.indices(range) {
-        match node.child(index) {
+    for (index, child) in node.children(node.indices(range)) {
+        match child {
             ChildRef::Item(item) => look(node.slot(index).start, item),
             ChildRef::Node(_) => visit_below(&mut node.descend(index), range, look),
             ChildRef::Absent | ChildRef::Shared => {}

@@ -38,7 +38,7 @@ use crate::sites::{
     DROP_WALK_ENTRY, ENTRY_INIT, ENTRY_UNDER_LOCK, REFERENCE_BORN, REFERENCE_INCREMENT, Site,
     WALK_ENTRY,
 };
-use crate::sync::{Backend, Count, FrameUse, PlainCell, RawLock, Word};
+use crate::sync::{Backend, Count, Entries, FrameUse, PlainCell, RawLock, Word};
 
 /// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
 /// configuration.
@@ -160,8 +160,9 @@ impl<C: Config> Node<C> {
     pub(crate) fn shape(&self, level: Level, mut fill: impl FnMut(usize) -> u64) {
         let frame = self.frame_ref();
         frame.metadata().level.set(level.as_u8());
+        let entries = frame.entries();
         for index in 0..<Geo<C>>::ENTRIES {
-            frame.entry(index).store(fill(index), &ENTRY_INIT);
+            entries.get(index).store(fill(index), &ENTRY_INIT);
         }
     }
 
@@ -427,7 +428,24 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[track_caller]
     #[inline(always)]
     pub(crate) fn child_at(self, index: usize, site: &'static Site) -> ChildRef<'g, C> {
-        let decoded = C::Format::decode(self.frame.entry(index).load(site), self.level);
+        self.decode(index, self.frame.entry(index).load(site))
+    }
+
+    /// What each of these entries leads to, with its index.
+    #[inline(always)]
+    pub(crate) fn children_at(
+        self,
+        indices: Range<usize>,
+        site: &'static Site,
+    ) -> impl DoubleEndedIterator<Item = (usize, ChildRef<'g, C>)> + use<'g, C> {
+        let entries = self.frame.entries();
+        indices.map(move |index| (index, self.decode(index, entries.get(index).load(site))))
+    }
+
+    /// What entry `index` of this node led to, when it was loaded as `bits`.
+    #[inline(always)]
+    fn decode(self, index: usize, bits: u64) -> ChildRef<'g, C> {
+        let decoded = C::Format::decode(bits, self.level);
         if self.level == <Geo<C>>::ROOT && !C::MANAGED.contains(&index) {
             // Nodes and items there are those of another configuration.
             return if decoded == Decoded::Absent { ChildRef::Absent } else { ChildRef::Shared };

@@ -11,10 +11,9 @@
 use core::fmt;
 
 use crate::address::Paddr;
-use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::sites::{REFERENCE_DECREMENT, REFERENCE_INCREMENT, REFERENCE_LAST};
-use crate::sync::{Backend, Count, Event};
+use crate::sync::{Backend, Count, Entries, Event};
 
 /// A frame that is not freed during `'a`.
 pub(crate) struct FrameRef<'a, B: Backend> {
@@ -40,7 +39,7 @@ impl<'a, B: Backend> FrameRef<'a, B> {
     /// # Safety
     ///
     /// 1. `backend` allocated `frame`, and frees it not before `'a` ends.
-    /// 2. If [`entry`](Self::entry) will be called, it was allocated as a node.
+    /// 2. If [`entries`](Self::entries) will be called, it was allocated as a node.
     pub(crate) unsafe fn new(backend: &'a B, frame: Paddr) -> Self {
         Self { backend, frame }
     }
@@ -60,6 +59,14 @@ impl<'a, B: Backend> FrameRef<'a, B> {
         unsafe { self.backend.metadata(self.frame) }
     }
 
+    /// The entries of the node.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn entries(self) -> B::Entries<'a> {
+        // SAFETY: the frame is a node that lives for 'a, by the contract of `new`.
+        unsafe { self.backend.entries(self.frame) }
+    }
+
     /// Entry `index` of the node.
     ///
     /// # Panics
@@ -68,10 +75,7 @@ impl<'a, B: Backend> FrameRef<'a, B> {
     #[track_caller]
     #[inline]
     pub(crate) fn entry(self, index: usize) -> &'a B::Word {
-        assert!(index < <B::Geometry as Geometry>::ENTRIES, "entry index out of range");
-        // SAFETY: (1) the frame is a node that lives for 'a, by the contract of `new`; (2) the
-        // index was checked in the line above.
-        unsafe { self.backend.entry(self.frame, index) }
+        self.entries().get(index)
     }
 }
 

@@ -23,11 +23,12 @@ use crate::guard::Guard;
 use crate::item::{Incoming, Item};
 use crate::sites::{CLEAR_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK, PROTECT_ENTRY, PUBLISH_ITEM};
 use crate::subtree::Locked;
-use crate::sync::{Backend, Word};
+use crate::sync::{Backend, Entries, Word};
 
 /// A locked node whose children are counted while a run goes over it, and noted at its end.
 struct Counted<'a, 'g, C: Config> {
     guard: &'a mut Guard<'g, C>,
+    entries: <C::Backend as Backend>::Entries<'g>,
     children: u16,
 }
 
@@ -35,12 +36,13 @@ impl<'a, 'g, C: Config> Counted<'a, 'g, C> {
     #[inline]
     fn new(guard: &'a mut Guard<'g, C>) -> Self {
         let children = guard.children();
-        Self { guard, children }
+        let entries = guard.node().frame_ref().entries();
+        Self { guard, entries, children }
     }
 
     #[inline]
     fn word(&self, index: usize) -> &'g <C::Backend as Backend>::Word {
-        self.guard.node().frame_ref().entry(index)
+        self.entries.get(index)
     }
 }
 
@@ -99,6 +101,8 @@ impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
         self.last.1 | frame
     }
 
+    // Out of line: it runs once for many entries, and the loop needs the registers.
+    #[inline(never)]
     fn decide(&mut self, before: u64) -> u64 {
         let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
             unreachable!("entries of a leaf lead to items")
@@ -217,9 +221,9 @@ impl<C: Config> Locked<'_, '_, C> {
         let indices = self.indices(range);
         let mut changed = Changed::<C::Format, _>::new(change);
         let mut found = 0;
-        let frame = self.guard().node().frame_ref();
+        let entries = self.guard().node().frame_ref().entries();
         for index in indices {
-            let word = frame.entry(index);
+            let word = entries.get(index);
             let mut bits = word.load(&ENTRY_UNDER_LOCK);
             if bits == 0 {
                 continue;

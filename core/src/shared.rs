@@ -33,7 +33,7 @@ use crate::error::{PositionError, RangeError};
 use crate::geometry::Geometry;
 use crate::node::NodeRef;
 use crate::range_lock::check_range;
-use crate::sites::QUERY_ORDER;
+use crate::sites::{QUERY_ORDER, WALK_ENTRY};
 use crate::sync::Backend;
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
@@ -147,8 +147,9 @@ impl<'g, C: Config> SharedCursor<'g, C> {
             let (node, start) = self.lowest_node();
             let rest = self.vaddr..end;
             self.vaddr = start.plus(<Geo<C>>::node_span(node.level())).min(end);
-            for index in <Geo<C>>::indices(start, node.level(), &rest) {
-                match node.walk(index) {
+            let indices = <Geo<C>>::indices(start, node.level(), &rest);
+            for (index, child) in node.children_at(indices, &WALK_ENTRY) {
+                match child {
                     ChildRef::Item(item) => look(slot(node, start, index).start, item),
                     ChildRef::Absent | ChildRef::Shared => {}
                     ChildRef::Node(_) => {

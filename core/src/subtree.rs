@@ -35,6 +35,7 @@ use crate::guard::Guard;
 use crate::item::Item;
 use crate::node::NodeRef;
 use crate::range_lock::Take;
+use crate::sites::ENTRY_UNDER_LOCK;
 use crate::stock::Stock;
 use crate::sync::{Backend, PlainCell};
 
@@ -174,22 +175,19 @@ fn lock_below<'g, C: Config>(
     take: impl Take<'g, C>,
 ) -> Result<(), FindError> {
     let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
-    for index in indices.clone() {
-        let ChildRef::Node(child) = place.node.child_under_lock(index) else { continue };
-        let child = place.child(child, index);
-        let locked = take(child.node).and_then(|guard| {
+    for (index, child) in place.node.children_at(indices.clone(), &ENTRY_UNDER_LOCK) {
+        let ChildRef::Node(child) = child else { continue };
+        let locked = take(child).and_then(|guard| {
             debug_assert!(!guard.is_stray(), "the parent is locked and not stray");
-            if child.node.level() > Level::LEAF {
-                lock_below(child, range, take)?;
+            if child.level() > Level::LEAF {
+                lock_below(place.child(child, index), range, take)?;
             }
             let _ = ManuallyDrop::new(guard);
             Ok(())
         });
         if let Err(error) = locked {
-            for index in (indices.start..index).rev() {
-                // SAFETY: the loop has locked the children before this one, and all below them.
-                unsafe { unlock_child(place, index, range) }
-            }
+            // SAFETY: the loop has locked the children before this one, and all below them.
+            unsafe { unlock_children(place, indices.start..index, range) }
             return Err(error);
         }
     }
@@ -204,35 +202,33 @@ fn lock_below<'g, C: Config>(
 #[inline]
 unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
     if place.node.level() > Level::LEAF {
+        let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
         // SAFETY: the caller holds the locks below this node, too.
-        unsafe { unlock_below(place, range) }
+        unsafe { unlock_children(place, indices, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
     drop(unsafe { place.node.guard_without_locking() });
 }
 
-/// Unlocks what `range` touches below a node, the last first.
+/// Unlocks the children at `indices`, the last first, each after what `range` touches below it.
 ///
 /// # Safety
 ///
-/// As for [`unlock`], for everything below the node.
-unsafe fn unlock_below<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
-    for index in <Geo<C>>::indices(place.start, place.node.level(), range).rev() {
-        // SAFETY: the caller holds the locks of the children, and below them.
-        unsafe { unlock_child(place, index, range) }
-    }
-}
-
-/// Unlocks the child at `index`, if it is a node, after everything below it.
-///
-/// # Safety
-///
-/// As for [`unlock`], for the child.
-#[inline]
-unsafe fn unlock_child<C: Config>(place: Place<'_, C>, index: usize, range: &Range<Vaddr>) {
-    if let ChildRef::Node(child) = place.node.child_under_lock(index) {
-        // SAFETY: both contracts say the same.
-        unsafe { unlock(place.child(child, index), range) }
+/// As for [`unlock`], for these children.
+unsafe fn unlock_children<C: Config>(
+    place: Place<'_, C>,
+    indices: Range<usize>,
+    range: &Range<Vaddr>,
+) {
+    for (index, child) in place.node.children_at(indices, &ENTRY_UNDER_LOCK).rev() {
+        let ChildRef::Node(child) = child else { continue };
+        if child.level() > Level::LEAF {
+            // SAFETY: both contracts say the same.
+            unsafe { unlock(place.child(child, index), range) }
+        } else {
+            // SAFETY: the caller holds the lock, and there is no guard but this one.
+            drop(unsafe { child.guard_without_locking() });
+        }
     }
 }
 
@@ -353,6 +349,15 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     #[inline]
     pub(crate) fn child(&self, index: usize) -> ChildRef<'g, C> {
         self.guard.child(index)
+    }
+
+    /// What each of these entries leads to, with its index.
+    #[inline]
+    pub(crate) fn children(
+        &self,
+        indices: Range<usize>,
+    ) -> impl Iterator<Item = (usize, ChildRef<'g, C>)> + use<'g, C> {
+        self.guard.node().children_at(indices, &ENTRY_UNDER_LOCK)
     }
 
     /// Entry `index`, which the range touches.

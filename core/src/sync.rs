@@ -180,6 +180,17 @@ pub unsafe trait RawLock: Send + Sync {
     fn release(&self);
 }
 
+/// The entries of a node: where they are is found once, for as many accesses as there are.
+pub trait Entries<'a, W: Word>: Copy {
+    /// Entry `index`. A model looks here whether the node is still in use.
+    ///
+    /// # Panics
+    ///
+    /// If the node has no such entry.
+    #[track_caller]
+    fn get(self, index: usize) -> &'a W;
+}
+
 /// What a frame is allocated for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameUse {
@@ -240,7 +251,7 @@ pub enum Event {
 ///
 /// 1. [`allocate`](Self::allocate) gives frames that nobody else uses until they are freed, as
 ///    [`Reclaim`]'s contract is kept by the reclamation it names;
-/// 2. [`metadata`](Self::metadata) and [`entry`](Self::entry) address the same word for the same
+/// 2. [`metadata`](Self::metadata) and [`entries`](Self::entries) address the same word for the same
 ///    frame and index, at any time and on any CPU, and different words for different ones;
 /// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
 ///    is not a data race in the language's sense;
@@ -257,6 +268,8 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     type Count: Count;
     /// Plain data.
     type Cell<T: CellValue>: PlainCell<T>;
+    /// The entries of a node.
+    type Entries<'a>: Entries<'a, Self::Word>;
     /// The lock of a node.
     type NodeLock: RawLock;
     /// The grace periods that detached frames wait for.
@@ -285,15 +298,14 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self>;
 
-    /// Entry `index` of a node. Never kept across an operation that could free the frame.
+    /// The entries of a node. Never kept across an operation that could free the frame.
     ///
     /// # Safety
     ///
-    /// 1. [`allocate`](Self::allocate) gave the frame for a [`FrameUse::Node`], and it is not
-    ///    freed while the result is used.
-    /// 2. `index` is less than [`Geometry::ENTRIES`].
+    /// [`allocate`](Self::allocate) gave the frame for a [`FrameUse::Node`], and it is not freed
+    /// while the result is used.
     #[track_caller]
-    unsafe fn entry(&self, frame: Paddr, index: usize) -> &Self::Word;
+    unsafe fn entries(&self, frame: Paddr) -> Self::Entries<'_>;
 
     /// The reclamation that detached frames go to.
     fn reclaim(&self) -> &Self::Reclaim;

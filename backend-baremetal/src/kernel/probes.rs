@@ -14,7 +14,7 @@ use weft_core::cpu::Cpu;
 use weft_core::guard::Guard;
 use weft_core::node::NodeRef;
 use weft_core::sites::WALK_ENTRY;
-use weft_core::sync::{Backend, Event, Word};
+use weft_core::sync::{Backend, Entries, Event, Word};
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::Machine;
 
@@ -113,8 +113,8 @@ pub(crate) fn probes_do_what_they_say(kernel: &Kernel) {
     let single = world.node(1);
     let section = world.section();
     let guard = single.borrow(&section).lock();
-    // SAFETY: (1) `single` is a node of this machine, which lives; (2) 0 is an index.
-    let entry = unsafe { machine.entry(single.paddr(), 0) };
+    // SAFETY: `single` is a node of this machine, which lives.
+    let entry = unsafe { machine.entries(single.paddr()) }.get(0);
     assert!(probe_guard_read(&guard) == 0, "a new node has no entries");
     assert!(probe_entry_load(entry) | control_load_twice(entry) == 0, "a new node has no entries");
 }
