@@ -75,19 +75,24 @@ impl<F: EntryFormat> Encoded<F> {
 }
 
 /// What a change of properties makes of what entries say besides their frame, likewise kept.
-struct Changed<F, P> {
+struct Changed<'a, F, P, B: Backend> {
     change: P,
     /// Before and after.
     last: (u64, u64),
-    /// Whether a translation has to be flushed.
-    owes: bool,
+    /// Owes the flush from the decision on: a later one may end in a panic of the caller's.
+    gather: &'a mut Gather<B>,
     _format: PhantomData<F>,
 }
 
-impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
-    fn new(change: P) -> Self {
+impl<'a, F, P, B> Changed<'a, F, P, B>
+where
+    F: EntryFormat,
+    P: FnMut(Property) -> Property,
+    B: Backend,
+{
+    fn new(change: P, gather: &'a mut Gather<B>) -> Self {
         // No entry says nothing at all, so this is not found.
-        Self { change, last: (0, 0), owes: false, _format: PhantomData }
+        Self { change, last: (0, 0), gather, _format: PhantomData }
     }
 
     /// The entry that takes the place of a present one.
@@ -110,7 +115,9 @@ impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
         let mut new = (self.change)(old);
         let is_tracked = old.flags.contains(PageFlags::TRACKED);
         new.flags.set(PageFlags::TRACKED, is_tracked);
-        self.owes |= must_flush(old, new);
+        if must_flush(old, new) {
+            self.gather.owe_everything();
+        }
         attributes::<F>(new)
     }
 }
@@ -219,7 +226,7 @@ impl<C: Config> Locked<'_, '_, C> {
         gather: &mut Gather<C::Backend>,
     ) -> u64 {
         let indices = self.indices(range);
-        let mut changed = Changed::<C::Format, _>::new(change);
+        let mut changed = Changed::<C::Format, _, _>::new(change, gather);
         let mut found = 0;
         let entries = self.guard().node().frame_ref().entries();
         for index in indices {
@@ -240,9 +247,6 @@ impl<C: Config> Locked<'_, '_, C> {
                     Err(now) => bits = now,
                 }
             }
-        }
-        if changed.owes {
-            gather.owe_everything();
         }
         found
     }

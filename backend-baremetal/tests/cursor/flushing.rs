@@ -1,6 +1,7 @@
 //! What is owed to other CPUs' caches is paid: before frames are retired, and before the locks go.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
@@ -27,6 +28,7 @@ on_every_geometry!(
     a_flush_comes_before_the_locks_go,
     a_cursor_flushes_when_it_is_asked_to,
     a_split_is_flushed,
+    what_was_tightened_before_a_panic_is_flushed,
 );
 
 /// What is seen when `body` has a table with pages of `property` at 0..3, from when its cursor of
@@ -229,4 +231,22 @@ fn a_split_is_flushed<G: Geometry>() {
             cursor.protect(page(1), |old| old).expect("frames enough");
         });
     }
+}
+
+/// The change is the caller's code. What it has decided so far is in the table.
+fn what_was_tightened_before_a_panic_is_flushed<G: Geometry>() {
+    let found = seen_while::<G>(WRITABLE, |cursor, _| {
+        cursor.jump(page(1)).expect("a position");
+        cursor.protect_next(|old| Property { cache: CachePolicy::Uncached, ..old }).expect("fits");
+        cursor.flush();
+        assert_eq!(seen().len(), 1);
+        cursor.jump(page(0)).expect("the start");
+        let stops = |old: Property| match old.cache {
+            CachePolicy::WriteBack => READABLE,
+            _ => panic!("the caller gives up"),
+        };
+        let protect = AssertUnwindSafe(|| cursor.protect(page(3), stops));
+        catch_unwind(protect).expect_err("the closure has panicked");
+    });
+    assert_eq!(found, [Seen::Flushed(Flush::Everything)], "the first page is cached");
 }
