@@ -25,6 +25,7 @@ mod changes;
 #[expect(dead_code, reason = "tests use the rest of it")]
 mod fixture;
 #[path = "../../tests/cursor/interpreter.rs"]
+#[expect(dead_code, reason = "a test asks what was reached")]
 mod interpreter;
 #[path = "../../tests/cursor/program.rs"]
 mod program;

@@ -7,6 +7,8 @@
 //!
 //! What only looks is here, what changes the table is in [`crate::changes`].
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -97,6 +99,20 @@ fn check<G: Geometry>(
     assert_eq!(live(machine) - before, owned, "a frame in use is a node or is mapped");
 }
 
+thread_local! {
+    static REACHED: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Notes a situation that programs are to get into.
+pub(crate) fn reach(situation: &'static str) {
+    REACHED.with_borrow_mut(|reached| reached.insert(situation));
+}
+
+/// The situations that programs of this thread got into.
+pub(crate) fn reached() -> BTreeSet<&'static str> {
+    REACHED.take()
+}
+
 /// The page that an address is in.
 pub(crate) fn number(vaddr: Vaddr) -> u64 {
     vaddr.as_u64() / FRAME_SIZE
@@ -133,7 +149,10 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
         let (root, asked) = (self.root, range.clone());
         let (cursor, failed) = self.failing(transaction.failure, || enter(root, asked));
         let cursor = match cursor {
-            Err(RangeError::OutOfMemory) if failed => enter(root, range),
+            Err(RangeError::OutOfMemory) if failed => {
+                reach("no memory for a range");
+                enter(root, range)
+            }
             other => other,
         };
         match cursor {
