@@ -14,6 +14,7 @@ mod failing;
 mod fixture;
 mod flushing;
 mod hardware;
+mod huge;
 mod interpreter;
 mod locking;
 mod mapping;
