@@ -42,12 +42,14 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     #[inline]
     fn covering_level(range: &Range<Vaddr>) -> Level {
         let (start, last) = (range.start.as_u64(), range.end.as_u64() - 1);
-        // Up to the highest bit in which the first and the last frame differ, a node of each
-        // level decodes `INDEX_BITS` bits.
-        let differing = u64::BITS - ((start ^ last) >> FRAME_BITS).leading_zeros();
-        let level = Level::new(differing.div_ceil(Self::INDEX_BITS).max(1) as u8);
-        let is_a_node = last - start + 1 == Self::node_span(level);
-        if is_a_node && level < Self::ROOT { Level::new(level.as_u8() + 1) } else { level }
+        let mut level = Level::LEAF;
+        while level < Self::ROOT
+            && (start / Self::node_span(level) != last / Self::node_span(level)
+                || last - start + 1 == Self::node_span(level))
+        {
+            level = Level::new(level.as_u8() + 1);
+        }
+        level
     }
 
     /// The indices of the entries, in the node of `level` that begins at `start`, that `range`

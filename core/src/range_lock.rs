@@ -121,13 +121,15 @@ fn take_range<'g, C: Config>(
 ) -> Result<SubTree<'g, C>, RangeError> {
     check_range::<C>(root, &range)?;
     let level = <Geo<C>>::covering_level(&range);
-    descend(root, range.start, level, take).and_then(|top| SubTree::lock(top, range, take)).map_err(
-        |error| match error {
-            FindError::OutOfMemory => RangeError::OutOfMemory,
-            FindError::WouldWait => RangeError::WouldWait,
-            error => unreachable!("the range was checked: {error}"),
-        },
-    )
+    let refused = |error| match error {
+        FindError::OutOfMemory => RangeError::OutOfMemory,
+        FindError::WouldWait => RangeError::WouldWait,
+        error => unreachable!("the range was checked: {error}"),
+    };
+    match find(root, range.start, level, take) {
+        Ok(top) => SubTree::lock(top, range, take).map_err(refused),
+        Err(error) => Err(refused(error)),
+    }
 }
 
 /// Whether a range of this table can be locked or looked at.
