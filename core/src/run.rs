@@ -83,14 +83,14 @@ struct Rewriting {
 }
 
 /// A change of properties, as it is applied to entries.
-struct Change<F, P> {
+struct Change<'a, F, P, B: Backend> {
     of_property: P,
-    /// Whether a translation has to be flushed.
-    owes: bool,
+    /// Owes the flush from the decision on: a later one may end in a panic of the caller's.
+    gather: &'a mut Gather<B>,
     _format: PhantomData<F>,
 }
 
-impl<F: EntryFormat, P: FnMut(Property) -> Property> Change<F, P> {
+impl<F: EntryFormat, P: FnMut(Property) -> Property, B: Backend> Change<'_, F, P, B> {
     /// What becomes of entries like this one, which is present.
     #[inline(never)]
     fn of(&mut self, entry: u64) -> Rewriting {
@@ -101,7 +101,9 @@ impl<F: EntryFormat, P: FnMut(Property) -> Property> Change<F, P> {
         let mut new = (self.of_property)(old);
         let is_tracked = old.flags.contains(PageFlags::TRACKED);
         new.flags.set(PageFlags::TRACKED, is_tracked);
-        self.owes |= must_flush(old, new);
+        if must_flush(old, new) {
+            self.gather.owe_everything();
+        }
         Rewriting { before, after: attributes::<F>(new), exactly: F::hardware_may_write(before) }
     }
 }
@@ -236,7 +238,7 @@ impl<C: Config> Locked<'_, '_, C> {
     ) -> u64 {
         let indices = self.indices(range);
         let mut change =
-            Change::<C::Format, _> { of_property: change, owes: false, _format: PhantomData };
+            Change::<C::Format, _, _> { of_property: change, gather, _format: PhantomData };
         let entries = self.guard().node().frame_ref().entries();
         let (mut index, mut found) = (indices.start, 0);
         while index < indices.end {
@@ -248,9 +250,6 @@ impl<C: Config> Locked<'_, '_, C> {
             let end = rewrite::<C::Format, _>(entries, index..indices.end, &change.of(bits));
             found += (end - index) as u64;
             index = end;
-        }
-        if change.owes {
-            gather.owe_everything();
         }
         found
     }
