@@ -6,7 +6,7 @@
 //!   that was locked for nothing leaves no node behind either.
 //! Guards against: a cursor that looks for empty nodes only after changes of its own.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 48 executions, under loom to 3 preemptions.
 //! References: Linux mm/memory.c, free_pgd_range.
 use weft_scenarios::prelude::*;
 

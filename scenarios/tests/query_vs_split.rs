@@ -5,7 +5,7 @@
 //! Invariant: page 1 is mapped throughout, to the same frame; page 0 goes once, for good.
 //! Guards against: clearing the huge entry first; a query that looks at an entry twice.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 5 executions, 389 under loom.
 //! References: Linux mm/huge_memory.c, __split_huge_pmd_locked.
 use weft_scenarios::prelude::*;
 
