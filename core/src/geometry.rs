@@ -63,7 +63,8 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
         }
         let span = Self::entry_span(level);
         let [first, last] = [from, to - 1].map(|at| ((at - start.as_u64()) / span) as usize);
-        first..last + 1
+        // The bound says nothing new, but the compiler to leave out a check for each entry.
+        first..(last + 1).min(Self::ENTRIES)
     }
 
     /// How many nodes, of `level` and below, it takes to hold entries for all of `range`.

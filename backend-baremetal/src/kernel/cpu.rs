@@ -43,6 +43,8 @@ pub(crate) struct PerCpu {
     pub(crate) root_loads: AtomicU64,
     /// Flush requests sent.
     pub(crate) shootdowns: AtomicU64,
+    /// Flush requests that had to wait for another one.
+    pub(crate) shootdowns_delayed: AtomicU64,
     /// Flush requests answered.
     pub(crate) flushes: AtomicU64,
     /// Interrupts of the timer.
@@ -104,6 +106,7 @@ pub(crate) fn init(id: usize, space: &Space, machine: MetalMachine) {
         page_faults: AtomicU64::new(0),
         root_loads: AtomicU64::new(0),
         shootdowns: AtomicU64::new(0),
+        shootdowns_delayed: AtomicU64::new(0),
         flushes: AtomicU64::new(0),
         preemptions: AtomicU64::new(0),
         allowance: AtomicU64::new(UNLIMITED),
@@ -135,16 +138,28 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 /// What is counted, in the order of the totals.
-const COUNTED: [&str; 5] =
-    ["page faults", "root loads", "shootdowns", "flushes answered", "preemptions"];
+const COUNTED: [&str; 6] = [
+    "page faults",
+    "root loads",
+    "shootdowns",
+    "shootdowns delayed",
+    "flushes answered",
+    "preemptions",
+];
 
-static TOTALS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+static TOTALS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 /// Adds the counters of the calling processor to the totals. Called once on each.
 pub(crate) fn publish() {
     let own = this();
-    let counters =
-        [&own.page_faults, &own.root_loads, &own.shootdowns, &own.flushes, &own.preemptions];
+    let counters = [
+        &own.page_faults,
+        &own.root_loads,
+        &own.shootdowns,
+        &own.shootdowns_delayed,
+        &own.flushes,
+        &own.preemptions,
+    ];
     for (total, counter) in TOTALS.iter().zip(counters) {
         total.fetch_add(counter.load(Ordering::Relaxed), Ordering::AcqRel);
     }

@@ -1,83 +1,115 @@
 //! Self-tests of flushing: a translation that was taken away is used by nobody.
 //!
-//! All processors run on one user's table. Each test fills their translation caches, changes the
-//! table on one processor or on all, and then looks from every processor. Without the flush they
-//! would go on with what they have cached: `sabotage=no-shootdown` shows that the tests see that.
+//! All processors run on one user's table. Each test fills their translation
+//! caches, changes the table with cursors on one processor or on all, and then looks from every
+//! processor. Nobody here flushes anything: that is the cursors' business. Without it the
+//! processors would go on with what they have cached: `sabotage=no-shootdown` shows that the tests
+//! see that.
+//!
+//! *Cursors flush while they hold locks*, and wait until all processors have answered. So whoever
+//! waits for one of these locks has to answer, and so has whoever waits to ask himself; see
+//! [`who_waits_for_a_lock_answers`]. The user's pages are in two leaves, by turns: neighbours
+//! flush at the same time, the others wait for each other's locks.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use weft_backend_baremetal::protocol::Line;
-use weft_core::address::{CpuId, Level, Vaddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
 use weft_core::cpu::Cpu;
-use weft_core::entry::{Child, Entry};
+use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::{Frame, MappedItem};
 use weft_core::node::Node;
-use weft_core::range_lock::lock_covering;
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::{Machine, World};
 
 use crate::memory::MetalMachine;
 use crate::random::Random;
 use crate::selftest::Kernel;
-use crate::shootdown::{self, Flush};
-use crate::smp::{self, Rendezvous};
-use crate::{cpu, serial};
+use crate::smp::{self, Rendezvous, Wait};
+use crate::{cpu, metal, serial};
 
 /// What all these tests fail with.
 pub(crate) const STALE: &str = "a processor used a translation that was taken away";
 
 /// How often everybody takes a page away.
 const STORM_ROUNDS: u64 = 100;
+/// How often two processors take pages away while the others wait for their locks.
+const WAITING_ROUNDS: u64 = 100;
+/// In how many leaves the pages are.
+const LEAVES: usize = 2;
+/// The page of every leaf that nobody takes away, so that the leaf stays.
+const KEPT: usize = FourLevels::ENTRIES - 1;
 
-type Root = Node<UserTable<MetalMachine>>;
+type User = UserTable<MetalMachine>;
 type CoreCpu = Cpu<MetalMachine>;
 
 /// What the processors of a test share.
 struct Table {
     machine: MetalMachine,
-    root: Root,
+    root: Node<User>,
     meeting: Rendezvous,
     /// Accesses that went through with a translation that was taken away.
     stale: AtomicU64,
 }
 
-/// The address of page `index`: all of them are in one leaf.
+/// The address of page `index`.
 fn page(index: usize) -> Vaddr {
-    FourLevels::address(&[index])
+    FourLevels::address(&[index, index % LEAVES])
+}
+
+/// All pages of the leaf that page `index` is in, but the one that is kept.
+fn leaf(index: usize) -> Range<Vaddr> {
+    let leaf = index % LEAVES;
+    FourLevels::address(&[0, leaf])..FourLevels::address(&[KEPT, leaf])
+}
+
+/// The same without the right to write.
+pub(crate) fn read_only(mut property: Property) -> Property {
+    property.flags.remove(PageFlags::WRITE);
+    property
+}
+
+/// A page of a fresh frame with `contents`.
+pub(crate) fn fresh(
+    machine: &MetalMachine,
+    flags: PageFlags,
+    contents: u64,
+) -> MappedItem<MetalMachine> {
+    let frame = Frame::allocate(machine).expect("there is memory enough");
+    machine.write_contents(frame.paddr(), contents);
+    MappedItem::Tracked { frame, property: Property::new(flags) }
 }
 
 impl Table {
-    /// The entry of page `index`, as `look` sees it under the lock of its leaf.
-    fn with_entry(
+    /// Lets `change` have a locked range, and unlocks it.
+    fn change(
         &self,
         own: &CoreCpu,
-        index: usize,
-        look: impl FnOnce(Entry<'_, '_, UserTable<MetalMachine>>),
+        range: Range<Vaddr>,
+        change: impl FnOnce(&mut Cursor<'_, User>),
     ) {
         let section = own.read_side();
-        let leaf = lock_covering(self.root.borrow(&section), page(index), Level::LEAF);
-        let mut leaf = leaf.expect("the path exists");
-        look(leaf.entry(index).expect("the geometry's indices are in range"));
+        let cursor = Cursor::lock(self.root.borrow(&section), range);
+        change(&mut cursor.expect("there is memory enough"));
     }
 
-    /// Takes page `index` away.
-    fn unmap(&self, own: &CoreCpu, index: usize) {
-        self.with_entry(own, index, |mut entry| {
-            entry.detach().expect("the entry is managed").retire();
-        });
+    /// Takes away every page from `start` to `end`, and maps page `index` anew.
+    fn renew(&self, cursor: &mut Cursor<'_, User>, end: Vaddr, index: usize, contents: u64) {
+        let taken = cursor.unmap(end).expect("no huge page is in the way");
+        assert!(taken > 0, "nothing was there to be taken away");
+        cursor.jump(page(index)).expect("the page is in the range");
+        let flags = PageFlags::WRITE | PageFlags::USER;
+        cursor.map(fresh(&self.machine, flags, contents)).expect("the page was taken away");
     }
 
-    /// Maps a fresh frame with `contents` as page `index`.
-    fn map(&self, own: &CoreCpu, index: usize, contents: u64) {
-        let frame = Frame::allocate(&self.machine).expect("there is memory enough");
-        self.machine.write_contents(frame.paddr(), contents);
-        let property = Property::new(PageFlags::WRITE | PageFlags::USER);
-        let item = Child::Item(MappedItem::Tracked { frame, property });
-        self.with_entry(own, index, |mut entry| {
-            drop(entry.replace(item).expect("a page fits a leaf"));
-        });
+    /// Looks whether page `index` has these contents for the calling processor.
+    fn look(&self, index: usize, contents: Option<u64>) {
+        if self.machine.user_read(page(index)) != contents {
+            self.count_stale();
+        }
     }
 
     fn count_stale(&self) {
@@ -96,6 +128,9 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     let root = world.user_root();
     for index in 0..processors {
         world.map(&root, page(index), index as u64);
+    }
+    for leaf in 0..LEAVES {
+        world.map(&root, FourLevels::address(&[KEPT, leaf]), 0);
     }
     assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
     let meeting = Rendezvous::new(processors);
@@ -116,11 +151,7 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     });
     let stale = table.stale.load(Ordering::Acquire);
     drop(table);
-    serial::line(&Line::Metric { name: "stale accesses", value: stale });
-    for (name, value) in cpu::totals() {
-        serial::line(&Line::Metric { name, value });
-    }
-    assert!(stale == 0, "{STALE}");
+    report(stale);
     let left = machine.region().live();
     assert!(left == frames, "leak: {frames} frames were in use before, {left} after");
 }
@@ -129,30 +160,27 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
 pub(crate) fn a_page_that_is_taken_away_is_gone(kernel: &Kernel) {
     on_one_table(kernel, |table, own, processor| {
         if processor == 0 {
-            table.unmap(own, 0);
+            let (start, end) = (page(0), page(0).plus(FRAME_SIZE));
+            table.change(own, start..end, |cursor| {
+                assert!(cursor.unmap(end) == Ok(1), "a page is not there");
+            });
         }
         table.meeting.wait();
-        if table.machine.user_read(page(0)).is_some() {
-            table.count_stale();
-        }
+        table.look(0, None);
     });
 }
 
-/// One processor takes the right to write a page away, and flushes that page; nobody can write.
+/// One processor takes the right to write a page away; nobody can write.
 pub(crate) fn a_page_that_is_protected_is_not_written(kernel: &Kernel) {
     on_one_table(kernel, |table, own, processor| {
         assert!(table.machine.user_write(page(0), 1), "a page cannot be written");
         table.meeting.wait();
         if processor == 0 {
-            table.with_entry(own, 0, |mut entry| {
-                let read_only = |mut property: Property| {
-                    property.flags.remove(PageFlags::WRITE);
-                    property
-                };
-                let before = entry.protect(read_only).expect("the page is mapped");
+            table.change(own, page(0)..page(0).plus(FRAME_SIZE), |cursor| {
+                let protected = cursor.protect_next(read_only).expect("no page is split");
+                let before = protected.expect("the page is mapped").before;
                 assert!(before.flags.contains(PageFlags::DIRTY), "a write left no trace");
             });
-            shootdown::flush_running(Flush::Page(page(0).as_u64()));
         }
         table.meeting.wait();
         if table.machine.user_write(page(0), 2) {
@@ -168,19 +196,83 @@ pub(crate) fn everybody_takes_pages_away(kernel: &Kernel) {
     on_one_table(kernel, |table, own, processor| {
         let mut random = Random::new(1, processor as u64);
         let contents = |round: u64, index: usize| round << 8 | index as u64;
+        let range = page(processor)..page(processor).plus(FRAME_SIZE);
         for round in 1..=STORM_ROUNDS {
             smp::be_preempted(&mut random);
-            table.unmap(own, processor);
-            table.map(own, processor, contents(round, processor));
+            table.change(own, range.clone(), |cursor| {
+                table.renew(cursor, range.end, processor, contents(round, processor));
+            });
             smp::be_left_alone();
             own.quiescent();
             table.meeting.wait();
             for index in 0..smp::online() {
-                if table.machine.user_read(page(index)) != Some(contents(round, index)) {
-                    table.count_stale();
-                }
+                table.look(index, Some(contents(round, index)));
             }
             table.meeting.wait();
         }
     });
+}
+
+/// Two processors unmap at the same time, each under the locks of its cursor, and flush before
+/// they unlock: one page, and everything, by turns. All others spin for these locks. Nobody gets
+/// on unless those who spin answer; and when they have the lock, they see what is there now.
+pub(crate) fn who_waits_for_a_lock_answers(kernel: &Kernel) {
+    let waiters = smp::online().saturating_sub(LEAVES) as u64;
+    assert!(waiters > 0, "somebody has to wait for a lock: it takes three processors");
+    let (comers, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+    on_one_table(kernel, |table, own, processor| {
+        let flushes = || cpu::this().flushes.load(Ordering::Relaxed);
+        let leaf_of = processor % LEAVES;
+        for round in 1..=WAITING_ROUNDS {
+            // The first page of ours in the leaf, alone in its range, or the whole leaf.
+            let one = page(leaf_of)..page(leaf_of).plus(FRAME_SIZE);
+            let whole = leaf(leaf_of);
+            let range =
+                if (round as usize + leaf_of).is_multiple_of(2) { one.clone() } else { whole };
+            table.look(leaf_of, Some(if round == 1 { leaf_of as u64 } else { round - 1 }));
+            table.meeting.wait();
+            if processor < LEAVES {
+                let contentions = metal::contentions();
+                table.change(own, range.clone(), |cursor| {
+                    table.meeting.wait();
+                    table.renew(cursor, range.end, processor, round);
+                    if range != one {
+                        // A second one, so that next time there is more than one page to flush.
+                        let more = fresh(&table.machine, PageFlags::USER, round);
+                        cursor.map(more).expect("the whole leaf was taken away");
+                    }
+                    let mut wait = Wait::new();
+                    let is_waited_for = || {
+                        comers.load(Ordering::Acquire) == round * waiters
+                            && metal::contentions() > contentions
+                    };
+                    while !is_waited_for() {
+                        wait.relax();
+                    }
+                });
+            } else {
+                table.meeting.wait();
+                let before = flushes();
+                comers.fetch_add(1, Ordering::AcqRel);
+                table.change(own, leaf(leaf_of), |_| {
+                    answered.fetch_add(flushes() - before, Ordering::AcqRel);
+                    table.look(leaf_of, Some(round));
+                });
+            }
+            own.quiescent();
+            table.meeting.wait();
+        }
+    });
+    let value = answered.load(Ordering::Acquire);
+    serial::line(&Line::Metric { name: "answered while waiting for a lock", value });
+    assert!(value > 0, "nobody was asked to flush while waiting for a lock");
+}
+
+/// Prints what was counted, and demands that nobody used what was taken away.
+pub(crate) fn report(stale: u64) {
+    serial::line(&Line::Metric { name: "stale accesses", value: stale });
+    for (name, value) in cpu::totals() {
+        serial::line(&Line::Metric { name, value });
+    }
+    assert!(stale == 0, "{STALE}");
 }

@@ -62,6 +62,7 @@ mod selftest;
 #[expect(unsafe_code, reason = "the serial port")]
 mod serial;
 #[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "switches global translations off and on")]
 mod shootdown;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "starts processors, and runs borrowed jobs on them")]
@@ -77,7 +78,9 @@ mod trace;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "trap frames, and accesses that may fault")]
 mod trap;
-
+#[cfg(bare_metal)]
+#[expect(unsafe_code, reason = "writes to pages that may be gone")]
+mod windows;
 #[cfg(bare_metal)]
 mod words;
 

@@ -1,7 +1,7 @@
 //! Our part in the core: roots are loaded for good, translations flushed, accesses real.
 //!
 //! *Flush before free.* What the core detaches may be in the translation cache of any processor
-//! that runs on a user's root. It asks for a flush before it retires anything, and all of those are
+//! that runs on the table. It asks for a flush before it retires anything, and all of those are
 //! flushed, and waited for, before the grace period begins: when a frame is freed, no processor can
 //! reach it any more, neither by a pointer (the grace period) nor by a translation (the flush).
 
@@ -63,13 +63,21 @@ impl Processors for Metal {
         !LIMITED.load(Ordering::Relaxed) || cpu::this().take_allowance()
     }
 
-    /// The core's CPUs are played by processors in turn, so the set says less than who runs on a
-    /// user's root: all of those are asked.
+    /// The core's CPUs are played by processors in turn, so the set says less than which half of a
+    /// table it is about: the kernel's concerns all processors, the users' those that run on a
+    /// user's root.
     fn flush(&self, what: Flush, _cpus: CpuSet) {
-        shootdown::flush_running(match what {
-            Flush::Page(vaddr) => shootdown::Flush::Page(user(vaddr)),
-            Flush::Everything => shootdown::Flush::Users,
-        });
+        match what {
+            Flush::Page(vaddr) => match space::kernel_address(vaddr) {
+                Some(vaddr) => shootdown::flush_everywhere(shootdown::Flush::Page(vaddr)),
+                None => shootdown::flush_running(shootdown::Flush::Page(user(vaddr))),
+            },
+            // Whose it is was not said: if it may be the kernel's, it is taken for it.
+            Flush::Everything if space::is_changing() => {
+                shootdown::flush_everywhere(shootdown::Flush::Everything);
+            }
+            Flush::Everything => shootdown::flush_running(shootdown::Flush::Users),
+        }
     }
 
     fn observe(&self, event: Event) {
@@ -153,6 +161,11 @@ pub(crate) fn set_racing(racing: bool) {
 #[inline]
 pub(crate) fn count_contention() {
     CONTENTIONS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often anybody had to look again for a lock that was held.
+pub(crate) fn contentions() -> u64 {
+    CONTENTIONS.load(Ordering::Relaxed)
 }
 
 /// How often each situation was met.

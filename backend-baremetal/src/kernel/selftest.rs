@@ -22,7 +22,7 @@ use crate::sabotage::Sabotage;
 use crate::smp::{self, Rendezvous, Wait};
 use crate::space::{self, Space};
 use crate::trap::{self, Fault};
-use crate::{audit, flushing, probes, runtime, serial, tables};
+use crate::{audit, flushing, probes, runtime, serial, tables, windows};
 
 /// What a test gets.
 pub(crate) struct Kernel {
@@ -36,12 +36,14 @@ pub(crate) struct Kernel {
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 23] = [
+const TESTS: [(&str, Test); 25] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
     ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
+    ("good-waiters", flushing::who_waits_for_a_lock_answers),
+    ("good-windows", windows::pages_of_the_kernel_come_and_go),
     ("good-tables", tables::everybody_sees_the_same_table),
     ("good-audit", audit::tables_are_in_order),
     ("good-probes", probes::probes_do_what_they_say),
@@ -71,6 +73,8 @@ pub(crate) fn list() {
         ("good-stale", Sabotage::NoShootdown, flushing::STALE),
         ("good-protect", Sabotage::NoShootdown, flushing::STALE),
         ("good-storm", Sabotage::NoShootdown, flushing::STALE),
+        ("good-waiters", Sabotage::NoShootdown, flushing::STALE),
+        ("good-windows", Sabotage::NoShootdown, flushing::STALE),
         ("good-storm", Sabotage::NeverFreed, "leak: "),
         ("good-tables", Sabotage::TablesChanged, DISAGREEMENT),
         ("good-audit", Sabotage::LostCount, "a node has lost count"),

@@ -8,16 +8,17 @@
 //! waits answers the one who has it. For the same reason a request is made with interrupts on only.
 //! The caller may hold locks of nodes: whoever waits for those does so with interrupts on, too.
 //!
-//! *Who is asked*: processors that run on a user's root. A processor sets its bit in [`RUNNING`]
-//! before it loads a root, with a locked instruction, and loading CR3 serialises: so if we miss
-//! the bit, the processor's walks come after our change to the table (Intel SDM, volume 3A,
-//! sections 5.10.4.2 and 9.3).
+//! *Who is asked*: for the kernel's half every processor; for the users' those that run on a
+//! user's root. A processor sets its bit in [`RUNNING`] before it loads a root, with a locked
+//! instruction, and loading CR3 serialises: so if we miss the bit, the processor's walks come after
+//! our change to the table (Intel SDM, volume 3A, sections 5.10.4.2 and 9.3).
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use spin::mutex::SpinMutex;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
+use x86_64::registers::control::{Cr4, Cr4Flags};
 
 use crate::cpu;
 use crate::sabotage::Sabotage;
@@ -31,10 +32,14 @@ pub(crate) enum Flush {
     Page(u64),
     /// Every translation of users.
     Users,
+    /// Every translation, the kernel's among them.
+    Everything,
 }
 
 /// Stands for [`Flush::Users`] where an address is expected: no page begins there.
 const USERS: u64 = u64::MAX;
+/// Stands for [`Flush::Everything`], likewise.
+const EVERYTHING: u64 = u64::MAX - 1;
 
 static REQUEST: SpinMutex<()> = SpinMutex::new(());
 static WHAT: AtomicU64 = AtomicU64::new(0);
@@ -60,8 +65,13 @@ pub(crate) fn flush_running(what: Flush) {
     flush(RUNNING.load(Ordering::SeqCst), what);
 }
 
+/// Flushes on every processor.
+pub(crate) fn flush_everywhere(what: Flush) {
+    flush((1 << smp::online()) - 1, what);
+}
+
 /// Flushes on a set of processors, and returns once all of them have.
-pub(crate) fn flush(targets: u64, what: Flush) {
+fn flush(targets: u64, what: Flush) {
     if Sabotage::NoShootdown.is_chosen() {
         return;
     }
@@ -70,15 +80,19 @@ pub(crate) fn flush(targets: u64, what: Flush) {
     if others != 0 {
         assert!(interrupts::are_enabled(), "two initiators with interrupts off wait for good");
         let mut wait = Wait::new();
-        let request = loop {
-            match REQUEST.try_lock() {
-                Some(request) => break request,
-                None => wait.relax(),
+        let request = REQUEST.try_lock().unwrap_or_else(|| {
+            cpu::count(&cpu::this().shootdowns_delayed);
+            loop {
+                if let Some(request) = REQUEST.try_lock() {
+                    break request;
+                }
+                wait.relax();
             }
-        };
+        });
         let address = match what {
             Flush::Page(address) => address,
             Flush::Users => USERS,
+            Flush::Everything => EVERYTHING,
         };
         WHAT.store(address, Ordering::Relaxed);
         // Release: who sees its bit sees what to flush.
@@ -106,6 +120,7 @@ pub(crate) fn answer() {
     }
     let what = match WHAT.load(Ordering::Relaxed) {
         USERS => Flush::Users,
+        EVERYTHING => Flush::Everything,
         address => Flush::Page(address),
     };
     flush_here(what);
@@ -119,5 +134,13 @@ fn flush_here(what: Flush) {
         Flush::Page(address) => tlb::flush(VirtAddr::new_truncate(address)),
         // Loads CR3 again: translations of users are not global.
         Flush::Users => tlb::flush_all(),
+        Flush::Everything => {
+            // A change of this bit takes the global ones too (Intel SDM, volume 3A, 5.10.4.1).
+            let global = Cr4Flags::PAGE_GLOBAL;
+            // SAFETY: translations may or may not be global: nobody relies on it.
+            unsafe { Cr4::update(|flags| flags.remove(global)) };
+            // SAFETY: as above.
+            unsafe { Cr4::update(|flags| flags.insert(global)) };
+        }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! 0xffffc00000000000  the direct map: memory, 2 MiB pages, written, not executed
+//! 0xfffffe0000000000  windows: pages that come and go
 //! 0xfffffe8000000000  device windows: not cached
 //! 0xffffff0000000000  stacks: each above a page that is not mapped
 //! 0xffffffff80100000  the image: code is executed, constants are read, data is written
@@ -12,19 +13,25 @@
 //! The rest of the upper half is free, and the lower half belongs to users. Once built, the root
 //! is made [`Permanent`]: user roots share its entries. Memory and image are mapped untracked,
 //! since nobody counts them; a stack's frames are owned by the table.
+//!
+//! All of it is made and changed by cursors, through [`change`]. They flush what they unmap or
+//! tighten by themselves; but when a cursor says "everything", it does not say of which table. So
+//! [`change`] notes that the kernel's is being changed: then `metal` asks every processor, and
+//! global translations go too.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
-use weft_core::entry::{Child, ChildRef};
+use weft_core::cursor::Cursor;
 use weft_core::format::{CachePolicy, PageFlags, Property};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::{Frame, MappedItem};
 use weft_core::node::{Node, NodeRef, Permanent};
-use weft_core::range_lock::lock_covering;
+use weft_core::shared::SharedCursor;
 use weft_scenarios::tables::KernelTable;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -38,19 +45,26 @@ use crate::smp;
 pub(crate) type Space = Permanent<KernelTable<MetalMachine>>;
 /// What the kernel's nodes are.
 pub(crate) const KIND: Kind = <KernelTable<MetalMachine> as Config>::KIND;
-type Root<'g> = NodeRef<'g, KernelTable<MetalMachine>>;
+pub(crate) type Root<'g> = NodeRef<'g, KernelTable<MetalMachine>>;
+/// A part of the kernel's half, locked.
+pub(crate) type KernelCursor<'g> = Cursor<'g, KernelTable<MetalMachine>>;
 
+/// Where pages are mapped that go again.
+pub(crate) const WINDOWS: u64 = 0xffff_fe00_0000_0000;
 const DEVICES: u64 = 0xffff_fe80_0000_0000;
 const STACKS: u64 = 0xffff_ff00_0000_0000;
 /// Addresses of the core are offsets into the table: without the sign extension.
 const TABLE_BYTES: u64 = 1 << 48;
 const HUGE: Level = Level::new(2);
-const READ: PageFlags = PageFlags::GLOBAL;
+/// What the kernel may read, and every user's table has.
+pub(crate) const READ: PageFlags = PageFlags::GLOBAL;
 
 /// The physical address of the kernel's root.
 static ROOT: Once<Paddr> = Once::new();
 /// The first address for the next stack.
 static NEXT_STACK_AREA: AtomicU64 = AtomicU64::new(STACKS);
+/// How many processors are changing the kernel's table.
+static CHANGING: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
     static image_text_start: u8;
@@ -71,33 +85,54 @@ struct Pages {
 }
 
 /// An address as the core has it.
-fn offset(vaddr: u64) -> Vaddr {
+pub(crate) fn offset(vaddr: u64) -> Vaddr {
     Vaddr::new(vaddr % TABLE_BYTES)
+}
+
+/// An address of the core's as the processor has it, if it is in the kernel's half.
+pub(crate) fn kernel_address(vaddr: Vaddr) -> Option<u64> {
+    let vaddr = vaddr.as_u64();
+    (vaddr >= TABLE_BYTES / 2).then_some(vaddr | !(TABLE_BYTES - 1))
+}
+
+/// Whether any processor may be changing the kernel's table; true if the calling one is.
+pub(crate) fn is_changing() -> bool {
+    CHANGING.load(Ordering::Relaxed) != 0
+}
+
+/// Changes a part of the kernel's table, which is locked meanwhile. What is unmapped or tightened
+/// has gone from the caches of all processors when this returns.
+pub(crate) fn change<T>(
+    root: Root<'_>,
+    range: Range<u64>,
+    change: impl FnOnce(&mut KernelCursor<'_>) -> T,
+) -> T {
+    CHANGING.fetch_add(1, Ordering::Relaxed);
+    let cursor = Cursor::lock(root, offset(range.start)..offset(range.end));
+    let mut cursor = cursor.expect("the kernel has memory for its tables");
+    let result = change(&mut cursor);
+    drop(cursor);
+    CHANGING.fetch_sub(1, Ordering::Relaxed);
+    result
 }
 
 /// Maps pages of memory that nobody counts.
 fn map(root: Root<'_>, pages: &Pages) {
-    let span = FourLevels::entry_span(pages.level);
-    let mut done = 0;
-    while done < pages.bytes {
-        let vaddr = offset(pages.vaddr + done);
-        let mut node =
-            lock_covering(root, vaddr, pages.level).expect("the kernel has memory for its tables");
-        for index in FourLevels::index(vaddr, pages.level)..FourLevels::ENTRIES {
-            if done >= pages.bytes {
-                break;
-            }
-            let item = MappedItem::Untracked {
-                frame: Paddr::new(pages.frame + done),
-                level: pages.level,
-                property: pages.property,
-            };
-            let mut entry = node.entry(index).expect("the geometry's indices are in range");
-            assert!(matches!(entry.child(), ChildRef::Absent), "the kernel maps a page twice");
-            entry.replace(Child::Item(item)).expect("a page of this level fits here");
-            done += span;
+    let bytes = pages.bytes.next_multiple_of(FourLevels::entry_span(pages.level));
+    change(root, pages.vaddr..pages.vaddr + bytes, |cursor| {
+        let Range { start, end } = cursor.range().clone();
+        let page = |vaddr: Vaddr| MappedItem::Untracked {
+            frame: Paddr::new(pages.frame + vaddr.as_u64() - start.as_u64()),
+            level: pages.level,
+            property: pages.property,
+        };
+        if pages.level == Level::LEAF {
+            cursor.map_pages(end, page).expect("pages of the kernel are mapped once");
         }
-    }
+        while cursor.vaddr() < end {
+            cursor.map(page(cursor.vaddr())).expect("pages of the kernel are mapped once");
+        }
+    });
 }
 
 /// Builds the kernel's address space and runs on it. Called once, on the boot tables.
@@ -168,18 +203,14 @@ pub(crate) fn stack(space: &Space, machine: MetalMachine, pages: u64) -> u64 {
     let section = cpu.read_side();
     let bytes = (pages + 1) * FRAME_SIZE;
     let guard_page = NEXT_STACK_AREA.fetch_add(bytes, Ordering::Relaxed);
-    for page in 1..=pages {
-        let vaddr = offset(guard_page + page * FRAME_SIZE);
-        let item = MappedItem::Tracked {
+    let first_page = guard_page + FRAME_SIZE;
+    change(space.borrow(&section), first_page..guard_page + bytes, |cursor| {
+        let page = |_| MappedItem::Tracked {
             frame: Frame::allocate(&machine).expect("the kernel has memory for its stacks"),
             property: Property::new(READ | PageFlags::WRITE),
         };
-        let leaf = lock_covering(space.borrow(&section), vaddr, Level::LEAF);
-        let mut leaf = leaf.expect("the kernel has memory for its tables");
-        let index = FourLevels::index(vaddr, Level::LEAF);
-        let mut entry = leaf.entry(index).expect("the geometry's indices are in range");
-        entry.replace(Child::Item(item)).expect("a page fits a leaf");
-    }
+        cursor.map_pages(cursor.range().end, page).expect("no two stacks share a page");
+    });
     guard_page + bytes
 }
 
@@ -203,23 +234,19 @@ pub(crate) unsafe fn load(root: Paddr) {
 pub(crate) fn count_wrong(space: &Space, machine: MetalMachine) -> u64 {
     let cpu = Cpu::online(&machine, CpuId::new(smp::CPUS_MAX as u32)).expect("nobody is online");
     let section = cpu.read_side();
-    count_wrong_below(space.borrow(&section))
-}
-
-fn count_wrong_below(node: Root<'_>) -> u64 {
     let both = PageFlags::WRITE | PageFlags::EXECUTE;
-    let children = (0..FourLevels::ENTRIES).map(|index| node.walk(index));
-    children
-        .map(|child| match child {
-            ChildRef::Node(child) => count_wrong_below(child),
-            ChildRef::Item(item) => u64::from(item.property.flags.contains(both)),
-            ChildRef::Absent | ChildRef::Shared => 0,
-        })
-        .sum()
+    let (start, end) = (Vaddr::new(TABLE_BYTES / 2), Vaddr::new(TABLE_BYTES));
+    let half = SharedCursor::new(space.borrow(&section), start..end);
+    let mut wrong = 0;
+    let visited = half.expect("the kernel manages its half").visit(end, |_, page| {
+        wrong += u64::from(page.property.flags.contains(both));
+    });
+    visited.expect("the half ends where it ends");
+    wrong
 }
 
 /// The addresses of the image's code.
-pub(crate) fn code() -> core::ops::Range<u64> {
+pub(crate) fn code() -> Range<u64> {
     &raw const image_text_start as u64..&raw const image_text_end as u64
 }
 
