@@ -1,7 +1,7 @@
 //! # Map vs. unmap vs. query
 //! Result: Never. Three CPUs are told what no order of their operations explains.
-//! CPUs: 0 maps page 1. 1 unmaps pages 0..2, all that the leaf translates. 2 asks, in a range of its
-//!   own, for page 0 and page 1.
+//! CPUs: 0 maps page 1. 1 unmaps pages 0..2, all that the leaf translates. 2 asks, in a range of
+//!   its own, for page 0 and page 1.
 //! Invariant: the history is linearizable, with the count of the unmap.
 //! Guards against: a query in a leaf that was taken out; an unmap that others see half done.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.

@@ -1,7 +1,7 @@
 //! # Query vs. prune
 //! Result: Never. An empty node stays because who had it locked only wanted to look.
-//! CPUs: 0 asks for page 1, in a range of its own. 1 unmaps page 0, the only page, and takes out what
-//!   is left empty.
+//! CPUs: 0 asks for page 1, in a range of its own. 1 unmaps page 0, the only page, and takes out
+//!   what is left empty.
 //! Invariant: who keeps another CPU from taking an empty node out takes it out in turn; a range
 //!   that was locked for nothing leaves no node behind either.
 //! Guards against: a cursor that looks for empty nodes only after changes of its own.

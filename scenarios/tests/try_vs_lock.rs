@@ -1,7 +1,7 @@
 //! # Try vs. lock
 //! Result: Never. A cursor that gives up for a lock keeps others, or a cursor that has it waits.
-//! CPUs: 0 tries to lock pages 0..3, which is the node above two leaves, the first leaf, and then the
-//!   second one, and unmaps them. 1 maps page 2, in the second leaf.
+//! CPUs: 0 tries to lock pages 0..3, which is the node above two leaves, the first leaf, and then
+//!   the second one, and unmaps them. 1 maps page 2, in the second leaf.
 //! Invariant: who would have to wait gives everything back and says so; the table is as it was.
 //! Guards against: locks of the node above or of the leaf beside it that are kept for ever.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE, LOCK_CONTENDED.
