@@ -40,9 +40,10 @@ macro_rules! both_ways {
     };
 }
 
-trait On<G: Geometry>: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>> {}
-impl<G: Geometry, C> On<G> for C where C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>
-{}
+type Page<G> = MappedItem<Machine<G>>;
+
+trait On<G: Geometry>: Config<Backend = Machine<G>, Item = Page<G>> {}
+impl<G: Geometry, C: Config<Backend = Machine<G>, Item = Page<G>>> On<G> for C {}
 
 /// Runs `body` with a kernel's root and a user's that shares its half. All that is mapped is
 /// unmapped again, and every frame but those of the two roots and the kernel's nodes is back.
