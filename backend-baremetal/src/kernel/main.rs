@@ -30,6 +30,8 @@ mod audit;
 #[expect(unsafe_code, reason = "what the boot loader left in memory, and the first instructions")]
 mod boot;
 #[cfg(bare_metal)]
+mod builder;
+#[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "segments, task state, the block of each processor")]
 mod cpu;
 #[cfg(bare_metal)]
@@ -45,6 +47,8 @@ mod memory;
 mod metal;
 #[cfg(bare_metal)]
 mod options;
+#[cfg(bare_metal)]
+mod pages;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "a test finds the functions by their symbols")]
 mod probes;
