@@ -46,6 +46,20 @@ qemu *ARGS:
 test:
     cargo test --workspace
 
+# Runs the long forms: 10,000 random programs of cursors for each geometry, and a minute of fuzzing.
+test-long:
+    #!/bin/sh
+    set -eu
+    PROPTEST_CASES=10000 cargo test --profile model-check --package weft-backend-baremetal \
+        --test cursor random::
+    if ! cargo fuzz --version 2>/dev/null; then
+        echo "test-long: NOT FUZZED: run \`cargo install --locked cargo-fuzz\`, then this again" >&2
+        exit 0
+    fi
+    cd backend-baremetal
+    cargo fuzz run --sanitizer none --target-dir ../target/fuzz cursors -- \
+        -max_total_time=60 -max_len=4096 -print_final_stats=1
+
 # Checks format, lints and documentation.
 lint:
     cargo fmt --all --check

@@ -62,6 +62,12 @@ pub trait Processors: Send + Sync + Sized + 'static {
     #[inline]
     fn observe(&self, _event: Event) {}
 
+    /// Whether the calling processor gets another frame. For kernels that test themselves.
+    #[inline]
+    fn may_allocate(&self) -> bool {
+        true
+    }
+
     /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
     fn flush(&self, _what: Flush, _cpus: CpuSet) {}
 }
@@ -175,7 +181,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Geometry = G;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
-        self.parts.region.allocate()
+        if self.parts.processors.may_allocate() { self.parts.region.allocate() } else { None }
     }
 
     unsafe fn free(&self, frame: Paddr) {

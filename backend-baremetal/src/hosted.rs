@@ -39,12 +39,24 @@ pub type HostedMachine<G, T> = Machine<G, T, Threads>;
 ///
 /// What the operating system says when it does not give the memory.
 pub fn start<G: Geometry, T: Tables>(frames: u64) -> io::Result<HostedMachine<G, T>> {
-    let bytes = Region::<HostedMachine<G, T>>::bytes_for(frames);
+    start_with(frames, Threads::new())
+}
+
+/// As [`start`], with processors of the caller's own.
+///
+/// # Errors
+///
+/// What the operating system says when it does not give the memory.
+pub fn start_with<G: Geometry, T: Tables, P: Processors>(
+    frames: u64,
+    processors: P,
+) -> io::Result<Machine<G, T, P>> {
+    let bytes = Region::<Machine<G, T, P>>::bytes_for(frames);
     let mapping = Box::leak(Box::new(MmapMut::map_anon(bytes as usize)?));
     // SAFETY: (1) the mapping is writable, `bytes` long, and leaked in the line above; (2) it is
     // used through this pointer only.
     let region = unsafe { Region::new(mapping.as_mut_ptr(), Paddr::new(0)..Paddr::new(bytes)) };
-    Ok(Machine::new(Box::leak(Box::new(Parts::new(region, Threads::new())))))
+    Ok(Machine::new(Box::leak(Box::new(Parts::new(region, processors)))))
 }
 
 thread_local! {

@@ -34,6 +34,9 @@ pub trait Users: Processors {
     /// A store through the loaded root. False for a fault.
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
 
+    /// The calling processor gets at most `count` more frames.
+    fn limit_frames(&self, count: usize);
+
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
 
@@ -64,6 +67,10 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
 
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
         self.processors().user_write(vaddr, value)
+    }
+
+    fn limit_frames(&self, count: usize) {
+        self.processors().limit_frames(count);
     }
 
     fn reached(&self, situation: &'static str) {

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use weft_core::address::Paddr;
 use weft_core::geometry::Geometry;
@@ -62,8 +62,10 @@ struct Frame<E: Engine, G: Geometry> {
     contents: ModelCell<E, u64>,
     metadata: Metadata<Model<E, G>>,
     entries: Vec<ModelWord<E>>,
-    /// Ghost: 0 unused, 1 in use, 2 freed.
-    account: AtomicU8,
+    /// Ghost: whether it was ever allocated, and ever freed. Two notes, because a checker may run
+    /// the CPU that frees a frame before the one that has allocated it.
+    allocated: AtomicBool,
+    freed: AtomicBool,
     /// Ghost: where it was allocated.
     allocated_at: Mutex<Option<&'static Location<'static>>>,
 }
@@ -76,9 +78,14 @@ impl<E: Engine, G: Geometry> Frame<E, G> {
             contents: ModelCell::new("contents", 0),
             metadata: Metadata::new(),
             entries: (0..G::ENTRIES).map(|index| ModelWord::entry(index, POISON)).collect(),
-            account: AtomicU8::new(0),
+            allocated: AtomicBool::new(false),
+            freed: AtomicBool::new(false),
             allocated_at: Mutex::new(None),
         })
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.allocated.load(Ordering::Relaxed) && !self.freed.load(Ordering::Relaxed)
     }
 }
 
@@ -88,6 +95,8 @@ pub(crate) struct Memory<E: Engine, G: Geometry> {
     pools: Pools,
     /// Ghost: how many frames each pool has given; written by its own CPU only.
     given: Vec<AtomicUsize>,
+    /// Ghost: how many frames each pool gives; written by its own CPU only.
+    limits: Vec<AtomicUsize>,
     /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
     loaded: Vec<AtomicU64>,
     /// Ghost: whether each CPU has flushed since it retired something; touched by that CPU only.
@@ -106,6 +115,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             frames: (1..=pools.frames()).map(|number| Frame::new(number as u64)).collect(),
             pools,
             given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
+            limits: (0..=pools.cpus).map(|_| AtomicUsize::new(usize::MAX)).collect(),
             loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
             flushed: (0..=pools.cpus).map(|_| AtomicBool::new(false)).collect(),
         }
@@ -153,16 +163,27 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             return None;
         }
         let pool = Ghost::current().column(E::cpu());
-        let given = self.given[pool].fetch_add(1, Ordering::Relaxed);
+        let given = self.given[pool].load(Ordering::Relaxed);
+        if given >= self.limits[pool].load(Ordering::Relaxed) {
+            return None;
+        }
+        self.given[pool].store(given + 1, Ordering::Relaxed);
         let index = self.pools.range(pool).nth(given)?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
         let recording = Recording::begin::<E>(life(paddr), Step::Allocate(paddr, purpose), None);
-        frame.account.store(1, Ordering::Relaxed);
+        frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
         recording.done(Step::Allocate(paddr, purpose));
         frame.born.set(true);
         Some(paddr)
+    }
+
+    /// The calling CPU gets `count` more frames at most.
+    pub(crate) fn limit_frames(&self, count: usize) {
+        let pool = Ghost::current().column(E::cpu());
+        let limit = self.given[pool].load(Ordering::Relaxed).saturating_add(count);
+        self.limits[pool].store(limit, Ordering::Relaxed);
     }
 
     #[track_caller]
@@ -177,7 +198,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             "a CPU frees the root it runs on: N{}",
             paddr.frame_number()
         );
-        frame.account.store(2, Ordering::Relaxed);
+        frame.freed.store(true, Ordering::Relaxed);
         let recording = Recording::begin::<E>(life(paddr), Step::Free(paddr), None);
         recording.done(Step::Free(paddr));
         frame.died.set(true);
@@ -228,7 +249,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     /// The frames that are in use, once all CPUs have ended.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = Paddr> {
         let frames = self.frames.iter().enumerate();
-        let used = frames.filter(|(_, frame)| frame.account.load(Ordering::Relaxed) == 1);
+        let used = frames.filter(|(_, frame)| frame.is_in_use());
         used.map(|(index, _)| Paddr::of_frame(index as u64 + 1))
     }
 
@@ -238,17 +259,14 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     ///
     /// If frames are still in use; they are listed.
     pub(crate) fn check_accounts(&self) {
-        let account = |state| {
-            let in_state = |frame: &&Frame<E, G>| frame.account.load(Ordering::Relaxed) == state;
-            self.frames.iter().filter(in_state).count()
-        };
-        let (leaked, freed) = (account(1), account(2));
+        let freed = self.frames.iter().filter(|frame| frame.freed.load(Ordering::Relaxed)).count();
+        let leaked = self.in_use().count();
         if leaked == 0 {
             return;
         }
         let mut list = String::new();
         for (index, frame) in self.frames.iter().enumerate() {
-            if frame.account.load(Ordering::Relaxed) == 1 {
+            if frame.is_in_use() {
                 let at = frame.allocated_at.lock().expect("nothing panics here");
                 let at = at.map_or_else(String::new, |at| format!(" (allocated at {at})"));
                 list += &format!(" N{}{at}", index + 1);

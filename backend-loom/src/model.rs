@@ -259,6 +259,12 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
         true
     }
 
+    fn limit_frames(&self, count: usize) {
+        if !is_inert() {
+            self.machine.memory.limit_frames(count);
+        }
+    }
+
     fn mark(&self) -> Mark {
         if is_inert() { Mark::UNORDERED } else { E::mark() }
     }

@@ -9,9 +9,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::sites::{ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
+use weft_core::format::{EntryFormat, X86_64};
+use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
+use weft_scenarios::scenario::CPUS_MAX;
 
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
 use crate::ghost::{Ghost, Label, Record, Step, is_inert};
@@ -98,8 +101,14 @@ impl<E: Engine> Labelled<E> {
 }
 
 /// An entry.
+///
+/// Hardware may set bits in it at any time, so software must not store over a value in which it
+/// still could: whether hardware does so just then or not, that is a failure. What counts is the
+/// value that the storing CPU knows of.
 pub struct ModelWord<E: Engine> {
     labelled: Labelled<E>,
+    /// Ghost: what each CPU has seen or written here last; touched by that CPU only.
+    known: [AtomicU64; CPUS_MAX + 1],
 }
 
 impl<E: Engine> fmt::Debug for ModelWord<E> {
@@ -113,14 +122,41 @@ impl<E: Engine> ModelWord<E> {
     #[track_caller]
     pub(crate) fn entry(index: usize, value: u64) -> Self {
         let label = Label { index: Some(index), ..Ghost::label("entry") };
-        Self { labelled: Labelled::with_label(label, value, Access::Loaded) }
+        Self::of(Labelled::with_label(label, value, Access::Loaded))
+    }
+
+    fn of(labelled: Labelled<E>) -> Self {
+        Self { labelled, known: [const { AtomicU64::new(0) }; CPUS_MAX + 1] }
+    }
+
+    /// The calling CPU knows of a value.
+    fn know(&self, value: u64) {
+        let column = Ghost::current().column(E::cpu());
+        self.known[column].store(value, Ordering::Relaxed);
+    }
+
+    /// Checks that the calling CPU may store over what it knows of.
+    ///
+    /// # Panics
+    ///
+    /// If it may not.
+    #[track_caller]
+    fn check_store(&self, site: &'static Site) {
+        let column = Ghost::current().column(E::cpu());
+        let known = self.known[column].load(Ordering::Relaxed);
+        // Before the entry can be reached, nobody else writes it.
+        let is_reachable = site.row.index != ENTRY_INIT.row.index;
+        assert!(
+            !is_reachable || !X86_64::hardware_may_write(known),
+            "a store overwrites an entry that hardware may be writing"
+        );
     }
 
     /// What paging hardware does: a load that later loads of the walk do not overtake.
     #[track_caller]
     pub(crate) fn hardware_load(&self) -> u64 {
         let recording = Recording::begin::<E>(self.labelled.label, Step::Load(0), Some("hardware"));
-        let value = self.labelled.word.load(std::sync::atomic::Ordering::Acquire);
+        let value = self.labelled.word.load(Ordering::Acquire);
         recording.done(Step::Load(value));
         value
     }
@@ -130,8 +166,7 @@ impl<E: Engine> ModelWord<E> {
     pub(crate) fn hardware_update(&self, current: u64, new: u64) -> bool {
         let step = Step::Update(current, new);
         let recording = Recording::begin::<E>(self.labelled.label, step, Some("hardware"));
-        let (success, failure) =
-            (std::sync::atomic::Ordering::AcqRel, std::sync::atomic::Ordering::Acquire);
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         match self.labelled.word.compare_exchange(current, new, success, failure) {
             Ok(_) => {
                 recording.done(step);
@@ -148,7 +183,7 @@ impl<E: Engine> ModelWord<E> {
 impl<E: Engine> Word for ModelWord<E> {
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self {
-        Self { labelled: Labelled::new(name, value, Access::Loaded) }
+        Self::of(Labelled::new(name, value, Access::Loaded))
     }
 
     #[track_caller]
@@ -159,13 +194,16 @@ impl<E: Engine> Word for ModelWord<E> {
         let recording = self.labelled.begin(Step::Load(0), site);
         let value = self.labelled.word.load(sabotage::order(site).atomic());
         recording.done(Step::Load(value));
+        self.know(value);
         value
     }
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
         if !is_inert() {
+            self.check_store(site);
             self.labelled.store(value, site);
+            self.know(value);
         }
     }
 
@@ -176,12 +214,14 @@ impl<E: Engine> Word for ModelWord<E> {
         }
         if sabotage::tears_updates() {
             let before = self.load(&ENTRY_UNDER_LOCK);
-            self.store(value, site);
+            self.labelled.store(value, site);
+            self.know(value);
             return before;
         }
         let recording = self.labelled.begin(Step::Update(0, value), site);
         let before = self.labelled.word.swap(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, value));
+        self.know(value);
         before
     }
 
@@ -201,10 +241,13 @@ impl<E: Engine> Word for ModelWord<E> {
             if found != current {
                 return Err(found);
             }
-            self.store(new, success);
+            self.labelled.store(new, success);
+            self.know(new);
             return Ok(found);
         }
-        self.labelled.compare_exchange(current, new, success, failure)
+        let result = self.labelled.compare_exchange(current, new, success, failure);
+        self.know(result.err().unwrap_or(new));
+        result
     }
 }
 

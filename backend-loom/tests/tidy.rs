@@ -20,7 +20,10 @@ fn sources(below: &str) -> Vec<(String, String)> {
         for entry in fs::read_dir(&path).unwrap_or_else(|error| panic!("{path:?}: {error}")) {
             let path = entry.expect("a readable directory").path();
             if path.is_dir() {
-                left.push(path);
+                // What a build of the fuzzer's own workspace leaves.
+                if !path.ends_with("target") {
+                    left.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root()).expect("below the workspace");
                 let text = fs::read_to_string(&path).expect("sources are text");

@@ -23,7 +23,8 @@ pub trait Config: Sized + Send + Sync + 'static {
     /// another table: never changed, counted or dropped through this one.
     const MANAGED: Range<usize> = 0..<<Self::Backend as Backend>::Geometry as Geometry>::ENTRIES;
     /// Whether present entries of the root stay: other tables share what they lead to. Only such
-    /// a table can be made [`Permanent`](crate::node::Permanent).
+    /// a table can be made [`Permanent`](crate::node::Permanent). Its root leads to nodes, and maps
+    /// no page itself: a copy of the entry would not see that page change.
     const ROOT_ENTRIES_STAY: bool = false;
 }
 

@@ -99,7 +99,7 @@ struct Afterwards<'g, C: Config> {
 }
 
 impl<C: Config> Drop for Afterwards<'_, C> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some((vaddr, level)) = self.emptied {
             prune_upwards(self.root, vaddr, level, &mut self.gather, self.waits);
@@ -450,6 +450,12 @@ impl<'g, C: Config> Cursor<'g, C> {
         self.vaddr = vaddr;
     }
 
+    /// Takes out what was left empty below the covering node.
+    #[inline(never)]
+    fn prune(&mut self) {
+        self.tree.prune(&mut self.afterwards.gather);
+    }
+
     /// `vaddr`, or the end if that comes before.
     fn skip(&self, vaddr: Vaddr) -> Vaddr {
         vaddr.min(self.range().end)
@@ -457,17 +463,16 @@ impl<'g, C: Config> Cursor<'g, C> {
 }
 
 impl<C: Config> Drop for Cursor<'_, C> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let gather = &mut self.afterwards.gather;
         if self.may_leave_empty {
-            self.tree.prune(gather);
+            self.prune();
         }
-        gather.flush();
-        let start = self.tree.range().start;
+        self.afterwards.gather.flush();
         let top = self.tree.top();
-        if top.level() < <Geo<C>>::ROOT && top.is_empty() {
-            self.afterwards.emptied = Some((start, top.level()));
+        if top.is_empty() && top.level() < <Geo<C>>::ROOT {
+            let level = top.level();
+            self.afterwards.emptied = Some((self.tree.range().start, level));
         }
     }
 }

@@ -59,7 +59,8 @@ pub enum Misfit {
         /// The level of the child.
         child: Level,
     },
-    /// There are no pages of this level: the format maps none, or the table is not that high.
+    /// There are no pages of this level: the format maps none, the table is not that high, or
+    /// other tables share the entries of this root.
     NoPagesHere {
         /// The level of the entry.
         entry: Level,

@@ -165,3 +165,12 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
         entry != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
     }
 }
+
+/// Refuses an entry that nobody writes.
+// By value, and out of line: a reference would send every entry that is decoded through memory.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn corrupt(entry: u64, what: &str) -> ! {
+    panic!("corrupt entry {entry:#x}: {what}")
+}

@@ -58,7 +58,7 @@ impl<B: Backend> Gather<B> {
     }
 
     /// Pays everything: flushes, then hands the batch over.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn pay(&mut self) {
         self.flush();
         if !self.batch.is_empty() {
@@ -75,8 +75,10 @@ impl<B: Backend> Gather<B> {
 }
 
 impl<B: Backend> Drop for Gather<B> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.pay();
+        if self.owed.is_some() || !self.batch.is_empty() {
+            self.pay();
+        }
     }
 }

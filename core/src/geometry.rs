@@ -42,12 +42,14 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
     #[inline]
     fn covering_level(range: &Range<Vaddr>) -> Level {
         let (start, last) = (range.start.as_u64(), range.end.as_u64() - 1);
-        // Up to the highest bit in which the first and the last frame differ, a node of each
-        // level decodes `INDEX_BITS` bits.
-        let differing = u64::BITS - ((start ^ last) >> FRAME_BITS).leading_zeros();
-        let level = Level::new(differing.div_ceil(Self::INDEX_BITS).max(1) as u8);
-        let is_a_node = last - start + 1 == Self::node_span(level);
-        if is_a_node && level < Self::ROOT { Level::new(level.as_u8() + 1) } else { level }
+        let mut level = Level::LEAF;
+        while level < Self::ROOT
+            && (start / Self::node_span(level) != last / Self::node_span(level)
+                || last - start + 1 == Self::node_span(level))
+        {
+            level = Level::new(level.as_u8() + 1);
+        }
+        level
     }
 
     /// The indices of the entries, in the node of `level` that begins at `start`, that `range`
@@ -61,7 +63,8 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
         }
         let span = Self::entry_span(level);
         let [first, last] = [from, to - 1].map(|at| ((at - start.as_u64()) / span) as usize);
-        first..last + 1
+        // The bound says nothing new, but the compiler to leave out a check for each entry.
+        first..(last + 1).min(Self::ENTRIES)
     }
 
     /// How many nodes, of `level` and below, it takes to hold entries for all of `range`.

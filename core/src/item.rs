@@ -282,8 +282,11 @@ pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Mis
     if found != level {
         return Err(Misfit::WrongLevel { entry: level, child: found });
     }
-    // Before anything is computed with a level that may be a caller's invention.
-    if level > <<C::Backend as Backend>::Geometry>::ROOT || !C::Format::maps_pages_at(level) {
+    // Before anything is computed with a level that may be a caller's invention. A root whose
+    // entries stay leads to nodes only: other roots have copies, which would not see a page change.
+    let root = <<C::Backend as Backend>::Geometry>::ROOT;
+    let highest_stays = C::ROOT_ENTRIES_STAY && level == root;
+    if level > root || highest_stays || !C::Format::maps_pages_at(level) {
         return Err(Misfit::NoPagesHere { entry: level });
     }
     let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);

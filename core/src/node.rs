@@ -318,7 +318,7 @@ impl<C: Config> Permanent<C> {
     ///
     /// # Panics
     ///
-    /// If the node is not a root, or maps a page itself.
+    /// If the node is not a root.
     #[track_caller]
     pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
         const { assert!(C::ROOT_ENTRIES_STAY, "shared entries of a root must stay") };
@@ -333,8 +333,7 @@ impl<C: Config> Permanent<C> {
                     Err(error) => unreachable!("a managed entry above the leaves grows: {error}"),
                 },
                 ChildRef::Node(_) => {}
-                // A split would be seen only through the root that was there first.
-                _ => panic!("a shared entry of a root leads to a node, not to a page"),
+                child => unreachable!("such a root leads to nodes only, not to {child:?}"),
             }
         }
         drop(guard);

@@ -18,7 +18,8 @@
 //!
 //! *Prune*: a node that is left empty is taken out again, by whoever emptied it, from its parent's
 //! side: parent locked, then the node, then looked at once more. Somebody who holds the node's lock
-//! meanwhile has a use for it, or leaves it empty and comes by here in turn.
+//! meanwhile has a use for it, or leaves it empty and comes by here in turn: also a descent that
+//! runs out of memory at the node.
 //!
 //! After the descent of CortenMM's advanced protocol (SOSP'25), which starts over likewise.
 
@@ -121,13 +122,15 @@ fn take_range<'g, C: Config>(
 ) -> Result<SubTree<'g, C>, RangeError> {
     check_range::<C>(root, &range)?;
     let level = <Geo<C>>::covering_level(&range);
-    descend(root, range.start, level, take).and_then(|top| SubTree::lock(top, range, take)).map_err(
-        |error| match error {
-            FindError::OutOfMemory => RangeError::OutOfMemory,
-            FindError::WouldWait => RangeError::WouldWait,
-            error => unreachable!("the range was checked: {error}"),
-        },
-    )
+    let refused = |error| match error {
+        FindError::OutOfMemory => RangeError::OutOfMemory,
+        FindError::WouldWait => RangeError::WouldWait,
+        error => unreachable!("the range was checked: {error}"),
+    };
+    match find(root, range.start, level, take) {
+        Ok(top) => SubTree::lock(top, range, take).map_err(refused),
+        Err(error) => Err(refused(error)),
+    }
 }
 
 /// Whether a range of this table can be locked or looked at.
@@ -207,8 +210,19 @@ fn find_on<'g, C: Config>(
             drop(guard);
         } else if guard.level() == level {
             return Ok(guard);
-        } else if let Some(guard) = grow_down(guard, vaddr, level)? {
-            return Ok(guard);
+        } else {
+            let empty = (guard.children() == 0).then(|| guard.level());
+            match grow_down(guard, vaddr, level) {
+                Ok(Some(guard)) => return Ok(guard),
+                Ok(None) => {}
+                Err(error) => {
+                    if let Some(empty) = empty {
+                        // Somebody may have left the node to us, who held it.
+                        prune(root, vaddr, empty, &mut Gather::new(root.backend()), take);
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         root.backend().observe(Event::StartedOver);
         guard = take(walk_down(root, vaddr, level))?;
@@ -257,7 +271,7 @@ fn grow_down<'g, C: Config>(
 }
 
 /// Takes out the node of `level` for `vaddr` if it is empty, and then the node above it if that
-/// has become empty, and so on up to the root. Waits for locks of parents, or `try`s them.
+/// has become empty, and so on up to the root. Waits for locks of parents, or tries them.
 #[cold]
 pub(crate) fn prune_upwards<C: Config>(
     root: NodeRef<'_, C>,
@@ -266,17 +280,37 @@ pub(crate) fn prune_upwards<C: Config>(
     gather: &mut Gather<C::Backend>,
     waits: bool,
 ) {
-    for above in level.as_u8() + 1..=<Geo<C>>::ROOT.as_u8() {
-        let node = walk_down(root, vaddr, Level::new(above));
-        let parent = if waits { waiting(node) } else { trying(node) };
-        let Ok(mut parent) = parent else { return };
-        // If it is stray, or not of this level, whoever changed that has pruned what was empty.
-        if parent.is_stray() || parent.level().as_u8() != above {
+    if waits {
+        prune(root, vaddr, level, gather, waiting);
+    } else {
+        prune(root, vaddr, level, gather, trying);
+    }
+}
+
+fn prune<'g, C: Config>(
+    root: NodeRef<'g, C>,
+    vaddr: Vaddr,
+    level: Level,
+    gather: &mut Gather<C::Backend>,
+    take: impl Take<'g, C>,
+) {
+    let mut empty = level;
+    while empty < <Geo<C>>::ROOT {
+        let above = Level::new(empty.as_u8() + 1);
+        let Ok(mut parent) = take(walk_down(root, vaddr, above)) else { return };
+        if parent.is_stray() {
+            // Whoever took it out goes on from there.
             return;
         }
-        if !take_out_empty(&mut parent, vaddr, gather) || parent.children() > 0 {
+        if parent.level() == above {
+            take_out_empty(&mut parent, vaddr, gather);
+        }
+        // The node may have been taken out by somebody who then left the next one to us, because
+        // we had locked it. So what counts is whether that is empty, and not by whom.
+        if parent.children() > 0 {
             return;
         }
+        empty = parent.level();
     }
 }
 
@@ -285,22 +319,21 @@ fn take_out_empty<C: Config>(
     parent: &mut Guard<'_, C>,
     vaddr: Vaddr,
     gather: &mut Gather<C::Backend>,
-) -> bool {
+) {
     let index = <Geo<C>>::index(vaddr, parent.level());
     let mut entry = parent.entry(index).expect("indices are in range");
-    let ChildRef::Node(child) = entry.child() else { return false };
+    let ChildRef::Node(child) = entry.child() else { return };
     if !entry.is_removable() {
-        return false;
+        return;
     }
     // Not waited for: who holds it comes by here when it is done.
-    let Some(mut child) = child.try_lock() else { return false };
+    let Some(mut child) = child.try_lock() else { return };
     if child.children() > 0 {
-        return false;
+        return;
     }
     let Taken::Node(node, _) = entry.take() else { unreachable!("the entry leads to a node") };
     child.mark_stray();
     drop(child);
     gather.owe_everything();
     gather.push(node.erase());
-    true
 }

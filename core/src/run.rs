@@ -74,45 +74,63 @@ impl<F: EntryFormat> Encoded<F> {
     }
 }
 
-/// What a change of properties makes of what entries say besides their frame, likewise kept.
-struct Changed<F, P> {
-    change: P,
-    /// Before and after.
-    last: (u64, u64),
-    /// Whether a translation has to be flushed.
-    owes: bool,
+/// What entries that say one thing besides their frame are to say instead.
+struct Rewriting {
+    before: u64,
+    after: u64,
+    /// Whether hardware may be writing the entries.
+    exactly: bool,
+}
+
+/// A change of properties, as it is applied to entries.
+struct Change<'a, F, P, B: Backend> {
+    of_property: P,
+    /// Owes the flush from the decision on: a later one may end in a panic of the caller's.
+    gather: &'a mut Gather<B>,
     _format: PhantomData<F>,
 }
 
-impl<F: EntryFormat, P: FnMut(Property) -> Property> Changed<F, P> {
-    fn new(change: P) -> Self {
-        // No entry says nothing at all, so this is not found.
-        Self { change, last: (0, 0), owes: false, _format: PhantomData }
-    }
-
-    /// The entry that takes the place of a present one.
-    #[inline]
-    fn of(&mut self, entry: u64) -> u64 {
-        let frame = entry & F::LEAF_FRAME_BITS;
-        let before = entry ^ frame;
-        if self.last.0 != before {
-            self.last = (before, self.decide(before));
-        }
-        self.last.1 | frame
-    }
-
-    // Out of line: it runs once for many entries, and the loop needs the registers.
+impl<F: EntryFormat, P: FnMut(Property) -> Property, B: Backend> Change<'_, F, P, B> {
+    /// What becomes of entries like this one, which is present.
     #[inline(never)]
-    fn decide(&mut self, before: u64) -> u64 {
+    fn of(&mut self, entry: u64) -> Rewriting {
+        let before = entry & !F::LEAF_FRAME_BITS;
         let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
             unreachable!("entries of a leaf lead to items")
         };
-        let mut new = (self.change)(old);
+        let mut new = (self.of_property)(old);
         let is_tracked = old.flags.contains(PageFlags::TRACKED);
         new.flags.set(PageFlags::TRACKED, is_tracked);
-        self.owes |= must_flush(old, new);
-        attributes::<F>(new)
+        if must_flush(old, new) {
+            self.gather.owe_everything();
+        }
+        Rewriting { before, after: attributes::<F>(new), exactly: F::hardware_may_write(before) }
     }
+}
+
+/// Rewrites entries as long as they are alike, and returns the index of the first that is not:
+/// absent, or of another property, perhaps since a moment ago.
+#[inline]
+fn rewrite<'a, F: EntryFormat, W: Word + 'a>(
+    entries: impl Entries<'a, W>,
+    indices: Range<usize>,
+    to: &Rewriting,
+) -> usize {
+    for index in indices.clone() {
+        let word = entries.get(index);
+        let bits = word.load(&ENTRY_UNDER_LOCK);
+        let frame = bits & F::LEAF_FRAME_BITS;
+        if bits ^ frame != to.before {
+            return index;
+        }
+        let new = to.after | frame;
+        if !to.exactly {
+            word.store(new, &PROTECT_ENTRY);
+        } else if word.compare_exchange(bits, new, &PROTECT_ENTRY, &ENTRY_RETRY).is_err() {
+            return index;
+        }
+    }
+    indices.end
 }
 
 /// An entry of the lowest level without its frame.
@@ -219,30 +237,19 @@ impl<C: Config> Locked<'_, '_, C> {
         gather: &mut Gather<C::Backend>,
     ) -> u64 {
         let indices = self.indices(range);
-        let mut changed = Changed::<C::Format, _>::new(change);
-        let mut found = 0;
+        let mut change =
+            Change::<C::Format, _, _> { of_property: change, gather, _format: PhantomData };
         let entries = self.guard().node().frame_ref().entries();
-        for index in indices {
-            let word = entries.get(index);
-            let mut bits = word.load(&ENTRY_UNDER_LOCK);
+        let (mut index, mut found) = (indices.start, 0);
+        while index < indices.end {
+            let bits = entries.get(index).load(&ENTRY_UNDER_LOCK);
             if bits == 0 {
+                index += 1;
                 continue;
             }
-            found += 1;
-            loop {
-                let new = changed.of(bits);
-                if !C::Format::hardware_may_write(bits) {
-                    word.store(new, &PROTECT_ENTRY);
-                    break;
-                }
-                match word.compare_exchange(bits, new, &PROTECT_ENTRY, &ENTRY_RETRY) {
-                    Ok(_) => break,
-                    Err(now) => bits = now,
-                }
-            }
-        }
-        if changed.owes {
-            gather.owe_everything();
+            let end = rewrite::<C::Format, _>(entries, index..indices.end, &change.of(bits));
+            found += (end - index) as u64;
+            index = end;
         }
         found
     }

@@ -45,8 +45,8 @@ type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 pub(crate) struct SubTree<'g, C: Config> {
     top: Place<'g, C>,
     range: Range<Vaddr>,
-    /// The node that was worked on last: held, like `top`.
-    last: Place<'g, C>,
+    /// The node below the top that was worked on last, if there was one: held, as the top is.
+    last: Option<Place<'g, C>>,
     _stays_on_its_cpu: PhantomData<*const ()>,
 }
 
@@ -104,7 +104,7 @@ impl<'g, C: Config> SubTree<'g, C> {
         }
         // Held from here on by the value that is returned.
         let _ = ManuallyDrop::new(top);
-        Ok(Self { top: place, range, last: place, _stays_on_its_cpu: PhantomData })
+        Ok(Self { top: place, range, last: None, _stays_on_its_cpu: PhantomData })
     }
 
     /// The range.
@@ -124,25 +124,26 @@ impl<'g, C: Config> SubTree<'g, C> {
     #[inline]
     pub(crate) fn seek(&mut self, vaddr: Vaddr, floor: Level) -> Locked<'_, 'g, C> {
         debug_assert!(self.range.contains(&vaddr), "a cursor stays in its range");
-        let last = self.last;
-        if last.node.level() != floor || !last.contains(vaddr) {
-            self.last = self.descend(vaddr, floor);
-        }
-        let last = self.last;
-        self.locked(last)
+        let place = match self.last {
+            _ if self.top.node.level() == floor => self.top,
+            Some(last) if last.node.level() == floor && last.contains(vaddr) => last,
+            _ => self.descend(vaddr, floor),
+        };
+        self.locked(place)
     }
 
-    /// The lowest node for `vaddr` that is not below `floor`.
-    fn descend(&self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
-        let mut place = self.last;
-        if place.node.level() < floor || !place.contains(vaddr) {
-            place = self.top;
-        }
+    /// The lowest node for `vaddr` that is not below `floor`, which is below the covering one.
+    fn descend(&mut self, vaddr: Vaddr, floor: Level) -> Place<'g, C> {
+        let mut place = match self.last {
+            Some(last) if last.node.level() >= floor && last.contains(vaddr) => last,
+            _ => self.top,
+        };
         while place.node.level() > floor {
             let index = <Geo<C>>::index(vaddr, place.node.level());
             let ChildRef::Node(child) = place.node.child_under_lock(index) else { break };
             place = place.child(child, index);
         }
+        self.last = Some(place);
         place
     }
 
@@ -151,6 +152,7 @@ impl<'g, C: Config> SubTree<'g, C> {
         self.top().prune(gather);
     }
 
+    #[inline]
     fn locked(&mut self, place: Place<'g, C>) -> Locked<'_, 'g, C> {
         // SAFETY: the node is held by this sub-tree: `top` since `lock`, the others because they
         // were reached from there through entries of the range. No other guard exists, since
@@ -161,7 +163,7 @@ impl<'g, C: Config> SubTree<'g, C> {
 }
 
 impl<C: Config> Drop for SubTree<'_, C> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the locks of the sub-tree are held by this value, which is used no more.
         unsafe { unlock(self.top, &self.range) }
@@ -215,6 +217,7 @@ unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Vaddr>) {
 /// # Safety
 ///
 /// As for [`unlock`], for these children.
+#[inline(never)]
 unsafe fn unlock_children<C: Config>(
     place: Place<'_, C>,
     indices: Range<usize>,
@@ -428,7 +431,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
             panic!("there is no child node")
         };
         // It may be below what was taken out.
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         // SAFETY: the sub-tree holds the locks of all of it, by the check above, and gives them
         // up: the entry that led there is clear.
         let frames = unsafe { set_adrift(place) };
@@ -449,7 +452,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         let Taken::Node(node, place) = self.entry(index).take() else {
             panic!("there is no child node")
         };
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         gather.owe_everything();
         gather.flush();
         let page = note(place);
@@ -482,7 +485,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         let Taken::Node(node, place) = self.entry(index).take() else {
             unreachable!("a child node was found there")
         };
-        self.tree.last = self.tree.top;
+        self.tree.last = None;
         // SAFETY: the sub-tree holds the lock, since the range touches the node, and there are no
         // nodes below it.
         unsafe { set_adrift(place) };

@@ -10,7 +10,8 @@
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what page tables mean,
 //!   and whether the first is possible under the second; [`mark`]: what was over before what;
-//! * [`tables`]: the two configurations of page tables that scenarios use.
+//! * [`tables`]: the two configurations of page tables that scenarios use;
+//! * [`transaction`]: operations of histories, carried out with cursors.
 //!
 //! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
 //! other way (a static, a lock of the standard library) is invisible to the checkers, which may
@@ -25,6 +26,7 @@ pub mod mark;
 pub mod page_map;
 pub mod scenario;
 pub mod tables;
+pub mod transaction;
 pub mod world;
 
 pub use scenario::{Scenario, Visitor, name_of};
@@ -35,6 +37,7 @@ pub mod prelude {
     pub use weft_core::cpu::ReadSide;
     pub use weft_core::cursor::Cursor;
     pub use weft_core::entry::{Child, ChildRef};
+    pub use weft_core::error::{MapFault, RangeError};
     pub use weft_core::format::{PageFlags, Property};
     pub use weft_core::geometry::Geometry;
     pub use weft_core::item::{Frame, MappedItem};
@@ -54,6 +57,7 @@ pub mod prelude {
         freed_at_once, interesting, met, situation, torn_updates, twins, weakened, weakened_fence,
     };
     pub use crate::tables::{KernelTable, UserTable};
+    pub use crate::transaction::{Table, carry_out, fresh_item, look, page, pages};
     pub use crate::world::{Machine, Parcel, World, walk_to_leaf};
 }
 

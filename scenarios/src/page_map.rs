@@ -28,6 +28,11 @@ pub struct Pages {
 }
 
 impl Pages {
+    /// Their numbers.
+    pub const fn range(self) -> Range<u8> {
+        self.start..self.end
+    }
+
     fn numbers(self) -> Range<usize> {
         usize::from(self.start)..usize::from(self.end)
     }
@@ -108,6 +113,16 @@ impl Mapping {
         let frame = frame.unwrap_or_else(|_| panic!("no page is mapped to a frame of {contents}"));
         Self { frame, writable: item.property.flags.contains(PageFlags::WRITE) }
     }
+
+    /// What is written in the frame.
+    pub const fn frame(self) -> u8 {
+        self.frame
+    }
+
+    /// Whether the page may be written.
+    pub const fn is_writable(self) -> bool {
+        self.writable
+    }
 }
 
 impl fmt::Display for Mapping {
@@ -169,6 +184,15 @@ impl Operation {
     #[track_caller]
     pub fn protect(pages: impl Into<Pages>, writable: bool) -> Self {
         Self::Protect { pages: pages.into(), writable }
+    }
+
+    /// The pages that it is about.
+    pub const fn pages(self) -> Pages {
+        let (Self::Map { pages, .. }
+        | Self::Unmap { pages }
+        | Self::Query { page: pages }
+        | Self::Protect { pages, .. }) = self;
+        pages
     }
 }
 
@@ -286,11 +310,7 @@ impl PageMap {
     /// The map after `operation`, or `None` if on this map the operation has another answer.
     #[must_use]
     pub fn after(mut self, operation: Operation, answer: Answer) -> Option<Self> {
-        let (Operation::Map { pages, .. }
-        | Operation::Unmap { pages }
-        | Operation::Query { page: pages }
-        | Operation::Protect { pages, .. }) = operation;
-        let touched = &mut self.pages[pages.numbers()];
+        let touched = &mut self.pages[operation.pages().numbers()];
         let mapped = touched.iter().flatten().count() as u64;
         let is_right = match (operation, answer) {
             (Operation::Query { .. }, Answer::Found(found)) => touched[0] == found,

@@ -14,6 +14,7 @@ use weft_core::sync::Backend;
 
 use crate::mark::Mark;
 use crate::tables::{KernelTable, UserTable};
+use crate::transaction::{Table, page};
 
 /// A backend that scenarios run on.
 pub trait World: Backend {
@@ -34,6 +35,9 @@ pub trait World: Backend {
     /// otherwise hardware has made the page accessed and dirty, and the contents are `value`.
     #[track_caller]
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
+
+    /// From now on the calling CPU gets at most `count` more frames, until its role is over.
+    fn limit_frames(&self, count: usize);
 
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
@@ -118,6 +122,16 @@ impl<B: World> Machine<B> {
             let root = root.expect("the set-up has frames enough");
             Permanent::new(root, &boot.read_side()).expect("the set-up has frames enough")
         })
+    }
+
+    /// A user table with these pages mapped, by number, each to a frame with these contents.
+    #[track_caller]
+    pub fn table(&self, pages: &[(u8, u8)]) -> Table<B> {
+        let table = Table::new(self.user_root());
+        for &(number, contents) in pages {
+            self.map(&table.root, page::<B>(number), contents.into());
+        }
+        table
     }
 
     /// A frame with `contents`.

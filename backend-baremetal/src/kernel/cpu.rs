@@ -49,6 +49,22 @@ pub(crate) struct PerCpu {
     pub(crate) flushes: AtomicU64,
     /// Interrupts of the timer.
     pub(crate) preemptions: AtomicU64,
+    /// How many more frames the processor gets; [`UNLIMITED`] if nobody has limited them.
+    pub(crate) allowance: AtomicU64,
+}
+
+/// The allowance of a processor that gets all frames there are.
+pub(crate) const UNLIMITED: u64 = u64::MAX;
+
+impl PerCpu {
+    /// Takes one frame off the allowance, if there is one left.
+    pub(crate) fn take_allowance(&self) -> bool {
+        let left = self.allowance.load(Ordering::Relaxed);
+        if left != UNLIMITED && left > 0 {
+            self.allowance.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
+    }
 }
 
 // SAFETY: the address is written before the block is shared and is the block's own.
@@ -93,6 +109,7 @@ pub(crate) fn init(id: usize, space: &Space, machine: MetalMachine) {
         shootdowns_delayed: AtomicU64::new(0),
         flushes: AtomicU64::new(0),
         preemptions: AtomicU64::new(0),
+        allowance: AtomicU64::new(UNLIMITED),
     }));
     block.own_address = block;
     GsBase::write(VirtAddr::from_ptr(block));

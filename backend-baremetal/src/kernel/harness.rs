@@ -15,6 +15,7 @@
 //! and reported, and only who reads the report can demand them.
 
 use core::fmt::Display;
+use core::sync::atomic::Ordering;
 
 use spin::RwLock;
 use spin::mutex::SpinMutex;
@@ -235,6 +236,7 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         smp::be_preempted(random);
         let saw = play(race, &mut cpu);
         smp::be_left_alone();
+        cpu::this().allowance.store(cpu::UNLIMITED, Ordering::Relaxed);
         *self.saw[role].lock() = Some(saw);
         *self.cpus[role].lock() = Some(cpu.into_core());
     }

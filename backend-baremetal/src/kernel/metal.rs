@@ -59,6 +59,10 @@ impl Processors for Metal {
         }
     }
 
+    fn may_allocate(&self) -> bool {
+        !LIMITED.load(Ordering::Relaxed) || cpu::this().take_allowance()
+    }
+
     /// The core's CPUs are played by processors in turn, so the set says less than which half of a
     /// table it is about: the kernel's concerns all processors, the users' those that run on a
     /// user's root.
@@ -91,6 +95,11 @@ impl Users for Metal {
         unsafe { trap::try_write(user(vaddr), value) }.is_ok()
     }
 
+    fn limit_frames(&self, count: usize) {
+        cpu::this().allowance.store(count as u64, Ordering::Relaxed);
+        LIMITED.store(true, Ordering::Relaxed);
+    }
+
     fn reached(&self, name: &'static str) {
         let listed = note(1, |situation| situation.name == name);
         assert!(listed, "the situation \"{name}\" is not listed");
@@ -112,6 +121,9 @@ fn user(vaddr: Vaddr) -> u64 {
     assert!(vaddr < 1 << 47, "users live in the lower half");
     vaddr
 }
+
+/// Whether any processor's frames were ever limited: not before all of them are up.
+static LIMITED: AtomicBool = AtomicBool::new(false);
 
 /// How many numbers were drawn.
 static DRAWN: AtomicU64 = AtomicU64::new(0);

@@ -15,7 +15,7 @@ use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
 
 use crate::fixture::{NOTED, page, pages};
-use crate::interpreter::{Run, number, position_error, slot};
+use crate::interpreter::{Run, number, position_error, reach, slot};
 use crate::program::{Change, Operation, Place, Rights, Step};
 use crate::support::{Machine, Whole};
 
@@ -109,10 +109,19 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
         };
         match (mapped, expected) {
             (Ok(()), None) => {
+                reach(if handed_in.level > Level::LEAF { "huge mapped" } else { "page mapped" });
                 self.reference.map(number(at), handed_in);
                 assert_eq!(cursor.vaddr(), at.plus(G::entry_span(handed_in.level)));
             }
             (Err(MapError { fault, item }), Some(expected)) => {
+                reach(match fault {
+                    MapFault::Position(_) => "mapped at the end",
+                    MapFault::AlreadyMapped { .. } => "mapped over",
+                    MapFault::TooLong { .. } => "mapped too long",
+                    MapFault::Misaligned { .. } => "mapped misaligned",
+                    MapFault::Misfit(_) => "mapped a misfit",
+                    MapFault::OutOfMemory => "no memory to map",
+                });
                 assert_eq!(fault, expected);
                 assert_eq!(as_written(&item), handed_in, "another item comes back");
                 assert_eq!(cursor.vaddr(), at, "a refused item moves the cursor");
@@ -173,6 +182,7 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
         }
         match (mapped, expected) {
             (Ok(()), None) => {
+                reach("many mapped");
                 assert!(made.iter().map(|(at, _)| *at).eq(asked), "each page is asked for once");
                 made.into_iter().for_each(|(at, item)| self.reference.map(at, item));
                 assert_eq!(cursor.vaddr(), end);
@@ -180,6 +190,11 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             (Err(MapError { fault, item }), Some(expected)) => {
                 assert_eq!(fault, expected);
                 let is_misfit = matches!(fault, MapFault::Misfit(_));
+                reach(match fault {
+                    MapFault::OutOfMemory => "no memory to map many",
+                    _ if made.len() > usize::from(is_misfit) => "many rolled back",
+                    _ => "many refused",
+                });
                 let last = made.last().filter(|_| is_misfit).map(|(_, item)| *item);
                 assert_eq!(item.as_ref().map(as_written), last, "another item comes back");
                 assert_eq!(cursor.vaddr(), at, "a refusal moves the cursor");
@@ -197,16 +212,19 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             return;
         };
         if failed {
+            reach("no memory to take");
             assert_eq!((taken, cursor.vaddr()), (Err(OutOfMemory), page(at)));
             return;
         }
         let rest = number(position)..number(end);
-        let expected = match self.reference.whole_node(at, rest) {
+        let expected = match self.reference.whole_node(at, rest.clone()) {
             Some(node) => {
+                reach("a node taken");
                 let frames = self.reference.frames(node.clone());
                 Unmapped { range: pages(node), frames, page: None }
             }
             None => {
+                reach(if self.is_partial(at, &rest) { "a part taken" } else { "a page taken" });
                 self.reference.split_around(at, number(end));
                 let (mapped, item) = self.reference.at(at).expect("it was found there");
                 let frames = mapped.end - mapped.start;
@@ -226,15 +244,24 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             return;
         };
         if failed {
+            reach("no memory to protect the next");
             assert_eq!((changed, cursor.vaddr()), (Err(OutOfMemory), page(at)));
             return;
         }
+        let rest = number(position)..number(end);
+        reach(if self.is_partial(at, &rest) { "a part protected" } else { "a page protected" });
         self.reference.split_around(at, number(end));
         let (mapped, item) = self.reference.at(at).expect("it was found there");
         self.reference.protect(mapped.clone(), |old| change.of(old));
         assert_eq!(cursor.vaddr(), page(mapped.end));
         let expected = Protected { range: pages(mapped), before: item.property };
         assert_eq!(changed, Ok(Some(expected)));
+    }
+
+    /// Whether the mapping of a page begins before a range or goes on behind it.
+    fn is_partial(&self, at: u64, range: &Range<u64>) -> bool {
+        let mapping = self.reference.at(at);
+        mapping.is_some_and(|(mapped, _)| mapped.start < range.start || mapped.end > range.end)
     }
 
     /// An operation on all pages up to an end that counts what was mapped there.
@@ -255,6 +282,12 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             None => Ok(self.reference.frames(number(at)..number(end))),
         };
         assert_eq!(counted, expected);
+        match expected {
+            Ok(0) => reach("a range of nothing"),
+            Ok(_) => reach("a range changed"),
+            Err(ChangeError::OutOfMemory) => reach("no memory for a range of parts"),
+            Err(_) => reach("a range to nowhere"),
+        }
         assert_eq!(cursor.vaddr(), if counted.is_ok() { end } else { at });
         if counted.is_ok() {
             let asked = number(at)..number(end);
@@ -276,6 +309,11 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
                 Ok(())
             }
         };
+        reach(match expected {
+            Ok(()) => "split",
+            Err(ChangeError::OutOfMemory) => "no memory to split",
+            Err(_) => "not split",
+        });
         assert_eq!((split, cursor.vaddr()), (expected, at));
     }
 
@@ -285,6 +323,14 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             true => Err(PositionError::AtEnd { end: range.end }.into()),
             false => self.merged(at, &range),
         };
+        reach(match expected {
+            Ok(_) => "merged",
+            Err(MergeError::Position(_)) => "merged at the end",
+            Err(MergeError::NotANode) => "merged no node",
+            Err(MergeError::NotUniform { .. }) => "merged unlike pages",
+            Err(MergeError::Tracked) => "merged owners",
+            Err(MergeError::Misfit(_)) => "merged misfits",
+        });
         assert_eq!(cursor.merge(), expected.clone().map(drop));
         assert_eq!(cursor.vaddr(), at);
         if let Ok((node, page)) = expected {

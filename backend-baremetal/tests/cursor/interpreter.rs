@@ -7,17 +7,21 @@
 //!
 //! What only looks is here, what changes the table is in [`crate::changes`].
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
+use arbitrary::{Arbitrary, Unstructured};
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::ChildRef;
-use weft_core::error::{PositionError, RangeError};
+use weft_core::error::{FindError, PositionError, RangeError};
 use weft_core::format::{EntryFormat, PageFlags, RawItem, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::node::Node;
+use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::shared::SharedCursor;
 
 use crate::fixture::{NOTED, Root, assert_sound, dump, everything, lock, page, pages};
@@ -61,6 +65,18 @@ pub(crate) fn run<G: Geometry>(machine: &Machine<G>, program: &Program) {
     assert_eq!(live(machine), before, "a table that is dropped gives back every frame");
 }
 
+/// Runs the program that bytes stand for.
+///
+/// # Panics
+///
+/// As [`run`].
+pub(crate) fn run_bytes<G: Geometry>(machine: &Machine<G>, data: &[u8]) {
+    // Bytes that run out make an end: there is a program for all of them.
+    if let Ok(program) = Program::arbitrary(&mut Unstructured::new(data)) {
+        run(machine, &program);
+    }
+}
+
 /// Lets everything go that waits, with no section open.
 fn quiesce<G: Geometry>(cpu: &mut Cpu<Machine<G>>) {
     cpu.quiescent();
@@ -81,6 +97,20 @@ fn check<G: Geometry>(
     let nodes = dump(run.root).nodes.len() as u64;
     let owned = nodes + run.reference.tracked();
     assert_eq!(live(machine) - before, owned, "a frame in use is a node or is mapped");
+}
+
+thread_local! {
+    static REACHED: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Notes a situation that programs are to get into.
+pub(crate) fn reach(situation: &'static str) {
+    REACHED.with_borrow_mut(|reached| reached.insert(situation));
+}
+
+/// The situations that programs of this thread got into.
+pub(crate) fn reached() -> BTreeSet<&'static str> {
+    REACHED.take()
 }
 
 /// The page that an address is in.
@@ -110,13 +140,19 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
             return;
         }
         let enter = match transaction.way {
+            Way::Covering(level) => {
+                return self.lock_one(range.start, Level::new(level.max(1)), transaction.failure);
+            }
             Way::TryLock => Cursor::try_lock,
             _ => Cursor::lock,
         };
         let (root, asked) = (self.root, range.clone());
         let (cursor, failed) = self.failing(transaction.failure, || enter(root, asked));
         let cursor = match cursor {
-            Err(RangeError::OutOfMemory) if failed => enter(root, range),
+            Err(RangeError::OutOfMemory) if failed => {
+                reach("no memory for a range");
+                enter(root, range)
+            }
             other => other,
         };
         match cursor {
@@ -125,6 +161,30 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
                 for step in transaction.steps.iter().take(STEPS_MAX) {
                     self.step(&mut cursor, step);
                 }
+            }
+            Err(error) => assert_eq!(Some(error), expected),
+        }
+    }
+
+    /// Locks one node, and leaves the table without the nodes that were grown for it.
+    fn lock_one(&mut self, vaddr: Vaddr, level: Level, failure: Option<u8>) {
+        let root = self.root;
+        let (found, failed) = self.failing(failure, || lock_covering(root, vaddr, level));
+        let expected = match () {
+            () if level > G::ROOT => Some(FindError::NoSuchLevel { level }),
+            () if !G::covers(vaddr) => Some(FindError::NotManaged { vaddr }),
+            () if failed => Some(FindError::OutOfMemory),
+            () => None,
+        };
+        match found {
+            Ok(guard) => {
+                assert_eq!(expected, None, "a node was found where none is");
+                assert_eq!(guard.level(), self.lowest(vaddr).level().max(level));
+                let again = try_lock_covering(root, vaddr, level).err();
+                assert_eq!(again, Some(FindError::WouldWait), "the node is not locked");
+                drop(guard);
+                let start = vaddr.align_down(FRAME_SIZE);
+                drop(lock(root, start..start.plus(FRAME_SIZE)));
             }
             Err(error) => assert_eq!(Some(error), expected),
         }

@@ -10,13 +10,24 @@
 mod support;
 
 mod changes;
+mod failing;
 mod fixture;
+mod flushing;
+mod hardware;
+mod huge;
 mod interpreter;
+mod locking;
 mod mapping;
+#[expect(unsafe_code, reason = "items are a contract")]
+mod owned;
 mod positions;
 mod program;
 mod protecting;
 mod random;
 mod ranges;
+mod reclaiming;
 mod reference;
+mod sharing;
 mod unmapping;
+#[expect(unsafe_code, reason = "a reclamation, and words of its own, are contracts")]
+mod watched;

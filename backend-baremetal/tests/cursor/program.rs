@@ -34,7 +34,10 @@ pub(crate) struct Transaction {
 pub(crate) enum Way {
     Lock,
     TryLock,
+    /// Without locks.
     Shared,
+    /// Not at all: the node of this level for the start is locked alone.
+    Covering(u8),
 }
 
 /// A range of addresses.
@@ -57,6 +60,10 @@ pub(crate) enum Place {
     Within(u8),
     /// So many pages behind the position.
     Ahead(u8),
+    /// So many pages before the position.
+    Back(u8),
+    /// The position, or the next one after it where a page of this level can begin.
+    Aligned(u8),
     /// Where the range begins.
     Start,
     /// Where the range ends.
@@ -153,9 +160,15 @@ impl Place {
         let (start, end) = (range.start.as_u64(), range.end.as_u64());
         let address = match self {
             Self::Indices(indices, pages) => {
-                let choices = [0, 1, G::ENTRIES / 2, G::ENTRIES - 1];
-                let mut path = indices.map(|index| choices[usize::from(index) % 4]).to_vec();
-                path.truncate(usize::from(G::LEVELS));
+                let low = [0, 1, G::ENTRIES / 2, G::ENTRIES - 1];
+                // Further up most go the same way.
+                let high = [0, 0, 0, G::ENTRIES - 1];
+                let choose = |(level, index): (usize, u8)| {
+                    let choices = if level < 2 { low } else { high };
+                    choices[usize::from(index) % 4]
+                };
+                let path = indices.into_iter().take(G::LEVELS.into()).enumerate().map(choose);
+                let path: Vec<usize> = path.collect();
                 G::address(&path).as_u64().wrapping_add_signed(i64::from(pages) * 4096)
             }
             Self::Within(part) => {
@@ -163,6 +176,11 @@ impl Place {
                 start + (u128::from(pages) * u128::from(part) / 255) as u64 * FRAME_SIZE
             }
             Self::Ahead(pages) => position.as_u64().wrapping_add(u64::from(pages) * FRAME_SIZE),
+            Self::Back(pages) => position.as_u64().wrapping_sub(u64::from(pages) * FRAME_SIZE),
+            Self::Aligned(level) => {
+                let span = G::entry_span(Level::new(1 + level % G::LEVELS));
+                position.as_u64().div_ceil(span) * span
+            }
             Self::Start => start,
             Self::End => end,
             Self::Raw(address) => address,

@@ -1,4 +1,4 @@
-//! Random programs, against the reference.
+//! Random programs, against the reference; and what a fuzzer would make of random bytes.
 //!
 //! The programs are the same in every run, unless `PROPTEST_RNG_SEED` says otherwise; how many
 //! there are is for `PROPTEST_CASES` to say. Without it they take some seconds, unoptimised.
@@ -11,7 +11,7 @@ use weft_backend_baremetal::hosted;
 use weft_core::address::CpuId;
 use weft_core::geometry::{FourLevels, Geometry, TinyThree};
 
-use crate::interpreter::run;
+use crate::interpreter::{reached, run, run_bytes};
 use crate::program::{Change, Operation, Place, Program, Rights, Span, Step, Transaction, Way};
 use crate::support::{AllKinds, live};
 
@@ -19,12 +19,46 @@ use crate::support::{AllKinds, live};
 const FRAMES: u64 = 1 << 15;
 const CASES: u32 = 64;
 
+/// What programs have to get into: a situation that was not tried has not been checked.
+const SITUATIONS: [&str; 28] = [
+    "no memory for a range",
+    "page mapped",
+    "huge mapped",
+    "mapped at the end",
+    "mapped over",
+    "mapped too long",
+    "mapped misaligned",
+    "mapped a misfit",
+    "no memory to map",
+    "many mapped",
+    "many refused",
+    "many rolled back",
+    "no memory to map many",
+    "a page taken",
+    "a part taken",
+    "a node taken",
+    "no memory to take",
+    "a page protected",
+    "a part protected",
+    "no memory to protect the next",
+    "a range changed",
+    "no memory for a range of parts",
+    "split",
+    "no memory to split",
+    "merged",
+    "merged no node",
+    "merged unlike pages",
+    "merged owners",
+];
+
 fn places() -> impl Strategy<Value = Place> {
     prop_oneof![
         8 => (any::<[u8; 5]>(), prop_oneof![3 => Just(0), 1 => -2..3_i8])
             .prop_map(|(indices, pages)| Place::Indices(indices, pages)),
         4 => any::<u8>().prop_map(Place::Within),
         6 => (0..6_u8).prop_map(Place::Ahead),
+        2 => (0..4_u8).prop_map(Place::Back),
+        2 => (0..3_u8).prop_map(Place::Aligned),
         2 => Just(Place::Start),
         4 => Just(Place::End),
         1 => any::<u64>().prop_map(Place::Raw),
@@ -81,18 +115,61 @@ fn operations() -> impl Strategy<Value = Operation> {
     ]
 }
 
+fn failure(probability: f64) -> impl Strategy<Value = Option<u8>> {
+    weighted(probability, 0..4_u8)
+}
+
+fn step(operation: Operation) -> Step {
+    Step { operation, failure: None }
+}
+
+/// What is done in a row: most often one operation.
+fn phrases() -> impl Strategy<Value = Vec<Step>> {
+    let alone = (operations(), failure(0.15))
+        .prop_map(|(operation, failure)| vec![Step { operation, failure }]);
+    // A huge page needs a place where it can begin.
+    let huge = || {
+        (0..3_u8, places(), rights()).prop_map(|(level, frame, rights)| {
+            let map = Operation::Map { level, frame, rights };
+            vec![step(Operation::Jump(Place::Aligned(level))), step(map)]
+        })
+    };
+    let partial = prop_oneof![
+        Just(Operation::TakeNext),
+        changes().prop_map(Operation::ProtectNext),
+        (1..5_u8).prop_map(|pages| Operation::Unmap(Place::Ahead(pages))),
+        (1..5_u8, changes())
+            .prop_map(|(pages, change)| Operation::Protect(Place::Ahead(pages), change)),
+        Just(Operation::Split),
+    ];
+    // Some of it: the cursor is behind the page when that is mapped.
+    let part = (huge(), 1..5_u8, partial, failure(0.4)).prop_map(
+        |(mut steps, pages, operation, failure)| {
+            steps.push(step(Operation::Jump(Place::Back(pages))));
+            steps.push(Step { operation, failure });
+            steps
+        },
+    );
+    // Parts, and all of them together again.
+    let whole = huge().prop_map(|mut steps| {
+        let back = Operation::Jump(Place::Back(1));
+        steps.extend([back, Operation::Split, Operation::Merge].map(step));
+        steps
+    });
+    prop_oneof![12 => alone, 3 => huge(), 3 => part, 1 => whole]
+}
+
 fn programs() -> impl Strategy<Value = Program> {
-    let failure = || weighted(0.15, 0..4_u8);
-    let step =
-        (operations(), failure()).prop_map(|(operation, failure)| Step { operation, failure });
-    let way = prop_oneof![6 => Just(Way::Lock), 2 => Just(Way::TryLock), 1 => Just(Way::Shared)];
-    let transaction = (spans(), way, failure(), vec(step, 0..16), any::<bool>()).prop_map(
-        |(range, way, failure, steps, quiesces)| Transaction {
-            range,
-            way,
-            failure,
-            steps,
-            quiesces,
+    let way = prop_oneof![
+        6 => Just(Way::Lock),
+        2 => Just(Way::TryLock),
+        1 => Just(Way::Shared),
+        1 => (0..7_u8).prop_map(Way::Covering),
+    ];
+    let transaction = (spans(), way, failure(0.15), vec(phrases(), 0..9), any::<bool>()).prop_map(
+        |(range, way, failure, phrases, quiesces)| {
+            let steps = phrases.concat();
+            Transaction { range, way, failure, steps, quiesces }
         },
     );
     vec(transaction, 1..25).prop_map(|transactions| Program { transactions })
@@ -120,6 +197,9 @@ fn cursors_do_as_the_reference<G: Geometry>() {
         panic!("a cursor does not do what its reference does: {failure}");
     }
     assert_eq!(live(&machine), 0, "every frame is given back");
+    let reached = reached();
+    let missed: Vec<_> = SITUATIONS.iter().filter(|it| !reached.contains(**it)).collect();
+    assert!(missed.is_empty(), "no program got into these situations: {missed:?}");
 }
 
 #[test]
@@ -130,4 +210,27 @@ fn cursors_do_as_the_reference_on_four_levels() {
 #[test]
 fn cursors_do_as_the_reference_on_tiny_three() {
     cursors_do_as_the_reference::<TinyThree>();
+}
+
+/// The fuzzer's body, without its guidance: see `backend-baremetal/fuzz`.
+#[test]
+fn cursors_do_as_the_reference_whatever_the_bytes() {
+    fn check<G: Geometry>() {
+        let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
+        // Xorshift, after Marsaglia.
+        let mut state = 0x5765_6674_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        for length in (0..200).map(|number| number * 16) {
+            let data: Vec<u8> = (0..length).map(|_| next()).collect();
+            hosted::on_cpu(CpuId::new(0), || run_bytes(&machine, &data));
+        }
+        assert_eq!(live(&machine), 0, "every frame is given back");
+    }
+    check::<FourLevels>();
+    check::<TinyThree>();
 }

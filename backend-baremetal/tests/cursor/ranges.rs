@@ -38,7 +38,7 @@ fn assert_refused<G: Geometry>(root: Root<'_, G>, range: Range<Vaddr>, expected:
 fn what_is_no_range_is_refused<G: Geometry>() {
     on_table::<G>(|_, root| {
         let end = everything::<G>().end;
-        let last = u64::MAX & !(FRAME_SIZE - 1);
+        let last = !(FRAME_SIZE - 1);
         for at in [0, 1, FRAME_SIZE, end.as_u64(), last, u64::MAX].map(Vaddr::new) {
             assert_refused(root, at..at, RangeError::Empty { at });
         }
@@ -69,7 +69,7 @@ fn a_range_begins_at_a_root<G: Geometry>() {
             let below: Node<Whole<G>> = node(machine, level);
             let expected = RangeError::NotARoot(NotARoot { level });
             let start = below.borrow(&section);
-            for range in [pages(0..1), pages(1..0), pages(0..0)] {
+            for range in [page(0)..page(1), page(1)..page(0), page(0)..page(0)] {
                 assert_eq!(Cursor::lock(start, range.clone()).err().as_ref(), Some(&expected));
                 assert_eq!(Cursor::try_lock(start, range.clone()).err().as_ref(), Some(&expected));
                 assert_eq!(SharedCursor::new(start, range).err().as_ref(), Some(&expected));

@@ -145,8 +145,13 @@ pub(crate) const WRITABLE: Property = Property::new(PageFlags::WRITE);
 
 /// A page that owns a new frame.
 pub(crate) fn tracked<G: Geometry>(machine: &Machine<G>) -> MappedItem<Machine<G>> {
-    let frame = Frame::allocate(machine).expect("a test has frames enough");
-    MappedItem::Tracked { frame, property: WRITABLE }
+    tracked_on(machine, WRITABLE)
+}
+
+/// As [`tracked`], of any machine and with any property.
+pub(crate) fn tracked_on<B: Backend>(backend: &B, property: Property) -> MappedItem<B> {
+    let frame = Frame::allocate(backend).expect("a test has frames enough");
+    MappedItem::Tracked { frame, property }
 }
 
 /// A page of `level` that owns nothing.

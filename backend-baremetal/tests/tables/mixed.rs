@@ -4,10 +4,10 @@ use weft_core::entry::Child;
 use weft_core::error::Misfit;
 use weft_core::geometry::{Geometry, TinyThree as G};
 use weft_core::item::Item;
-use weft_core::node::{Node, Permanent};
+use weft_core::node::Node;
 use weft_core::reclaim::Batch;
 
-use crate::support::{Kernel, User, node, on_machine, online, put, tracked, untracked};
+use crate::support::{Kernel, User, node, on_machine, online, tracked, untracked};
 
 #[test]
 #[should_panic(expected = "a batch is of one machine")]
@@ -35,30 +35,17 @@ fn batches_of_two_machines_are_not_joined() {
 
 /// Sharing roots would keep the page when the owner splits or changes it.
 #[test]
-#[should_panic(expected = "a shared entry of a root leads to a node, not to a page")]
-fn a_root_that_maps_a_page_is_not_made_permanent() {
-    on_machine::<G>(|machine| {
-        let cpu = online(machine, 0);
-        let section = cpu.read_side();
-        let root: Node<Kernel<G>> = node(machine, G::ROOT);
-        put(&mut root.borrow(&section).lock(), 1, Child::Item(untracked::<G>(G::ROOT)));
-        drop(Permanent::new(root, &section));
-    });
-}
-
-#[test]
-fn entries_that_stay_are_neither_split_nor_protected() {
+fn a_root_whose_entries_stay_maps_no_page() {
     on_machine::<G>(|machine| {
         let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Kernel<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
-        put(&mut guard, 1, Child::Item(untracked::<G>(G::ROOT)));
-        let before = guard.read_raw(1);
         let mut entry = guard.entry(1).expect("a root has two entries");
-        assert!(entry.split().is_err(), "an entry that other roots may share was split");
-        assert!(entry.protect(|property| property).is_err(), "such an entry was changed");
-        assert_eq!(guard.read_raw(1), before);
+        let page = Child::Item(untracked::<G>(G::ROOT));
+        let refused = entry.replace(page).expect_err("nobody could change it");
+        assert_eq!(refused.reason, Misfit::NoPagesHere { entry: G::ROOT });
+        assert_eq!((guard.read_raw(1), guard.children()), (0, 0));
     });
 }
 

@@ -5,7 +5,7 @@
 //! an entry of any level may map a page, also of the root; what makes it one is a right, not a
 //! bit of its own; and an entry that leads to a node has neither rights nor A and D bits.
 
-use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem};
+use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
 use crate::address::{FRAME_BITS, Level, Paddr};
 
 /// Entries of RISC-V's page-based virtual memory, with 512 entries per node.
@@ -112,10 +112,14 @@ unsafe impl EntryFormat for RiscV {
         if entry == 0 {
             return Decoded::Absent;
         }
-        assert!(entry & VALID != 0, "corrupt entry {entry:#x}: neither absent nor present");
+        if entry & VALID == 0 {
+            corrupt(entry, "neither absent nor present");
+        }
         let frame = Paddr::of_frame(entry >> FRAME_SHIFT & FRAME_NUMBER);
         if entry & RIGHTS == 0 {
-            assert!(level > Level::LEAF, "corrupt entry {entry:#x}: a node below the leaves");
+            if level == Level::LEAF {
+                corrupt(entry, "a node below the leaves");
+            }
             return Decoded::Node(frame);
         }
         let mut flags = PageFlags::empty();

@@ -2,7 +2,7 @@
 
 use x86_64::structures::paging::PageTableFlags as Bits;
 
-use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem};
+use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
 use crate::address::{Level, Paddr};
 
 /// Entries of x86-64's 4-level and 5-level paging.
@@ -104,10 +104,9 @@ unsafe impl EntryFormat for X86_64 {
         if entry == 0 {
             return Decoded::Absent;
         }
-        assert!(
-            entry & Bits::PRESENT.bits() != 0,
-            "corrupt entry {entry:#x}: neither absent nor present"
-        );
+        if entry & Bits::PRESENT.bits() == 0 {
+            corrupt(entry, "neither absent nor present");
+        }
         let huge = entry & Bits::HUGE_PAGE.bits() != 0;
         if level > Level::LEAF && !huge {
             return Decoded::Node(Paddr::new(entry & ADDRESS));

@@ -1,0 +1,252 @@
+//! What is owed to other CPUs' caches is paid: before frames are retired, and before the locks go.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use weft_core::address::{CpuId, Level, Paddr, Vaddr};
+use weft_core::cpu::Cpu;
+use weft_core::cursor::Cursor;
+use weft_core::format::{CachePolicy, PageFlags, Property};
+use weft_core::geometry::Geometry;
+use weft_core::item::MappedItem;
+use weft_core::node::Node;
+use weft_core::range_lock::try_lock_covering;
+use weft_core::sync::Flush;
+
+use crate::fixture::{NOTED, READABLE, huge_levels, lock, page, pages, span};
+use crate::support::{WRITABLE, node, tracked_on};
+use crate::watched::{Machine, Seen, Table, at_flush, on_watched, seen};
+
+on_every_geometry!(
+    looking_and_mapping_flush_nothing,
+    loosening_flushes_nothing,
+    tightening_flushes_the_page,
+    one_page_is_flushed_by_its_address,
+    several_pages_are_flushed_together,
+    a_flush_comes_before_the_frames_are_retired,
+    a_flush_comes_before_the_locks_go,
+    a_cursor_flushes_when_it_is_asked_to,
+    a_split_is_flushed,
+    what_was_tightened_before_a_panic_is_flushed,
+);
+
+/// What is seen when `body` has a table with pages of `property` at 0..3, from when its cursor of
+/// pages 0..3 begins until that is gone. A page behind them keeps the nodes, so that only what
+/// the body does is flushed.
+fn seen_while<G: Geometry>(
+    property: Property,
+    body: impl FnOnce(&mut Cursor<'_, Table<G>>, &Machine<G>),
+) -> Vec<Seen> {
+    let mut found = Vec::new();
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        let mut cursor = lock(root.borrow(&section), pages(0..4));
+        let make = |_| tracked_on(machine, property);
+        cursor.map_pages(page(4), make).expect("nothing is there");
+        drop(cursor);
+        seen();
+        let mut cursor = lock(root.borrow(&section), pages(0..3));
+        cursor.jump(page(1)).expect("a position");
+        body(&mut cursor, machine);
+        drop(cursor);
+        found = seen();
+    });
+    found
+}
+
+fn flags(flags: PageFlags) -> impl Fn(Property) -> Property {
+    move |old| Property { flags, ..old }
+}
+
+fn looking_and_mapping_flush_nothing<G: Geometry>() {
+    let found = seen_while::<G>(READABLE, |cursor, machine| {
+        cursor.query().expect("before the end");
+        cursor.visit(page(2), |_, _| ()).expect("a position");
+        cursor.find_next().expect("a page is there");
+        let refused = cursor.map(tracked_on(machine, READABLE)).expect_err("it is mapped");
+        drop(refused);
+    });
+    assert_eq!(found, []);
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        let mut cursor = lock(root.borrow(&section), pages(0..4));
+        cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
+        cursor.map_pages(page(4), |_| tracked_on(machine, READABLE)).expect("nothing is there");
+        drop(cursor);
+        assert_eq!(seen(), [], "what was absent is in no cache");
+    });
+}
+
+fn loosening_flushes_nothing<G: Geometry>() {
+    let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER;
+    for new in [PageFlags::empty(), PageFlags::WRITE, rights, rights | NOTED] {
+        let found = seen_while::<G>(READABLE, |cursor, _| {
+            cursor.protect_next(flags(new)).expect("no split");
+            cursor.protect(page(3), flags(new)).expect("no split");
+        });
+        assert_eq!(found, [], "rights that are added are found at the next fault");
+    }
+}
+
+fn tightening_flushes_the_page<G: Geometry>() {
+    let all = WRITABLE.flags | PageFlags::EXECUTE | PageFlags::USER | PageFlags::GLOBAL | NOTED;
+    for lost in all.iter() {
+        let before = Property::new(all);
+        let found = seen_while::<G>(before, |cursor, _| {
+            cursor.protect_next(flags(all - lost)).expect("no split");
+        });
+        assert_eq!(found, [Seen::Flushed(Flush::Page(page(1)))], "{lost:?} is cached");
+        let found = seen_while::<G>(before, |cursor, _| {
+            assert_eq!(cursor.protect(page(2), flags(all - lost)), Ok(1));
+        });
+        assert_eq!(found.len(), 1, "{lost:?} is cached");
+    }
+    let gains_global = seen_while::<G>(READABLE, |cursor, _| {
+        cursor.protect_next(flags(PageFlags::GLOBAL)).expect("no split");
+    });
+    assert_eq!(gains_global, [Seen::Flushed(Flush::Page(page(1)))]);
+    let caches_less = seen_while::<G>(READABLE, |cursor, _| {
+        let change = |old| Property { cache: CachePolicy::Uncached, ..old };
+        cursor.protect_next(change).expect("no split");
+    });
+    assert_eq!(caches_less, [Seen::Flushed(Flush::Page(page(1)))]);
+}
+
+fn one_page_is_flushed_by_its_address<G: Geometry>() {
+    let one = [Seen::Flushed(Flush::Page(page(1))), Seen::Retired];
+    let found = seen_while::<G>(READABLE, |cursor, _| {
+        assert!(cursor.take_next().expect("no split").is_some());
+    });
+    assert_eq!(found, one);
+    let found = seen_while::<G>(READABLE, |cursor, _| assert_eq!(cursor.unmap(page(2)), Ok(1)));
+    assert_eq!(found, one);
+}
+
+fn several_pages_are_flushed_together<G: Geometry>() {
+    let together = [Seen::Flushed(Flush::Everything), Seen::Retired];
+    let found = seen_while::<G>(READABLE, |cursor, _| assert_eq!(cursor.unmap(page(3)), Ok(2)));
+    assert_eq!(found, together);
+    let found = seen_while::<G>(
+        READABLE,
+        |cursor, _| {
+            while cursor.take_next().expect("no split").is_some() {}
+        },
+    );
+    assert_eq!(found, together);
+    let found = seen_while::<G>(READABLE, |cursor, _| {
+        assert!(cursor.take_next().expect("no split").is_some());
+        cursor.jump(page(0)).expect("the start");
+        assert!(cursor.take_next().expect("no split").is_some());
+    });
+    assert_eq!(found[0], Seen::Flushed(Flush::Everything));
+}
+
+fn a_flush_comes_before_the_frames_are_retired<G: Geometry>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        for range in [0..1, 1..3, 0..4] {
+            let mut cursor = lock(root.borrow(&section), pages(range.clone()));
+            let make = |_| tracked_on(machine, READABLE);
+            cursor.map_pages(page(range.end), make).expect("nothing is there");
+            cursor.jump(page(range.start)).expect("the start");
+            seen();
+            cursor.unmap(page(range.end)).expect("no split");
+            assert_eq!(seen(), [], "nothing is retired under the caller's feet");
+            drop(cursor);
+            let found = seen();
+            let retired = found.iter().position(|&it| it == Seen::Retired).expect("frames went");
+            assert!(retired > 0, "frames are retired before anything was flushed");
+            // Nodes above that become empty are unlinked later: they take a flush of their own.
+            let last = found.iter().rposition(|&it| it != Seen::Retired);
+            let retired = found.iter().rposition(|&it| it == Seen::Retired);
+            assert!(last < retired, "something is flushed after it was retired: {found:?}");
+        }
+    });
+}
+
+fn a_flush_comes_before_the_locks_go<G: Geometry>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        let mut cursor = lock(root.borrow(&section), pages(0..3));
+        cursor.map_pages(page(3), |_| tracked_on(machine, WRITABLE)).expect("nothing is there");
+        drop(cursor);
+        let mut cursor = lock(root.borrow(&section), pages(0..2));
+        cursor.protect_next(|_| READABLE).expect("no split");
+        cursor.take_next().expect("no split").expect("a page is there");
+        let flushes = Rc::new(Cell::new(0));
+        let (count, machine, owned) = (flushes.clone(), *machine, root.clone());
+        at_flush(Some(Box::new(move || {
+            count.set(count.get() + 1);
+            let other = Cpu::online(&machine, CpuId::new(1)).expect("the CPU is offline");
+            let section = other.read_side();
+            let way = try_lock_covering(owned.borrow(&section), page(1), Level::LEAF);
+            assert!(way.is_err(), "the leaf is unlocked before the flush");
+        })));
+        drop(cursor);
+        at_flush(None);
+        assert_eq!(flushes.get(), 1);
+    });
+}
+
+fn a_cursor_flushes_when_it_is_asked_to<G: Geometry>() {
+    let found = seen_while::<G>(READABLE, |cursor, _| {
+        cursor.flush();
+        assert_eq!(seen(), [], "nothing is owed yet");
+        assert_eq!(cursor.unmap(page(2)), Ok(1));
+        cursor.flush();
+        assert_eq!(seen(), [Seen::Flushed(Flush::Page(page(1))), Seen::Retired]);
+        cursor.flush();
+    });
+    assert_eq!(found, [], "nothing is owed any more");
+}
+
+fn a_split_is_flushed<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        on_watched::<G>(|machine| {
+            let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+            let root: Node<Table<G>> = node(machine, G::ROOT);
+            let section = cpu.read_side();
+            let mut cursor = lock(root.borrow(&section), pages(0..span::<G>(level)));
+            let frame = Paddr::new(0);
+            let level = Level::new(level);
+            let huge = MappedItem::Untracked { frame, level, property: READABLE };
+            cursor.map(huge).expect("nothing is there");
+            drop(cursor);
+            seen();
+            let mut cursor = lock(root.borrow(&section), pages(0..1));
+            cursor.split().expect("it is huge");
+            drop(cursor);
+            assert_eq!(seen(), [Seen::Flushed(Flush::Everything)]);
+            let mut cursor = lock(root.borrow(&section), pages(0..1));
+            assert_eq!(cursor.vaddr(), Vaddr::new(0));
+            cursor.protect(page(1), |old| old).expect("frames enough");
+        });
+    }
+}
+
+/// The change is the caller's code. What it has decided so far is in the table.
+fn what_was_tightened_before_a_panic_is_flushed<G: Geometry>() {
+    let found = seen_while::<G>(WRITABLE, |cursor, _| {
+        cursor.jump(page(1)).expect("a position");
+        cursor.protect_next(|old| Property { cache: CachePolicy::Uncached, ..old }).expect("fits");
+        cursor.flush();
+        assert_eq!(seen().len(), 1);
+        cursor.jump(page(0)).expect("the start");
+        let stops = |old: Property| match old.cache {
+            CachePolicy::WriteBack => READABLE,
+            _ => panic!("the caller gives up"),
+        };
+        let protect = AssertUnwindSafe(|| cursor.protect(page(3), stops));
+        catch_unwind(protect).expect_err("the closure has panicked");
+    });
+    assert_eq!(found, [Seen::Flushed(Flush::Everything)], "the first page is cached");
+}

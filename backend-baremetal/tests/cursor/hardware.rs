@@ -1,0 +1,195 @@
+//! Accessed and dirty bits: nothing that hardware sets is lost, and nothing is paid where it cannot.
+//!
+//! Hardware sets its bits just before every write of an entry: see [`crate::watched`].
+
+use std::ops::Range;
+
+use weft_core::address::{Level, Vaddr};
+use weft_core::cpu::Cpu;
+use weft_core::cursor::Cursor;
+use weft_core::format::{PageFlags, Property};
+use weft_core::geometry::Geometry;
+use weft_core::item::MappedItem;
+use weft_core::node::{Node, NodeRef};
+
+use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
+use crate::support::{node, tracked_on};
+use crate::watched::{Machine, Table, Writes, hardware_writes, on_watched, writes_of};
+
+on_every_geometry!(
+    protecting_a_range_keeps_what_hardware_notes,
+    protecting_one_page_tells_what_hardware_noted,
+    what_is_taken_out_has_what_hardware_noted,
+    every_part_has_what_hardware_noted_of_the_whole,
+    a_merged_page_has_what_hardware_noted_of_any_part,
+    entries_that_hardware_may_write_are_updated,
+    entries_that_hardware_has_done_with_are_stored,
+);
+
+type Root<'g, G> = NodeRef<'g, Table<G>>;
+
+/// Runs `body` on a new, watched table, which it leaves as it likes.
+fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, weft_core::address::CpuId::new(0)).expect("offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        body(machine, root.borrow(&section));
+    });
+}
+
+/// Maps pages of device memory of a level at every page of `range`, frames by address.
+fn fill<G: Geometry>(root: Root<'_, G>, level: u8, range: Range<u64>, property: Property) {
+    if range.is_empty() {
+        return;
+    }
+    let mut cursor = lock(root, pages(range.clone()));
+    for start in range.step_by(span::<G>(level) as usize) {
+        let (frame, level) = (weft_core::address::Paddr::of_frame(start), Level::new(level));
+        cursor.map(MappedItem::Untracked { frame, level, property }).expect("nothing is there");
+    }
+}
+
+fn flags<G: Geometry>(root: Root<'_, G>) -> Vec<PageFlags> {
+    dump(root).pages.into_iter().map(|(_, item)| item.property.flags).collect()
+}
+
+fn with(property: Property, flags: PageFlags) -> Property {
+    Property { flags: property.flags | flags, ..property }
+}
+
+fn protecting_a_range_keeps_what_hardware_notes<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        fill(root, 1, 0..3, READABLE);
+        let mut cursor = lock(root, pages(0..3));
+        let writable = |old: Property| with(old, PageFlags::WRITE);
+        hardware_writes(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
+        drop(cursor);
+        assert_eq!(flags(root), [NOTED | PageFlags::WRITE; 3], "hardware's bits are lost");
+    });
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let all = span::<G>(level);
+            fill(root, level, 0..all, READABLE);
+            let mut cursor = lock(root, pages(0..all));
+            let writable = |old: Property| with(old, PageFlags::WRITE);
+            hardware_writes(|| assert_eq!(cursor.protect(page(all), writable), Ok(all)));
+            drop(cursor);
+            assert_eq!(flags(root), [NOTED | PageFlags::WRITE], "hardware's bits are lost");
+        });
+    }
+}
+
+fn protecting_one_page_tells_what_hardware_noted<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        fill(root, 1, 0..2, READABLE);
+        let mut cursor = lock(root, pages(0..2));
+        for _ in 0..2 {
+            let clean = |old: Property| Property { flags: old.flags - NOTED, ..old };
+            let changed = hardware_writes(|| cursor.protect_next(clean)).expect("no split");
+            let before = changed.expect("a page is there").before;
+            assert_eq!(before, with(READABLE, NOTED), "hardware's bits are lost");
+        }
+        drop(cursor);
+        assert_eq!(flags(root), [PageFlags::empty(); 2]);
+    });
+}
+
+fn what_is_taken_out_has_what_hardware_noted<G: Geometry>() {
+    let levels = std::iter::once(1).chain(huge_levels::<G>());
+    for level in levels {
+        on_table::<G>(|_, root| {
+            let start = if level == 1 { 1 } else { 0 };
+            let range = start..start + span::<G>(level);
+            fill(root, level, range.clone(), READABLE);
+            let mut cursor = lock(root, pages(range));
+            let taken = hardware_writes(|| cursor.take_next()).expect("no split");
+            let item = taken.and_then(|taken| taken.page).expect("a page is there");
+            assert_eq!(item.property, with(READABLE, NOTED), "hardware's bits are lost");
+        });
+    }
+}
+
+fn every_part_has_what_hardware_noted_of_the_whole<G: Geometry>() {
+    type Change<G> = fn(&mut Cursor<'_, Table<G>>, Vaddr);
+    let changes: [Change<G>; 5] = [
+        |cursor, _| cursor.split().expect("it is huge"),
+        |cursor, end| assert!(cursor.unmap(end).is_ok()),
+        |cursor, end| assert!(cursor.protect(end, |old| old).is_ok()),
+        |cursor, _| assert!(cursor.take_next().is_ok_and(|taken| taken.is_some())),
+        |cursor, _| assert!(cursor.protect_next(|old| old).is_ok_and(|it| it.is_some())),
+    ];
+    for level in huge_levels::<G>() {
+        for change in changes {
+            on_table::<G>(|_, root| {
+                let all = span::<G>(level);
+                fill(root, level, 0..all, READABLE);
+                let mut cursor = lock(root, pages(1..2));
+                hardware_writes(|| change(&mut cursor, page(2)));
+                drop(cursor);
+                let flags = flags(root);
+                assert!(flags.len() >= G::ENTRIES - 1);
+                assert!(flags.iter().all(|&it| it == NOTED), "hardware's bits are lost");
+            });
+        }
+    }
+}
+
+fn a_merged_page_has_what_hardware_noted_of_any_part<G: Geometry>() {
+    for level in huge_levels::<G>() {
+        for which in [0, G::ENTRIES - 1] {
+            on_table::<G>(|_, root| {
+                let part = span::<G>(level - 1);
+                let all = span::<G>(level);
+                let noted = which as u64 * part;
+                fill(root, level - 1, 0..noted, READABLE);
+                fill(root, level - 1, noted..noted + part, with(READABLE, PageFlags::DIRTY));
+                fill(root, level - 1, noted + part..all, READABLE);
+                let mut cursor = lock(root, pages(0..all));
+                cursor.merge().expect("the pages are alike");
+                drop(cursor);
+                assert_eq!(flags(root), [PageFlags::DIRTY], "hardware's bits are lost");
+            });
+        }
+    }
+}
+
+/// What a bulk change of two pages with this property costs.
+fn cost<G: Geometry>(property: Property, change: fn(&mut Cursor<'_, Table<G>>, Vaddr)) -> Writes {
+    let mut writes = Writes::default();
+    on_table::<G>(|machine, root| {
+        fill(root, 1, 0..1, property);
+        let mut cursor = lock(root, pages(0..2));
+        cursor.jump(page(1)).expect("a position");
+        cursor.map(tracked_on(machine, property)).expect("nothing is there");
+        // One of each leaf, so that no node goes as a whole.
+        drop(cursor);
+        let mut cursor = lock(root, pages(1..2));
+        writes = writes_of(|| change(&mut cursor, page(2)));
+    });
+    writes
+}
+
+fn entries_that_hardware_may_write_are_updated<G: Geometry>() {
+    for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY] {
+        let property = with(READABLE, noted);
+        assert_eq!(each_cost::<G>(property), [Writes { stores: 0, updates: 1 }; 4]);
+    }
+}
+
+fn entries_that_hardware_has_done_with_are_stored<G: Geometry>() {
+    let property = with(READABLE, NOTED);
+    assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
+}
+
+/// What each way to change one page costs, of which only the entry is written.
+fn each_cost<G: Geometry>(property: Property) -> [Writes; 4] {
+    [
+        cost::<G>(property, |cursor, end| assert_eq!(cursor.unmap(end), Ok(1))),
+        cost::<G>(property, |cursor, end| assert_eq!(cursor.protect(end, |old| old), Ok(1))),
+        cost::<G>(property, |cursor, _| assert!(cursor.take_next().is_ok_and(|it| it.is_some()))),
+        cost::<G>(property, |cursor, _| {
+            assert!(cursor.protect_next(|old| old).is_ok_and(|it| it.is_some()));
+        }),
+    ]
+}

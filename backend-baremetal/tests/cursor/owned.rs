@@ -1,0 +1,247 @@
+//! Items of a kernel's own: what goes in comes out once, and is not given up while it is mapped.
+//!
+//! [`Page`] counts itself: each is made, written into an entry, read back, and dropped or handed
+//! to the reclamation, and a test compares the counts. Readers get a [`View`] of it.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+use weft_backend_baremetal::backend::Tables;
+use weft_backend_baremetal::hosted::{self, HostedMachine};
+use weft_core::address::{CpuId, Paddr};
+use weft_core::config::{Config, Kind};
+use weft_core::cpu::Cpu;
+use weft_core::cursor::Cursor;
+use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
+use weft_core::geometry::Geometry;
+use weft_core::item::{Item, MappedItem};
+use weft_core::node::{Node, NodeRef};
+use weft_core::reclaim::Erased;
+use weft_core::shared::SharedCursor;
+use weft_core::sync::Backend;
+
+use crate::fixture::{NOTED, READABLE, all_pages, lock, page, pages, span};
+use crate::support::{node, tracked_on};
+
+on_every_geometry!(
+    an_item_is_shown_as_its_type_wants,
+    an_item_comes_back_from_a_refusal,
+    an_item_that_is_unmapped_is_given_up_once,
+    a_range_gives_up_its_items_as_hardware_left_them,
+    a_rollback_gives_up_what_it_took_back,
+    parts_of_an_item_are_items,
+);
+
+type Machine<G> = HostedMachine<G, Kinds>;
+type Root<'g, G> = NodeRef<'g, Pages<Machine<G>>>;
+
+/// What became of items since the test began.
+#[derive(Default)]
+struct Fates {
+    written: usize,
+    read_back: Vec<RawItem>,
+    retired: usize,
+}
+
+thread_local! {
+    static FATES: RefCell<Fates> = RefCell::default();
+}
+
+/// An item that counts.
+#[derive(Debug)]
+struct Page<B: Backend>(MappedItem<B>);
+
+/// A page as readers see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct View<'g> {
+    frame: Paddr,
+    is_owned: bool,
+    _section: PhantomData<&'g ()>,
+}
+
+// SAFETY: everything is passed on to an item that keeps the promise.
+unsafe impl<B: Backend> Item<B> for Page<B> {
+    type Ref<'g> = View<'g>;
+
+    fn into_raw(self) -> RawItem {
+        FATES.with_borrow_mut(|fates| fates.written += 1);
+        self.0.into_raw()
+    }
+
+    unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
+        FATES.with_borrow_mut(|fates| fates.read_back.push(raw));
+        // SAFETY: both contracts say the same, word for word.
+        Self(unsafe { MappedItem::from_raw(backend, raw) })
+    }
+
+    unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> View<'g> {
+        let is_owned = raw.property.flags.contains(PageFlags::TRACKED);
+        View { frame: raw.frame, is_owned, _section: PhantomData }
+    }
+
+    fn retire(self) -> Option<Erased<B>> {
+        FATES.with_borrow_mut(|fates| fates.retired += 1);
+        self.0.retire()
+    }
+}
+
+/// Tables of such items.
+#[derive(Debug)]
+struct Pages<B>(PhantomData<B>);
+
+impl<B: Backend> Config for Pages<B> {
+    type Backend = B;
+    type Item = Page<B>;
+    type Format = X86_64;
+    const KIND: Kind = Kind(1);
+}
+
+#[derive(Debug)]
+struct Kinds;
+
+impl Tables for Kinds {
+    fn drop_erased<B: Backend>(reference: Erased<B>) {
+        reference.drop_as::<Pages<B>>();
+    }
+}
+
+/// Runs `body` on a new table; afterwards every item that was written has been read back once.
+fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+    let machine = hosted::start::<G, Kinds>(1024).expect("the host has a few megabytes");
+    FATES.take();
+    hosted::on_cpu(CpuId::new(0), || {
+        let cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Pages<Machine<G>>> = node(&machine, G::ROOT);
+        let section = cpu.read_side();
+        body(&machine, root.borrow(&section));
+    });
+    assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
+}
+
+fn owned<G: Geometry>(machine: &Machine<G>) -> Page<Machine<G>> {
+    Page(tracked_on(machine, READABLE))
+}
+
+fn device<G: Geometry>(level: u8, frame: u64) -> Page<Machine<G>> {
+    let level = weft_core::address::Level::new(level);
+    let frame = Paddr::new(frame * G::entry_span(level));
+    Page(MappedItem::Untracked { frame, level, property: READABLE })
+}
+
+fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
+    on_pages::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(0..3));
+        let item = owned(machine);
+        let MappedItem::Tracked { frame, .. } = &item.0 else { panic!("it owns its frame") };
+        let frame = frame.paddr();
+        cursor.map(item).expect("nothing is there");
+        cursor.map(device::<G>(1, 77)).expect("nothing is there");
+        drop(cursor);
+        let expected = [(frame, true), (Paddr::of_frame(77), false)];
+        let mut shared = SharedCursor::new(root, pages(0..3)).expect("a range");
+        let mut seen = Vec::new();
+        shared.visit(page(3), |_, item| seen.push(item.get())).expect("the end");
+        let mut cursor = lock(root, pages(0..3));
+        cursor.visit(page(3), |_, item| seen.push(item.get())).expect("the end");
+        let seen: Vec<_> = seen.into_iter().map(|view| (view.frame, view.is_owned)).collect();
+        assert_eq!(seen, [expected, expected].concat());
+        FATES.with_borrow(|fates| assert!(fates.read_back.is_empty(), "looking takes nothing out"));
+    });
+}
+
+fn an_item_comes_back_from_a_refusal<G: Geometry>() {
+    on_pages::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(0..1));
+        cursor.map(owned(machine)).expect("nothing is there");
+        cursor.jump(page(0)).expect("the start");
+        let mut item = owned(machine);
+        for _ in 0..3 {
+            item = cursor.map(item).expect_err("it is mapped already").item;
+        }
+        drop(item);
+        FATES.with_borrow(|fates| {
+            assert_eq!((fates.written, fates.read_back.len(), fates.retired), (4, 3, 0));
+        });
+    });
+}
+
+fn an_item_that_is_unmapped_is_given_up_once<G: Geometry>() {
+    type Take<G> = fn(&mut Cursor<'_, Pages<Machine<G>>>);
+    let ways: [Take<G>; 2] = [
+        |cursor| assert_eq!(cursor.unmap(page(2)), Ok(1)),
+        |cursor| assert!(cursor.take_next().is_ok_and(|taken| taken.is_some())),
+    ];
+    for take in ways {
+        on_pages::<G>(|machine, root| {
+            let mut cursor = lock(root, pages(1..2));
+            cursor.map(owned(machine)).expect("nothing is there");
+            cursor.jump(page(1)).expect("the start");
+            take(&mut cursor);
+            drop(cursor);
+            FATES.with_borrow(|fates| {
+                assert_eq!((fates.written, fates.read_back.len(), fates.retired), (1, 1, 1));
+            });
+        });
+    }
+}
+
+fn a_range_gives_up_its_items_as_hardware_left_them<G: Geometry>() {
+    on_pages::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(1..3));
+        cursor.map_pages(page(3), |_| owned(machine)).expect("nothing is there");
+        cursor.jump(page(1)).expect("the start");
+        let mut leaf = root;
+        while let weft_core::entry::ChildRef::Node(child) =
+            leaf.walk(G::index(page(1), leaf.level()))
+        {
+            leaf = child;
+        }
+        hosted::hardware_sets(leaf, G::index(page(1), leaf.level()), X86_64::HARDWARE_BITS);
+        assert_eq!(cursor.unmap(page(3)), Ok(2));
+        let flags = FATES.with_borrow(|fates| {
+            fates.read_back.iter().map(|raw| raw.property.flags).collect::<Vec<_>>()
+        });
+        let plain = PageFlags::TRACKED;
+        assert_eq!(flags, [plain | NOTED, plain], "hardware's bits are lost");
+    });
+}
+
+fn a_rollback_gives_up_what_it_took_back<G: Geometry>() {
+    on_pages::<G>(|machine, root| {
+        let mut cursor = lock(root, pages(0..4));
+        cursor.jump(page(3)).expect("a position");
+        cursor.map(owned(machine)).expect("nothing is there");
+        cursor.jump(page(0)).expect("the start");
+        cursor.map_pages(page(4), |_| owned(machine)).expect_err("the last page is mapped");
+        drop(cursor);
+        assert_eq!(FATES.with_borrow(|fates| fates.written), 4);
+    });
+    // The table is gone: each item was read back once, by the rollback or by the drop-walk.
+    FATES.with_borrow(|fates| assert_eq!((fates.written, fates.read_back.len()), (4, 4)));
+}
+
+fn parts_of_an_item_are_items<G: Geometry>() {
+    if all_pages::<G>() < span::<G>(2) {
+        return;
+    }
+    on_pages::<G>(|_, root| {
+        let all = span::<G>(2);
+        let mut cursor = lock(root, pages(0..all));
+        cursor.map(device::<G>(2, 5)).expect("nothing is there");
+        drop(cursor);
+        let mut cursor = lock(root, pages(0..1));
+        assert_eq!(cursor.unmap(page(1)), Ok(1));
+        drop(cursor);
+        let shared = SharedCursor::new(root, pages(1..2)).expect("a range");
+        let view = shared.query().expect("before the end").item.expect("a part").get();
+        assert_eq!((view.frame, view.is_owned), (Paddr::of_frame(5 * all + 1), false));
+        let mut cursor = lock(root, pages(1..all));
+        let plain = |property: Property| property;
+        assert_eq!(cursor.protect(page(all), plain), Ok(all - 1));
+        cursor.jump(page(1)).expect("the start");
+        assert_eq!(cursor.unmap(page(all)), Ok(all - 1));
+    });
+    FATES.with_borrow(|fates| {
+        assert_eq!((fates.written, fates.read_back.len() as u64), (1, span::<G>(2)));
+    });
+}

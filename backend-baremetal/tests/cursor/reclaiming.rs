@@ -1,0 +1,110 @@
+//! Nodes that become empty go, as far up as they are empty, and come back as free frames.
+
+use weft_core::cursor::Cursor;
+use weft_core::geometry::Geometry;
+use weft_core::node::Node;
+
+use crate::fixture::{
+    READABLE, all_pages, assert_sound, dump, everything, fill, lock, on_table, page, pages, span,
+};
+use crate::support::{Whole, live, node, on_machine, online, tracked};
+
+on_every_geometry!(
+    a_leaf_that_is_emptied_page_by_page_goes,
+    every_node_above_goes_up_to_the_first_with_others,
+    nodes_inside_of_a_range_go_too,
+    what_was_unmapped_waits_for_a_grace_period,
+    a_cursor_that_must_not_wait_leaves_what_it_cannot_lock,
+);
+
+fn a_leaf_that_is_emptied_page_by_page_goes<G: Geometry>() {
+    on_table::<G>(|machine, root| {
+        let leaf = G::ENTRIES as u64;
+        let mut cursor = lock(root, pages(0..leaf));
+        cursor.map_pages(page(leaf), |_| tracked(machine)).expect("nothing is there");
+        drop(cursor);
+        // From both ends inwards, each under a cursor of its own.
+        for step in 0..leaf {
+            assert_eq!(dump(root).nodes.len(), usize::from(G::LEVELS), "the leaf has pages");
+            let number = if step % 2 == 0 { step / 2 } else { leaf - 1 - step / 2 };
+            assert_eq!(lock(root, pages(number..number + 1)).unmap(page(number + 1)), Ok(1));
+            assert_sound(root);
+        }
+        assert_eq!(dump(root).nodes.len(), 1, "only the root is left");
+    });
+}
+
+fn every_node_above_goes_up_to_the_first_with_others<G: Geometry>() {
+    for level in 1..=G::LEVELS {
+        on_table::<G>(|_, root| {
+            // The other page leaves the way at a node of this level.
+            let other = span::<G>(level) * (G::ENTRIES as u64 - 1);
+            fill(root, 0..1, READABLE);
+            fill(root, other..other + 1, READABLE);
+            let mut cursor = lock(root, pages(0..1));
+            assert!(cursor.take_next().expect("no split").is_some());
+            drop(cursor);
+            assert_eq!(dump(root).nodes.len(), usize::from(G::LEVELS), "one way is left");
+            assert_sound(root);
+        });
+    }
+}
+
+fn nodes_inside_of_a_range_go_too<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        let all = all_pages::<G>();
+        let numbers = [0, 1, all / 2 - 1, all / 2, all - 2, all - 1];
+        for number in numbers {
+            if dump(root).pages.iter().all(|(vaddr, _)| *vaddr != page(number)) {
+                fill(root, number..number + 1, READABLE);
+            }
+        }
+        let mut cursor = lock(root, everything::<G>());
+        for number in numbers {
+            cursor.jump(page(number)).expect("a position");
+            cursor.unmap(page(number + 1)).expect("no split");
+        }
+        assert_eq!(dump(root).pages, []);
+        drop(cursor);
+        assert_eq!(dump(root).nodes.len(), 1, "only the root is left");
+    });
+}
+
+fn what_was_unmapped_waits_for_a_grace_period<G: Geometry>() {
+    on_machine::<G>(|machine| {
+        let mut cpu = online(machine, 0);
+        let mut other = online(machine, 1);
+        let root: Node<Whole<G>> = node(machine, G::ROOT);
+        {
+            let section = cpu.read_side();
+            let mut cursor = lock(root.borrow(&section), pages(0..1));
+            cursor.map(tracked(machine)).expect("nothing is there");
+            cursor.jump(page(0)).expect("the start");
+            assert_eq!(cursor.unmap(page(1)), Ok(1));
+        }
+        let all = u64::from(G::LEVELS) + 1;
+        assert_eq!(live(machine), all, "somebody may be looking");
+        cpu.quiescent();
+        assert_eq!(live(machine), all, "the other CPU may be looking");
+        other.quiescent();
+        // What the pruning of upper nodes retired joins the same batch.
+        assert_eq!(live(machine), 1);
+    });
+}
+
+fn a_cursor_that_must_not_wait_leaves_what_it_cannot_lock<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        fill(root, 0..1, READABLE);
+        let before = dump(root).nodes;
+        let mut cursor = Cursor::try_lock(root, pages(0..1)).expect("nobody has it");
+        assert_eq!(cursor.unmap(page(1)), Ok(1));
+        let held = root.try_lock();
+        drop(cursor);
+        drop(held);
+        let left = if G::LEVELS == 2 { before.len() } else { 2 };
+        assert_eq!(dump(root).nodes.len(), left, "the root was held, so its child stays");
+        // Whoever comes by next takes it out.
+        drop(lock(root, pages(0..1)));
+        assert_eq!(dump(root).nodes.len(), 1);
+    });
+}

@@ -1,0 +1,184 @@
+//! A user's table made from a kernel's: cursors of both, each in its own half.
+
+use weft_core::address::{Level, Vaddr};
+use weft_core::config::Config;
+use weft_core::cursor::Cursor;
+use weft_core::entry::ChildRef;
+use weft_core::error::{MapFault, Misfit, RangeError};
+use weft_core::geometry::Geometry;
+use weft_core::node::{Node, Permanent};
+use weft_core::shared::SharedCursor;
+
+use crate::fixture::{
+    READABLE, all_pages, assert_sound, device, dump, huge_levels, lock, page, pages, span,
+};
+use crate::support::{
+    Kernel, LowerKernel, Machine, UpperUser, User, dismantle, live, node, on_machine, online,
+    tracked,
+};
+use weft_core::item::MappedItem;
+
+on_every_geometry!(
+    what_the_kernel_maps_all_users_find,
+    a_user_has_no_cursor_in_the_kernels_half,
+    entries_that_stay_lead_to_nodes_only,
+    entries_that_stay_stay_when_all_is_unmapped,
+    unmapping_a_users_half_leaves_the_kernels,
+);
+
+/// The half of the space that a configuration manages, in pages.
+fn half<C: Config<Backend = Machine<G>>, G: Geometry>() -> std::ops::Range<u64> {
+    let entry = span::<G>(G::LEVELS);
+    C::MANAGED.start as u64 * entry..C::MANAGED.end as u64 * entry
+}
+
+/// Runs `check` with the kernel in the upper half, and with the halves exchanged.
+macro_rules! both_ways {
+    ($check:ident) => {
+        $check::<G, Kernel<G>, User<G>>();
+        $check::<G, LowerKernel<G>, UpperUser<G>>();
+    };
+}
+
+trait On<G: Geometry>: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>> {}
+impl<G: Geometry, C> On<G> for C where C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>
+{}
+
+/// Runs `body` with a kernel's root and a user's that shares its half. All that is mapped is
+/// unmapped again, and every frame but those of the two roots and the kernel's nodes is back.
+fn on_both<G: Geometry, K: On<G>, U: On<G>>(
+    body: impl FnOnce(&Machine<G>, weft_core::node::NodeRef<'_, K>, weft_core::node::NodeRef<'_, U>),
+) {
+    on_machine::<G>(|machine| {
+        let mut cpu = online(machine, 0);
+        let root: Node<K> = node(machine, G::ROOT);
+        let kernel = Permanent::new(root, &cpu.read_side()).expect("frames enough");
+        let user = Node::<U>::root_sharing(&kernel).expect("frames enough");
+        let before = live(machine);
+        {
+            let section = cpu.read_side();
+            let (kernel, user) = (kernel.borrow(&section), user.borrow(&section));
+            body(machine, kernel, user);
+            let (ours, theirs) = (half::<K, G>(), half::<U, G>());
+            lock(kernel, pages(ours.clone())).unmap(page(ours.end)).expect("whole pages");
+            lock(user, pages(theirs.clone())).unmap(page(theirs.end)).expect("whole pages");
+            assert_sound(kernel);
+            assert_sound(user);
+        }
+        cpu.quiescent();
+        cpu.quiescent();
+        assert_eq!(live(machine), before, "unmapping gives back what was mapped");
+        drop(user);
+        dismantle(kernel);
+    });
+}
+
+fn what_the_kernel_maps_all_users_find<G: Geometry>() {
+    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+        on_both::<G, K, U>(|machine, kernel, user| {
+            let at = half::<K, G>().end - 1;
+            lock(kernel, pages(at..at + 1)).map(tracked(machine)).expect("nothing is there");
+            let found = SharedCursor::new(kernel, pages(at..at + 1)).expect("a range");
+            let found = found.query().expect("before the end").item.expect("it is mapped").frame;
+            // The hardware's way through the user's root.
+            let index = G::index(page(at), G::ROOT);
+            assert!(matches!(user.walk(index), ChildRef::Shared));
+            let bits = [
+                user.try_lock().expect("nobody has it").read_raw(index),
+                kernel.try_lock().expect("nobody has it").read_raw(index),
+            ];
+            assert_eq!(bits[0], bits[1], "both roots lead to the same node");
+            assert_eq!(dump(kernel).pages.iter().map(|it| it.1.frame).collect::<Vec<_>>(), [found]);
+            assert_eq!(dump(user).pages, [], "the user has mapped nothing itself");
+        });
+    }
+    both_ways!(check);
+}
+
+fn a_user_has_no_cursor_in_the_kernels_half<G: Geometry>() {
+    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+        on_both::<G, K, U>(|_, kernel, user| {
+            let (ours, theirs) = (half::<K, G>(), half::<U, G>());
+            let border = ours.start.max(theirs.start);
+            for range in [ours.clone(), ours.start..ours.start + 1, border - 1..border + 1] {
+                let range = pages(range);
+                let expected = RangeError::NotManaged { range: range.clone() };
+                assert_eq!(Cursor::lock(user, range.clone()).err(), Some(expected.clone()));
+                assert_eq!(Cursor::try_lock(user, range.clone()).err(), Some(expected.clone()));
+                assert_eq!(SharedCursor::new(user, range).err(), Some(expected));
+            }
+            for range in [theirs.clone(), theirs.end - 1..theirs.end, border - 1..border + 1] {
+                let range = pages(range);
+                let expected = RangeError::NotManaged { range: range.clone() };
+                assert_eq!(Cursor::lock(kernel, range).err(), Some(expected));
+            }
+        });
+    }
+    both_ways!(check);
+}
+
+/// Other roots have copies of the entry, and would not see it change.
+fn entries_that_stay_lead_to_nodes_only<G: Geometry>() {
+    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+        let Some(level) = huge_levels::<G>().find(|&level| level == G::LEVELS) else { return };
+        let refused = |root: weft_core::node::NodeRef<'_, K>| {
+            let ours = half::<K, G>();
+            let mut cursor = lock(root, pages(ours.start..ours.end));
+            let error = cursor.map(device::<G>(level, 0, READABLE)).expect_err("it would not stay");
+            let entry = Level::new(level);
+            assert_eq!(error.fault, MapFault::Misfit(Misfit::NoPagesHere { entry }));
+        };
+        on_both::<G, K, U>(|_, kernel, _| refused(kernel));
+        on_machine::<G>(|machine| {
+            let cpu = online(machine, 0);
+            let root: Node<K> = node(machine, G::ROOT);
+            refused(root.borrow(&cpu.read_side()));
+        });
+    }
+    both_ways!(check);
+}
+
+fn entries_that_stay_stay_when_all_is_unmapped<G: Geometry>() {
+    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+        on_both::<G, K, U>(|machine, kernel, _| {
+            let ours = half::<K, G>();
+            let nodes = || dump(kernel).nodes;
+            let before = nodes();
+            for number in [ours.start, ours.end - 1] {
+                lock(kernel, pages(number..number + 1)).map(tracked(machine)).expect("it is free");
+            }
+            let mut cursor = lock(kernel, pages(ours.clone()));
+            let mut frames = 0;
+            while let Some(taken) = cursor.take_next().expect("no split") {
+                frames += taken.frames;
+            }
+            drop(cursor);
+            assert_eq!((frames, nodes()), (2, before.clone()));
+            lock(kernel, pages(ours.start..ours.start + 1)).map(tracked(machine)).expect("free");
+            assert_eq!(lock(kernel, pages(ours.clone())).unmap(page(ours.end)), Ok(1));
+            assert_eq!(nodes(), before, "a shared entry of the root is gone");
+            for number in [ours.start, ours.end - 1] {
+                drop(lock(kernel, pages(number..number + 1)));
+                assert_eq!(nodes(), before, "a shared entry of the root is gone");
+            }
+        });
+    }
+    both_ways!(check);
+}
+
+fn unmapping_a_users_half_leaves_the_kernels<G: Geometry>() {
+    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+        on_both::<G, K, U>(|machine, kernel, user| {
+            let (ours, theirs) = (half::<K, G>(), half::<U, G>());
+            lock(kernel, pages(ours.start..ours.start + 1)).map(tracked(machine)).expect("free");
+            let before = dump(kernel);
+            for number in [theirs.start, theirs.end - 1] {
+                lock(user, pages(number..number + 1)).map(tracked(machine)).expect("it is free");
+            }
+            assert_eq!(lock(user, pages(theirs.clone())).unmap(page(theirs.end)), Ok(2));
+            assert_eq!((dump(kernel), dump(user).nodes.len()), (before, 1));
+            assert!(Vaddr::new(0) < page(all_pages::<G>()));
+        });
+    }
+    both_ways!(check);
+}
