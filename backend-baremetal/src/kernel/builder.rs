@@ -106,8 +106,13 @@ impl Builder {
     /// if too many huge pages would have to be split.
     fn range(&mut self) -> Option<Range<Vaddr>> {
         let level = self.level();
-        let start = self.address(level);
         let is_ragged = self.random.below(4) == 0;
+        // Where nodes are, every other time, so that whole ones are taken out.
+        let start = if self.random.below(2) == 0 {
+            self.address(level)
+        } else {
+            self.address(Level::LEAF).align_down(FourLevels::entry_span(level))
+        };
         let (pages, span) = if level == Level::LEAF || is_ragged {
             (1 + self.random.up_to(8), FRAME_SIZE)
         } else {
