@@ -5,7 +5,7 @@
 //!
 //! 1. `boot.s` switches to 64-bit mode; `boot` reads the boot information;
 //! 2. `memory` takes the memory, and makes the machine that the core runs on;
-//! 3. `space` builds the kernel's address space with the core, and loads it;
+//! 3. `space` builds the kernel's address space with the core's cursors, and loads it;
 //! 4. `cpu`, `trap`, `apic`, `smp`: tables of every processor, traps, the other processors;
 //! 5. `harness` runs a scenario, or `selftest` a test of the kernel itself.
 //!
