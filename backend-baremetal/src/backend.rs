@@ -62,6 +62,13 @@ pub trait Processors: Send + Sync + Sized + 'static {
     #[inline]
     fn observe(&self, _event: Event) {}
 
+    /// Which frames are near the calling processor; see [`Region::allocate_near`]. The same on all
+    /// processors by default.
+    #[inline]
+    fn shelf(&self) -> usize {
+        0
+    }
+
     /// Whether the calling processor gets another frame. For kernels that test themselves.
     #[inline]
     fn may_allocate(&self) -> bool {
@@ -181,7 +188,11 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Geometry = G;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
-        if self.parts.processors.may_allocate() { self.parts.region.allocate() } else { None }
+        let processors = &self.parts.processors;
+        if !processors.may_allocate() {
+            return None;
+        }
+        self.parts.region.allocate_near(processors.shelf())
     }
 
     unsafe fn free(&self, frame: Paddr) {

@@ -10,16 +10,24 @@
 //! The first frames of the range hold an array of [`Metadata`], 32 bytes for each frame of the
 //! range: the metadata of a frame is a shift and an addition away from its address.
 //!
-//! *Free frames* are those that were never given out, from some number to the end, and those
-//! given back: a list, last in first out, each with the number of the next one in its last word.
-//! So allocating allocates nothing, and a region that is started touches its metadata only. With
-//! debug assertions the other words of a freed frame are [`POISON`], which is neither an absent nor
-//! a present entry: who goes on using the frame meets it.
-//! One lock covers the list. It is held for a few instructions, and never by a handler of
-//! interrupts, since the core is not called from those.
+//! *Free frames* are on shelves, each with an equal part of the range and a lock of its own. A
+//! processor takes from the shelf that is near it, and from the others only when that is empty; a
+//! frame goes back to the shelf that it came from. So processors do not wait for each other, and
+//! what a frame holds stays in the cache of one of them.
+//!
+//! On a shelf there are frames that were never given out, from some number on, and those given
+//! back: a list, last in, first out, each with the number of the next one in its last word. So
+//! allocating allocates nothing, and a region that is started touches its metadata only. With debug
+//! assertions the other words of a freed frame are [`POISON`], which is neither an absent nor a
+//! present entry: who goes on using the frame meets it.
+//!
+//! A lock is held for a few instructions, and never by a handler of interrupts, since the core is
+//! not called from those.
 
+use core::array;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 use spin::mutex::SpinMutex;
@@ -39,8 +47,11 @@ pub const POISON: u64 = 0xdead_f4ee_dead_0002;
 /// The word of a free frame that leads to the next one.
 const LINK: usize = FRAME_SIZE as usize / size_of::<u64>() - 1;
 
-/// No frame: ends the list.
+/// No frame: ends a list.
 const NONE: u64 = u64::MAX;
+
+/// How many shelves there are.
+const SHELVES: usize = 8;
 
 /// A range of physical memory and its frames.
 pub struct Region<B: Backend> {
@@ -50,20 +61,31 @@ pub struct Region<B: Backend> {
     metadata: *mut Metadata<B>,
     /// The numbers of the frames that are given out.
     frames: Range<u64>,
+    /// Binary logarithm of the number of frames that belong to a shelf.
+    shelf_bits: u32,
+    shelves: [Shelf; SHELVES],
+    /// How many more allocations succeed before one fails, or `NONE` if none is going to.
+    until_failure: AtomicU64,
+}
+
+/// A part of the free frames, in cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shelf {
     free: SpinMutex<FreeList>,
 }
 
-/// Which frames are free.
+/// Which frames of a shelf are free.
 #[derive(Debug)]
 struct FreeList {
     /// The frame given back last, or `NONE`.
     head: u64,
     /// The first frame that was never given out.
     fresh: u64,
+    /// Where the shelf ends.
+    end: u64,
     /// How many frames are in use.
     live: u64,
-    /// How many more allocations succeed before one fails, if one is going to.
-    until_failure: Option<u64>,
 }
 
 /// Which frames were free at some moment.
@@ -71,8 +93,8 @@ struct FreeList {
 pub struct FreeFrames {
     /// Those that had been given back, in order.
     listed: Vec<u64>,
-    /// The first of those that had never been given out.
-    fresh: u64,
+    /// For each shelf, the first of those that had never been given out.
+    fresh: [u64; SHELVES],
 }
 
 // SAFETY: the pointers lead to memory that `new` got for good and that is accessed as atomics, or
@@ -86,7 +108,7 @@ impl<B: Backend> fmt::Debug for Region<B> {
         f.debug_struct("Region")
             .field("base", &self.base)
             .field("frames", &self.frames)
-            .field("free", &*self.free.lock())
+            .field("live", &self.live())
             .finish()
     }
 }
@@ -123,12 +145,19 @@ impl<B: Backend> Region<B> {
             // array fills; the caller gave them to us, and they are aligned.
             unsafe { array.wrapping_add(index).write(Metadata::new()) }
         }
-        let free = FreeList { head: NONE, fresh: frames.start, live: 0, until_failure: None };
+        let shelf_frames = (frames.end - frames.start).div_ceil(SHELVES as u64).next_power_of_two();
+        let shelf = |number| {
+            let [fresh, end] = [number, number + 1]
+                .map(|number| (frames.start + number as u64 * shelf_frames).min(frames.end));
+            Shelf { free: SpinMutex::new(FreeList { head: NONE, fresh, end, live: 0 }) }
+        };
         Self {
             base,
             metadata: array.wrapping_sub(first as usize),
+            shelf_bits: shelf_frames.trailing_zeros(),
+            shelves: array::from_fn(shelf),
             frames,
-            free: SpinMutex::new(free),
+            until_failure: AtomicU64::new(NONE),
         }
     }
 
@@ -147,24 +176,50 @@ impl<B: Backend> Region<B> {
 
     /// A frame that the caller owns, or `None` if there is none left.
     pub fn allocate(&self) -> Option<Paddr> {
-        let mut free = self.free.lock();
-        if let Some(allocations) = free.until_failure {
-            free.until_failure = allocations.checked_sub(1);
-            if allocations == 0 {
-                return None;
-            }
+        self.allocate_near(0)
+    }
+
+    /// As [`allocate`](Self::allocate), from the shelf that is near processor `number` as long as
+    /// there are frames on it.
+    pub fn allocate_near(&self, number: usize) -> Option<Paddr> {
+        if self.until_failure.load(Ordering::Relaxed) != NONE && self.is_to_fail() {
+            return None;
         }
-        let frame = free.head;
+        (number..number + SHELVES).find_map(|shelf| self.take(&self.shelves[shelf % SHELVES]))
+    }
+
+    /// Takes a frame from a shelf.
+    fn take(&self, shelf: &Shelf) -> Option<Paddr> {
+        let mut free = shelf.free.lock();
+        let mut frame = free.head;
         if frame != NONE {
             // SAFETY: a frame on the list is one of ours, and its words are the list's.
             free.head = unsafe { self.word(Paddr::of_frame(frame), LINK) }.load_link();
-        } else if free.fresh < self.frames.end {
+        } else if free.fresh < free.end {
+            frame = free.fresh;
             free.fresh += 1;
         } else {
             return None;
         }
         free.live += 1;
-        Some(Paddr::of_frame(if frame == NONE { free.fresh - 1 } else { frame }))
+        Some(Paddr::of_frame(frame))
+    }
+
+    /// Counts an allocation towards the one that is to fail. Whether this is it.
+    #[cold]
+    fn is_to_fail(&self) -> bool {
+        let count = |left: u64| match left {
+            NONE => None,
+            0 => Some(NONE),
+            _ => Some(left - 1),
+        };
+        let before = self.until_failure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        before == Ok(0)
+    }
+
+    /// The shelf that a frame belongs to.
+    fn home(&self, frame: u64) -> &Shelf {
+        &self.shelves[((frame - self.frames.start) >> self.shelf_bits) as usize]
     }
 
     /// Takes a frame back.
@@ -182,7 +237,7 @@ impl<B: Backend> Region<B> {
                 unsafe { self.word(frame, index) }.store_link(POISON);
             }
         }
-        let mut free = self.free.lock();
+        let mut free = self.home(number).free.lock();
         // SAFETY: as above.
         unsafe { self.word(frame, LINK) }.store_link(free.head);
         free.head = number;
@@ -233,7 +288,7 @@ impl<B: Backend> Region<B> {
 
     /// How many frames are in use.
     pub fn live(&self) -> u64 {
-        self.free.lock().live
+        self.shelves.iter().map(|shelf| shelf.free.lock().live).sum()
     }
 
     /// How many frames there are, in use or not.
@@ -243,23 +298,27 @@ impl<B: Backend> Region<B> {
 
     /// Which frames are free at this moment; see [`taken_since`](Self::taken_since).
     pub fn free_frames(&self) -> FreeFrames {
-        let free = self.free.lock();
-        let (mut listed, mut next) = (Vec::new(), free.head);
-        while next != NONE {
-            listed.push(next);
-            // SAFETY: a frame on the list is one of ours, and its words are the list's.
-            next = unsafe { self.word(Paddr::of_frame(next), LINK) }.load_link();
-        }
+        let mut listed = Vec::new();
+        let fresh = array::from_fn(|shelf| {
+            let free = self.shelves[shelf].free.lock();
+            let mut next = free.head;
+            while next != NONE {
+                listed.push(next);
+                // SAFETY: a frame on the list is one of ours, and its words are the list's.
+                next = unsafe { self.word(Paddr::of_frame(next), LINK) }.load_link();
+            }
+            free.fresh
+        });
         listed.sort_unstable();
-        FreeFrames { listed, fresh: free.fresh }
+        FreeFrames { listed, fresh }
     }
 
     /// The frames that are in use at this moment, and were free `then`. For harnesses that look at
     /// what a run has left: it takes time in proportion to the frames that were ever in use.
     pub fn taken_since(&self, then: &FreeFrames) -> impl Iterator<Item = Paddr> + use<B> {
         let now = self.free_frames();
-        let mut taken: Vec<u64> =
-            then.listed.iter().copied().chain(then.fresh..now.fresh).collect();
+        let fresh = then.fresh.into_iter().zip(now.fresh).flat_map(|(then, now)| then..now);
+        let mut taken: Vec<u64> = then.listed.iter().copied().chain(fresh).collect();
         taken.retain(|frame| now.listed.binary_search(frame).is_err());
         taken.into_iter().map(Paddr::of_frame)
     }
@@ -267,12 +326,12 @@ impl<B: Backend> Region<B> {
     /// Makes one allocation fail as if no frame were left: the next one but `allocations`. For
     /// tests of what an error leaves behind.
     pub fn fail_after(&self, allocations: u64) {
-        self.free.lock().until_failure = Some(allocations);
+        self.until_failure.store(allocations, Ordering::Relaxed);
     }
 
     /// Takes back what [`fail_after`](Self::fail_after) asked for. Returns whether it was still to
     /// come, so that a test notices when there are no more allocations to fail.
     pub fn cancel_failure(&self) -> bool {
-        self.free.lock().until_failure.take().is_some()
+        self.until_failure.swap(NONE, Ordering::Relaxed) != NONE
     }
 }

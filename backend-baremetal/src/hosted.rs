@@ -115,6 +115,11 @@ impl Processors for Threads {
         CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")
     }
 
+    #[inline]
+    fn shelf(&self) -> usize {
+        CPU.get().map_or(0, |cpu| cpu.as_u32() as usize)
+    }
+
     unsafe fn load_root(&self, root: Option<Paddr>) {
         let cpu = self.cpu().as_u32() as usize;
         let loaded = &mut self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu];

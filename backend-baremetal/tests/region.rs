@@ -68,8 +68,32 @@ fn frames_given_back_are_given_out_again() {
     }
     assert_eq!(region.live(), 0);
     let mut again = all_frames(&region);
-    again.reverse();
-    assert_eq!(again, first, "last in, first out");
+    assert!(again[0] > again[1], "last in, first out");
+    again.sort();
+    assert_eq!(again, first);
+}
+
+#[test]
+fn frames_go_back_to_the_shelf_of_the_processor_that_took_them_first() {
+    let region = region(0, 0);
+    let near = |number| region.allocate_near(number).expect("nothing is in use yet");
+    let (mine, other) = (near(0), near(1));
+    // SAFETY: (1) `allocate_near` gave it and it is freed once; (2) nobody uses it.
+    unsafe { region.free(mine) }
+    assert_ne!(near(1), mine, "it is on another shelf");
+    assert_eq!(near(0), mine);
+    // SAFETY: as above.
+    unsafe { region.free(other) }
+    assert_eq!(near(1 + 8), other, "processors share shelves");
+}
+
+#[test]
+fn no_processor_goes_without_as_long_as_there_is_a_frame() {
+    let region = region(0, 0);
+    let capacity = region.capacity();
+    let taken = std::iter::from_fn(|| region.allocate_near(5)).count() as u64;
+    assert_eq!((taken, region.live()), (capacity, capacity));
+    assert_eq!(region.allocate_near(2), None);
 }
 
 #[test]

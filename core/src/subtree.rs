@@ -441,8 +441,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     }
 
     /// Puts a huge page in the place of the node at `index`, of which the range has all, once
-    /// `note` has said what it is: after the node was taken out and its translations were flushed, so
-    /// that hardware sets no bit any more in what `note` reads. The node's items are given up.
+    /// `note` has said what it is: after the node was taken out and its translations were flushed,
+    /// so that hardware sets no bit any more in what `note` reads. The node's items are given up.
     pub(crate) fn exchange_node(
         &mut self,
         index: usize,

