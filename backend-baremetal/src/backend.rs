@@ -101,30 +101,33 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
 }
 
 /// The entries of a node.
-pub struct NodeEntries<'a, P: Processors> {
-    words: &'a [AtomicWord],
-    _processors: PhantomData<fn() -> P>,
+pub struct NodeEntries<'a, G, P> {
+    first: *const AtomicWord,
+    _node: PhantomData<(&'a AtomicWord, fn() -> (G, P))>,
 }
 
-impl<P: Processors> fmt::Debug for NodeEntries<'_, P> {
+impl<G, P> fmt::Debug for NodeEntries<'_, G, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.words.fmt(f)
+        f.debug_tuple("NodeEntries").field(&self.first).finish()
     }
 }
 
-impl<P: Processors> Clone for NodeEntries<'_, P> {
+impl<G, P> Clone for NodeEntries<'_, G, P> {
     #[inline]
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<P: Processors> Copy for NodeEntries<'_, P> {}
+impl<G, P> Copy for NodeEntries<'_, G, P> {}
 
-impl<'a, P: Processors> Entries<'a, P::Word> for NodeEntries<'a, P> {
+impl<'a, G: Geometry, P: Processors> Entries<'a, P::Word> for NodeEntries<'a, G, P> {
     #[inline]
     fn get(self, index: usize) -> &'a P::Word {
-        P::entry(&self.words[index])
+        assert!(index < G::ENTRIES, "entry index out of range");
+        // SAFETY: `Machine::entries` made this of a node that is not freed during 'a, and the
+        // index was checked in the line above.
+        P::entry(unsafe { &*self.first.wrapping_add(index) })
     }
 }
 
@@ -182,7 +185,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type LockWord = P::LockWord;
     type Count = AtomicWord;
     type Cell<V: CellValue> = AtomicCell<V>;
-    type Entries<'a> = NodeEntries<'a, P>;
+    type Entries<'a> = NodeEntries<'a, G, P>;
     type NodeLock = SpinLock<P::LockWord>;
     type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
@@ -209,11 +212,10 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    unsafe fn entries(&self, frame: Paddr) -> NodeEntries<'_, P> {
-        // SAFETY: (1) the caller promises an allocated node; (2) `NODE_FITS_A_FRAME` bounds the
-        // number; (3) the words of a node are accessed through here only, and by the MMU.
-        let words = unsafe { self.parts.region.words(frame, G::ENTRIES) };
-        NodeEntries { words, _processors: PhantomData }
+    unsafe fn entries(&self, frame: Paddr) -> NodeEntries<'_, G, P> {
+        // The caller promises an allocated node, whose words are accessed through here only, and
+        // by the MMU.
+        NodeEntries { first: self.parts.region.words(frame), _node: PhantomData }
     }
 
     #[inline]

@@ -259,19 +259,11 @@ impl<B: Backend> Region<B> {
         unsafe { &*self.metadata.wrapping_add(frame.frame_number() as usize) }
     }
 
-    /// The first `count` words of a frame.
-    ///
-    /// # Safety
-    ///
-    /// 1. The frame is one of this region, and it is not freed while the result is used.
-    /// 2. `count` is at most 512.
-    /// 3. Others access the words as atomics only.
+    /// Where the words of a frame are, if it is one of this region: 512, to be accessed as atomics
+    /// as long as the frame is not freed.
     #[inline]
-    pub unsafe fn words(&self, frame: Paddr, count: usize) -> &[AtomicWord] {
-        let first = self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>();
-        // SAFETY: the frame is memory that the region has got for good, `count` words fit in it,
-        // and others access them as atomics, all by the caller's contract.
-        unsafe { core::slice::from_raw_parts(first, count) }
+    pub fn words(&self, frame: Paddr) -> *const AtomicWord {
+        self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>()
     }
 
     /// Word `index` of a frame.
@@ -283,7 +275,7 @@ impl<B: Backend> Region<B> {
     /// 3. Others access the word as an atomic only.
     #[inline]
     pub unsafe fn word(&self, frame: Paddr, index: usize) -> &AtomicWord {
-        let frame = self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>();
+        let frame = self.words(frame);
         // SAFETY: (1) the frame is memory that the region has got for good; (2) the index is
         // within it; both, and that others access it as an atomic, by the caller's contract.
         unsafe { &*frame.wrapping_add(index) }

@@ -166,7 +166,8 @@ pub unsafe trait RawLock: Send + Sync {
     /// Waits for the lock and takes it.
     #[track_caller]
     fn acquire(&self);
-    /// Takes the lock if it is free. May fail spuriously.
+    /// Takes the lock if it is free. False only if somebody holds it: a node that is left empty is
+    /// left to its holder then.
     #[track_caller]
     fn try_acquire(&self) -> bool;
     /// Makes the lock of an unpublished node held by the caller.

@@ -115,9 +115,9 @@ const LOCK: Promise = Promise { branches: false, locked: EXCHANGE, stores: 0, lo
 const UNLOCK: Promise = Promise { branches: false, locked: &[], stores: 1, loads_max: 4 };
 const LOAD: Promise = Promise { branches: false, locked: &[], stores: 0, loads_max: 1 };
 const LOAD_IN_NODE: Promise = Promise { branches: false, locked: &[], stores: 0, loads_max: 5 };
-/// The level is loaded, too. The store is the entry's, on the stack: for the panic on a corrupt
-/// one, which prints it.
-const WALK: Promise = Promise { branches: true, locked: &[], stores: 1, loads_max: 6 };
+/// The level is loaded, too. The store is a register's, on the stack, with its load: there is a call
+/// in the function, to what refuses a corrupt entry.
+const WALK: Promise = Promise { branches: true, locked: &[], stores: 1, loads_max: 7 };
 
 /// A load and a return, and no more.
 #[track_caller]
