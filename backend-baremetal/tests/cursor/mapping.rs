@@ -1,5 +1,7 @@
 //! Mapping, one page or many: what goes in, what is refused, and that a refusal changes nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::error::{MapError, MapFault, Misfit, PositionError};
 use weft_core::format::RawItem;
@@ -7,8 +9,8 @@ use weft_core::geometry::Geometry;
 use weft_core::item::{Item, MappedItem};
 
 use crate::fixture::{
-    READABLE, Root, all_pages, device, dump, everything, fill, huge_levels, lock, map_huge,
-    on_table, page, pages, physical, raw, span,
+    READABLE, Root, all_pages, assert_sound, device, dump, everything, fill, huge_levels, lock,
+    map_huge, on_table, page, pages, physical, raw, span,
 };
 use crate::support::{Machine, WRITABLE, live, tracked};
 
@@ -25,6 +27,7 @@ on_every_geometry!(
     the_first_page_in_the_way_is_named_before_a_huge_one,
     many_pages_stop_at_an_item_that_does_not_fit,
     many_pages_go_to_a_position_only,
+    a_panic_of_the_callers_code_leaves_no_empty_node,
 );
 
 /// Maps an item at the position, and expects that it is refused and nothing changes.
@@ -315,6 +318,32 @@ fn many_pages_go_to_a_position_only<G: Geometry>() {
         assert_eq!(said(cursor.map_pages(vaddr, &mut none)).0, unaligned);
         cursor.map_pages(page(2), &mut none).expect("up to here is nothing");
         assert_eq!(cursor.vaddr(), page(2));
+    });
+}
+
+/// The item is made by the caller's code, when nodes for it have been grown already.
+fn a_panic_of_the_callers_code_leaves_no_empty_node<G: Geometry>() {
+    on_table::<G>(|_, root| {
+        // Either side has a branch of its own.
+        let middle = all_pages::<G>() / 2;
+        let range = middle - 1..middle + 1;
+        for stop in range.clone() {
+            let mut cursor = lock(root, everything::<G>());
+            cursor.jump(page(range.start)).expect("a position");
+            let make = |vaddr| match vaddr == page(stop) {
+                true => panic!("the caller gives up"),
+                false => device::<G>(1, 1, READABLE),
+            };
+            let map = AssertUnwindSafe(|| cursor.map_pages(page(range.end), make));
+            catch_unwind(map).expect_err("the closure has panicked");
+            assert_eq!(cursor.vaddr(), page(range.start), "the cursor has moved");
+            drop(cursor);
+            assert_sound(root);
+            let mapped = stop - range.start;
+            assert_eq!(dump(root).pages.len() as u64, mapped, "what was made before is mapped");
+            let mut cursor = lock(root, pages(range.clone()));
+            assert_eq!(cursor.unmap(page(range.end)), Ok(mapped));
+        }
     });
 }
 
