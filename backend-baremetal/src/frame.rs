@@ -19,7 +19,8 @@
 //! back: a list, last in, first out, each with the number of the next one in its last word. So
 //! allocating allocates nothing, and a region that is started touches its metadata only. With debug
 //! assertions the other words of a freed frame are [`POISON`], which is neither an absent nor a
-//! present entry: who goes on using the frame meets it.
+//! present entry, and its metadata says that it is in order: who goes on using the frame is let in,
+//! and meets the poison.
 //!
 //! A lock is held for a few instructions, and never by a handler of interrupts, since the core is
 //! not called from those.
@@ -236,6 +237,8 @@ impl<B: Backend> Region<B> {
                 // SAFETY: the frame is one of ours, by the line above, and no longer the caller's.
                 unsafe { self.word(frame, index) }.store_link(POISON);
             }
+            // SAFETY: as above; the frame is given out again only below.
+            unsafe { self.metadata(frame) }.unmark_stray();
         }
         let mut free = self.home(number).free.lock();
         // SAFETY: as above.

@@ -62,9 +62,9 @@ struct Frame<E: Engine, G: Geometry> {
     contents: ModelCell<E, u64>,
     metadata: Metadata<Model<E, G>>,
     entries: Vec<ModelWord<E>>,
-    /// Ghost: whether it was ever allocated, and ever freed. Two notes, because a checker may run
-    /// the CPU that frees a frame before the one that has allocated it.
+    /// Ghost: whether it was ever allocated.
     allocated: AtomicBool,
+    /// Ghost: whether it was ever freed. A checker may run the CPU that frees it before the other.
     freed: AtomicBool,
     /// Ghost: where it was allocated.
     allocated_at: Mutex<Option<&'static Location<'static>>>,

@@ -97,6 +97,12 @@ impl<B: Backend> Metadata<B> {
         metadata.level.set(level.as_u8());
         metadata.kind.set(kind.0);
     }
+
+    /// For backends that help to find errors, of a frame that is being freed: it is stray no more.
+    /// So whoever goes on using it is not turned away, and meets what the backend has left there.
+    pub fn unmark_stray(&self) {
+        self.stray.set(false);
+    }
 }
 
 impl<B: Backend> Default for Metadata<B> {

@@ -251,8 +251,8 @@ pub enum Event {
 ///
 /// 1. [`allocate`](Self::allocate) gives frames that nobody else uses until they are freed, as
 ///    [`Reclaim`]'s contract is kept by the reclamation it names;
-/// 2. [`metadata`](Self::metadata) and [`entries`](Self::entries) address the same word for the same
-///    frame and index, at any time and on any CPU, and different words for different ones;
+/// 2. [`metadata`](Self::metadata) and [`entries`](Self::entries) address the same word for the
+///    same frame and index, at any time and on any CPU, and different words for different ones;
 /// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
 ///    is not a data race in the language's sense;
 /// 4. no two configurations of its tables have the same [`Kind`](crate::config::Kind), and

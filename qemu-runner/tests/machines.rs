@@ -165,11 +165,19 @@ fn every_scenario_file_is_in_the_kernel(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
-    let names =
-        ["good-traps", "good-faults", "good-rights", "good-stale", "good-protect", "good-audit"];
+    let names = [
+        "good-traps",
+        "good-faults",
+        "good-rights",
+        "good-stale",
+        "good-protect",
+        "good-windows",
+        "good-audit",
+    ];
     for name in names {
         demand_pass(&bench.self_test(name))?;
     }
+    initiators_and_waiters_answer(bench)?;
     let storm = bench.self_test("good-storm");
     demand_pass(&storm)?;
     let (asked, answered) = (storm.metric("shootdowns"), storm.metric("flushes answered"));
@@ -179,6 +187,19 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
         Ok(())
     } else {
         Err(format!("{asked} shootdowns, {answered} flushes").into())
+    }
+}
+
+/// Two processors ask at a time, a hundred times, and all others wait for their locks.
+fn initiators_and_waiters_answer(bench: &Bench) -> Result<(), Failed> {
+    let verdict = bench.self_test("good-waiters");
+    demand_pass(&verdict)?;
+    let metrics = ["shootdowns", "shootdowns delayed", "answered while waiting for a lock"];
+    let [asked, delayed, waiting] = metrics.map(|name| verdict.metric(name));
+    if asked == 200 && delayed > 0 && waiting > 0 {
+        Ok(())
+    } else {
+        Err(format!("{asked} shootdowns, {delayed} delayed, {waiting} answers").into())
     }
 }
 
@@ -343,7 +364,7 @@ fn qemu_refuses(bench: &Bench) -> Result<(), Failed> {
 }
 
 fn missing_shootdowns_are_caught(bench: &Bench) -> Result<(), Failed> {
-    for name in ["good-stale", "good-protect", "good-storm"] {
+    for name in ["good-stale", "good-protect", "good-storm", "good-waiters", "good-windows"] {
         let request = Request { name: name.to_owned(), repetitions: 1 };
         let command_line = format!("self-test={name} sabotage=no-shootdown");
         let verdict = verdict::of(&request, &bench.run(&bench.settings(), &command_line));

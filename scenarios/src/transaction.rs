@@ -68,7 +68,7 @@ impl<B: World> Table<B> {
         history
     }
 
-    /// Carries out operations in one transaction that locks `numbers`, and records them as one step.
+    /// Carries out operations in one transaction that locks `numbers`, recorded as one step.
     ///
     /// # Panics
     ///

@@ -6,7 +6,7 @@
 //! Invariant: the history is linearizable, with the count of every unmap; nobody waits for ever.
 //! Guards against: a sub-tree of which only the upper nodes are locked, unlocked or marked.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 3 CPUs, 3 levels, no preemption bound; 50 executions.
+//! Bounds: 3 CPUs, 3 levels, no preemption bound; 110 executions.
 //! References: CortenMM (SOSP'25), section 4; asterinas 1ed023f41, 992.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //! Invariant: what is reachable is complete, and stays so while more is grown below it.
 //! Guards against: a node that is reachable before its entries and its metadata are written.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 454 under loom.
 //! References: Linux Documentation/RCU/rcu_dereference.rst; asterinas 5834f299b.
 use weft_scenarios::prelude::*;
 

@@ -1,11 +1,11 @@
 //! # Look vs. remap
 //! Result: Never. Queries without locks tell what no order of the operations explains.
-//! CPUs: 0 asks for page 0 twice, without locks. 1 unmaps pages 0..2, with their leaf, and maps page
-//!   0 again, to another frame, in a new leaf.
+//! CPUs: 0 asks for page 0 twice, without locks. 1 unmaps pages 0..2, with their leaf, and maps
+//!   page 0 again, to another frame, in a new leaf.
 //! Invariant: the history is linearizable; what a query finds is there while the section lasts.
 //! Guards against: a reader that remembers a node; a leaf or frame freed under a reader.
 //! Sites: WALK_ENTRY, PUBLISH_NODE, PUBLISH_ITEM.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 5 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 10 executions, 5,465 under loom.
 //! References: Herlihy and Wing, TOPLAS 1990; Linux mm/gup.c, gup_fast.
 use weft_scenarios::prelude::*;
 

@@ -7,7 +7,7 @@
 //!   empty node stays, no lock, and no frame is lost.
 //! Guards against: nodes made one by one as long as there are any; a roll-back of others' work.
 //! Sites: PUBLISH_NODE, WALK_ENTRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 22 executions, under loom to 3 preemptions.
 //! References: Linux mm/memory.c, __pte_alloc.
 use weft_scenarios::prelude::*;
 

@@ -5,8 +5,8 @@
 //!   its item back, and what it had mapped until then is unmapped.
 //! Guards against: a range that locks its covering node only, and not the leaf below; a roll-back
 //!   that forgets an entry.
-//! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 2 under loom.
+//! Sites: LOCK_ACQUIRE, LOCK_RELEASE, PUBLISH_NODE.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 123 under loom.
 //! References: CortenMM (SOSP'25), section 4.
 use weft_scenarios::prelude::*;
 
@@ -31,7 +31,7 @@ impl<B: World> Scenario<B> for Race<B> {
     ];
     const REACHED: &'static [Situation] =
         &[met("a CPU found a lock taken", |event| matches!(event, Event::LockContended))];
-    const TWINS: Twins = twins([weakened(&sites::LOCK_RELEASE, "data race on N")]);
+    const TWINS: Twins = twins([weakened(&sites::PUBLISH_NODE, "use before allocation: N")]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
         Race { table: machine.table(&[(2, 2)]) }

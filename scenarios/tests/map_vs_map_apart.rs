@@ -5,7 +5,7 @@
 //! Invariant: disjoint ranges that have their leaves lock no node in common.
 //! Guards against: a covering node above the lowest one; a lock of the path to it.
 //! Sites: PUBLISH_ITEM, WALK_ENTRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 16 under loom.
 //! References: CortenMM (SOSP'25), section 4.
 use weft_scenarios::prelude::*;
 

@@ -4,7 +4,7 @@
 //! Invariant: the history is linearizable; an item is in the table or in the hands of its owner.
 //! Guards against: a map into the leaf that is on its way out; a map over another one.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE, PUBLISH_NODE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 9 executions, under loom to 3 preemptions.
 //! References: CortenMM (SOSP'25), section 4.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //!   mapped in the end.
 //! Guards against: a leaf that is taken out unlocked, or not marked; a count that misses a page.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 193 under loom.
 //! References: CortenMM (SOSP'25), section 4; asterinas 1ed023f41.
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //!   it did with the node was to fail.
 //! Guards against: an error that leaves by another way than the one that looks for empty nodes.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 8 executions, 1,510 under loom.
 //! References: Linux mm/memory.c, free_pgd_range.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //! Guards against: giving up for a node's lock without anybody who comes by again; a node that is
 //!   taken out twice.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 69 under loom.
 //! References: Linux mm/memory.c, free_pgd_range; FreeBSD sys/amd64/amd64/pmap.c, pmap_unuse_pt.
 use weft_scenarios::prelude::*;
 

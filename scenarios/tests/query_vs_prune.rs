@@ -1,12 +1,12 @@
 //! # Query vs. prune
 //! Result: Never. An empty node stays because who had it locked only wanted to look.
-//! CPUs: 0 asks for page 1, in a range of its own. 1 unmaps page 0, the only page, and takes out what
-//!   is left empty.
+//! CPUs: 0 asks for page 1, in a range of its own. 1 unmaps page 0, the only page, and takes out
+//!   what is left empty.
 //! Invariant: who keeps another CPU from taking an empty node out takes it out in turn; a range
 //!   that was locked for nothing leaves no node behind either.
 //! Guards against: a cursor that looks for empty nodes only after changes of its own.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 48 executions, under loom to 3 preemptions.
 //! References: Linux mm/memory.c, free_pgd_range.
 use weft_scenarios::prelude::*;
 

@@ -1,11 +1,11 @@
 //! # Query vs. split
 //! Result: Never. Of a huge page that is unmapped in part, the rest looks absent, or elsewhere.
-//! CPUs: 0 unmaps page 0 of a huge page that maps pages 0..2. 1 asks for page 1 and then for page 0,
-//!   without locks.
+//! CPUs: 0 unmaps page 0 of a huge page that maps pages 0..2. 1 asks for page 1 and then for page
+//!   0, without locks.
 //! Invariant: page 1 is mapped throughout, to the same frame; page 0 goes once, for good.
 //! Guards against: clearing the huge entry first; a query that looks at an entry twice.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 5 executions, 389 under loom.
 //! References: Linux mm/huge_memory.c, __split_huge_pmd_locked.
 use weft_scenarios::prelude::*;
 

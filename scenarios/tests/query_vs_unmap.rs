@@ -6,7 +6,7 @@
 //!   lasts.
 //! Guards against: an unmapped frame that goes back without a grace period.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 18 executions, under loom to 3 preemptions.
 //! References: CortenMM (SOSP'25), section 4; linux 70cbc3cc78a9.
 use weft_scenarios::prelude::*;
 

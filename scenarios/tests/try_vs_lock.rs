@@ -1,11 +1,11 @@
 //! # Try vs. lock
 //! Result: Never. A cursor that gives up for a lock keeps others, or a cursor that has it waits.
-//! CPUs: 0 tries to lock pages 0..3, which is the node above two leaves, the first leaf, and then the
-//!   second one, and unmaps them. 1 maps page 2, in the second leaf.
+//! CPUs: 0 tries to lock pages 0..3, which is the node above two leaves, the first leaf, and then
+//!   the second one, and unmaps them. 1 maps page 2, in the second leaf.
 //! Invariant: who would have to wait gives everything back and says so; the table is as it was.
 //! Guards against: locks of the node above or of the leaf beside it that are kept for ever.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE, LOCK_CONTENDED.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 11 under loom.
 //! References: Linux Documentation/locking/mutex-design.rst, mutex_trylock.
 use weft_scenarios::prelude::*;
 

@@ -1,11 +1,12 @@
 //! # Unmap vs. writes
 //! Result: Never. A dirty bit that hardware sets is lost when a cursor unmaps the page.
-//! CPUs: 0 unmaps page 0 as the next one of a range, and then page 1, in a run, in another range. 1 runs on the
-//!   table and writes both pages.
+//! CPUs: 0 unmaps page 0 as the next one of a range, and then page 1, in a run, in another range. 1
+//!   runs on the table and writes both pages.
 //! Invariant: what is unmapped is as dirty as hardware made it until the entry was cleared.
 //! Guards against: an entry that is read, and then cleared with a store.
 //! Sites: CLEAR_ENTRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 46 executions, under loom to 3
+//!   preemptions.
 //! References: linux ptep_get_and_clear; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 

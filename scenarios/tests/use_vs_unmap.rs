@@ -6,7 +6,7 @@
 //!   finds that no CPU translates through what was there before.
 //! Guards against: a flush after the unlock. Models have no TLB, so only a machine shows that.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 4 executions, 2 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 6 executions, 296 under loom.
 //! References: linux 60bae7370896, 1cf35d47712d; CortenMM (SOSP'25), section 4.
 use weft_scenarios::prelude::*;
 

@@ -1,9 +1,9 @@
 //! Fuzzing cursors: bytes become a program, the program runs on a table and on a reference.
 //!
-//! The body is that of the tests, from the same files: `backend-baremetal/tests/cursor`. Its programs
-//! can ask for any address, level, frame and property. Whatever they ask for, nothing may panic,
-//! every answer has to be the reference's, and every frame has to come back. What the tests look
-//! for with a description of likely programs, a fuzzer looks for by watching which code runs.
+//! The body is that of the tests, from the same files: `backend-baremetal/tests/cursor`. Its
+//! programs can ask for any address, level, frame and property. Whatever they ask for, nothing may
+//! panic, every answer has to be the reference's, and every frame has to come back. What the tests
+//! look for with a description of likely programs, a fuzzer looks for by watching which code runs.
 //!
 //! `just test-long` does it for a minute. For longer, from `backend-baremetal/`, with a stable
 //! compiler:

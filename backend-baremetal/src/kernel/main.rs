@@ -5,7 +5,7 @@
 //!
 //! 1. `boot.s` switches to 64-bit mode; `boot` reads the boot information;
 //! 2. `memory` takes the memory, and makes the machine that the core runs on;
-//! 3. `space` builds the kernel's address space with the core, and loads it;
+//! 3. `space` builds the kernel's address space with the core's cursors, and loads it;
 //! 4. `cpu`, `trap`, `apic`, `smp`: tables of every processor, traps, the other processors;
 //! 5. `harness` runs a scenario, or `selftest` a test of the kernel itself.
 //!
@@ -30,6 +30,8 @@ mod audit;
 #[expect(unsafe_code, reason = "what the boot loader left in memory, and the first instructions")]
 mod boot;
 #[cfg(bare_metal)]
+mod builder;
+#[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "segments, task state, the block of each processor")]
 mod cpu;
 #[cfg(bare_metal)]
@@ -45,6 +47,8 @@ mod memory;
 mod metal;
 #[cfg(bare_metal)]
 mod options;
+#[cfg(bare_metal)]
+mod pages;
 #[cfg(bare_metal)]
 #[expect(unsafe_code, reason = "a test finds the functions by their symbols")]
 mod probes;

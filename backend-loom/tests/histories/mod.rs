@@ -12,6 +12,7 @@ use weft_backend_loom::engine::{Engine, MemoryModel};
 use weft_backend_loom::harness::Run;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::{Report, Request};
+use weft_core::cursor::Slot;
 use weft_scenarios::Visitor;
 use weft_scenarios::prelude::*;
 
@@ -204,12 +205,18 @@ impl<B: World, const IS_LOCKED: bool> MapThenLook<B, IS_LOCKED> {
     fn look(&self, cpu: &Cpu<B>, page: u8) -> Option<Mapping> {
         let section = cpu.read_side();
         let root = self.root.borrow(&section);
+        let range = Self::range(page);
         let slot = if IS_LOCKED {
-            Cursor::lock(root, Self::range(page)).expect("the range is one page").query()
+            let mut cursor = Cursor::lock(root, range).expect("the range is one page");
+            cursor.query().expect("the cursor is at the page")
         } else {
-            SharedCursor::new(root, Self::range(page)).expect("the range is one page").query()
+            let item = match walk_to_leaf(root, range.start) {
+                ChildRef::Item(item) => Some(item),
+                _ => None,
+            };
+            Slot { range, item }
         };
-        Mapping::in_slot(cpu.backend(), &slot.expect("the cursor is at the page"))
+        Mapping::in_slot(cpu.backend(), &slot)
     }
 
     fn play(&self, cpu: &mut Cpu<B>, own: u8) -> History {
