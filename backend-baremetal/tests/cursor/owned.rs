@@ -1,27 +1,28 @@
 //! Items of a kernel's own: what goes in comes out once, and is not given up while it is mapped.
 //!
-//! [`Page`] counts itself: each is made, written into an entry, read back, and dropped or handed
-//! to the reclamation, and a test compares the counts. Readers get a [`View`] of it.
+//! [`Page`] owns a [`Frame`], or nothing, and counts itself: each is made, written into an entry,
+//! read back, and dropped or handed to the reclamation, and a test compares the counts. Readers get
+//! a [`View`] of it.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
-use weft_core::address::{CpuId, Paddr};
+use weft_core::address::{CpuId, Level, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
-use weft_core::item::{Item, MappedItem};
+use weft_core::item::{Frame, Item};
 use weft_core::node::{Node, NodeRef};
 use weft_core::reclaim::Erased;
 use weft_core::shared::SharedCursor;
 use weft_core::sync::Backend;
 
 use crate::fixture::{NOTED, READABLE, all_pages, lock, page, pages, span};
-use crate::support::{node, tracked_on};
+use crate::support::node;
 
 on_every_geometry!(
     an_item_is_shown_as_its_type_wants,
@@ -49,7 +50,19 @@ thread_local! {
 
 /// An item that counts.
 #[derive(Debug)]
-struct Page<B: Backend>(MappedItem<B>);
+struct Page<B: Backend> {
+    memory: Memory<B>,
+    property: Property,
+}
+
+/// What a page maps.
+#[derive(Debug)]
+enum Memory<B: Backend> {
+    /// A frame of its own.
+    Owned(Frame<B>),
+    /// Memory of a device, for an entry of this level.
+    Device(Paddr, Level),
+}
 
 /// A page as readers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,19 +72,33 @@ struct View<'g> {
     _section: PhantomData<&'g ()>,
 }
 
-// SAFETY: everything is passed on to an item that keeps the promise.
+// SAFETY: an item owns the frame that it maps, and is no huge page; or it maps device memory, of
+// which every part is as good as the whole. Which of the two it is, an entry keeps in a flag.
 unsafe impl<B: Backend> Item<B> for Page<B> {
     type Ref<'g> = View<'g>;
 
     fn into_raw(self) -> RawItem {
         FATES.with_borrow_mut(|fates| fates.written += 1);
-        self.0.into_raw()
+        let Self { memory, mut property } = self;
+        property.flags.set(PageFlags::TRACKED, matches!(memory, Memory::Owned(_)));
+        let (frame, level) = match memory {
+            Memory::Owned(frame) => (frame.into_raw(), Level::LEAF),
+            Memory::Device(frame, level) => (frame, level),
+        };
+        RawItem { frame, level, property }
     }
 
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
         FATES.with_borrow_mut(|fates| fates.read_back.push(raw));
-        // SAFETY: both contracts say the same, word for word.
-        Self(unsafe { MappedItem::from_raw(backend, raw) })
+        let RawItem { frame, level, property } = raw;
+        let memory = if property.flags.contains(PageFlags::TRACKED) {
+            // SAFETY: (1) the caller's contract says that our `into_raw` gave the value, and it
+            // sets the flag for what `into_raw` of a frame gave; (2) it is turned back once.
+            Memory::Owned(unsafe { Frame::from_raw(backend, frame) })
+        } else {
+            Memory::Device(frame, level)
+        };
+        Self { memory, property }
     }
 
     unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> View<'g> {
@@ -81,7 +108,10 @@ unsafe impl<B: Backend> Item<B> for Page<B> {
 
     fn retire(self) -> Option<Erased<B>> {
         FATES.with_borrow_mut(|fates| fates.retired += 1);
-        self.0.retire()
+        match self.memory {
+            Memory::Owned(frame) => Some(frame.erase()),
+            Memory::Device(..) => None,
+        }
     }
 }
 
@@ -119,20 +149,21 @@ fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
 }
 
 fn owned<G: Geometry>(machine: &Machine<G>) -> Page<Machine<G>> {
-    Page(tracked_on(machine, READABLE))
+    let frame = Frame::allocate(machine).expect("a test has frames enough");
+    Page { memory: Memory::Owned(frame), property: READABLE }
 }
 
 fn device<G: Geometry>(level: u8, frame: u64) -> Page<Machine<G>> {
-    let level = weft_core::address::Level::new(level);
+    let level = Level::new(level);
     let frame = Paddr::new(frame * G::entry_span(level));
-    Page(MappedItem::Untracked { frame, level, property: READABLE })
+    Page { memory: Memory::Device(frame, level), property: READABLE }
 }
 
 fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..3));
         let item = owned(machine);
-        let MappedItem::Tracked { frame, .. } = &item.0 else { panic!("it owns its frame") };
+        let Memory::Owned(frame) = &item.memory else { panic!("it owns its frame") };
         let frame = frame.paddr();
         cursor.map(item).expect("nothing is there");
         cursor.map(device::<G>(1, 77)).expect("nothing is there");
