@@ -14,13 +14,13 @@ use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
-use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, Item};
 use weft_core::node::{Node, NodeRef};
 use weft_core::reclaim::Erased;
 use weft_core::shared::SharedCursor;
 use weft_core::sync::Backend;
 
+use crate::architecture::Architecture;
 use crate::fixture::{NOTED, READABLE, all_pages, lock, page, pages, span};
 use crate::support::node;
 
@@ -136,7 +136,7 @@ impl Tables for Kinds {
 }
 
 /// Runs `body` on a new table; afterwards every item that was written has been read back once.
-fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+fn on_pages<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     let machine = hosted::start::<G, Kinds>(1024).expect("the host has a few megabytes");
     FATES.take();
     hosted::on_cpu(CpuId::new(0), || {
@@ -148,18 +148,18 @@ fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
 }
 
-fn owned<G: Geometry>(machine: &Machine<G>) -> Page<Machine<G>> {
+fn owned<G: Architecture>(machine: &Machine<G>) -> Page<Machine<G>> {
     let frame = Frame::allocate(machine).expect("a test has frames enough");
     Page { memory: Memory::Owned(frame), property: READABLE }
 }
 
-fn device<G: Geometry>(level: u8, frame: u64) -> Page<Machine<G>> {
+fn device<G: Architecture>(level: u8, frame: u64) -> Page<Machine<G>> {
     let level = Level::new(level);
     let frame = Paddr::new(frame * G::entry_span(level));
     Page { memory: Memory::Device(frame, level), property: READABLE }
 }
 
-fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
+fn an_item_is_shown_as_its_type_wants<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..3));
         let item = owned(machine);
@@ -180,7 +180,7 @@ fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
     });
 }
 
-fn an_item_comes_back_from_a_refusal<G: Geometry>() {
+fn an_item_comes_back_from_a_refusal<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..1));
         cursor.map(owned(machine)).expect("nothing is there");
@@ -196,7 +196,7 @@ fn an_item_comes_back_from_a_refusal<G: Geometry>() {
     });
 }
 
-fn an_item_that_is_unmapped_is_given_up_once<G: Geometry>() {
+fn an_item_that_is_unmapped_is_given_up_once<G: Architecture>() {
     type Take<G> = fn(&mut Cursor<'_, Pages<Machine<G>>>);
     let ways: [Take<G>; 2] = [
         |cursor| assert_eq!(cursor.unmap(page(2)), Ok(1)),
@@ -216,7 +216,7 @@ fn an_item_that_is_unmapped_is_given_up_once<G: Geometry>() {
     }
 }
 
-fn a_range_gives_up_its_items_as_hardware_left_them<G: Geometry>() {
+fn a_range_gives_up_its_items_as_hardware_left_them<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(1..3));
         cursor.map_pages(page(3), |_| owned(machine)).expect("nothing is there");
@@ -237,7 +237,7 @@ fn a_range_gives_up_its_items_as_hardware_left_them<G: Geometry>() {
     });
 }
 
-fn a_rollback_gives_up_what_it_took_back<G: Geometry>() {
+fn a_rollback_gives_up_what_it_took_back<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..4));
         cursor.jump(page(3)).expect("a position");
@@ -251,7 +251,7 @@ fn a_rollback_gives_up_what_it_took_back<G: Geometry>() {
     FATES.with_borrow(|fates| assert_eq!((fates.written, fates.read_back.len()), (4, 4)));
 }
 
-fn parts_of_an_item_are_items<G: Geometry>() {
+fn parts_of_an_item_are_items<G: Architecture>() {
     if all_pages::<G>() < span::<G>(2) {
         return;
     }
