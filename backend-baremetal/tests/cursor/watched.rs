@@ -41,12 +41,14 @@ pub(crate) struct Writes {
 }
 
 type Hook = Box<dyn FnMut()>;
+/// What hardware makes of an entry.
+type Noting = fn(u64) -> u64;
 
 thread_local! {
     static SEEN: RefCell<Vec<Seen>> = const { RefCell::new(Vec::new()) };
     static AT_FLUSH: RefCell<Option<Hook>> = const { RefCell::new(None) };
     static WRITES: Cell<Writes> = const { Cell::new(Writes { stores: 0, updates: 0 }) };
-    static HARDWARE: Cell<Option<fn(u64) -> u64>> = const { Cell::new(None) };
+    static HARDWARE: Cell<Option<Noting>> = const { Cell::new(None) };
 }
 
 /// Runs `body` on a new machine, and checks that it gave back every frame.
