@@ -103,8 +103,8 @@ impl<B: Backend> Frame<B> {
     /// 2. Since then nobody has taken it back.
     #[inline]
     pub unsafe fn from_raw(backend: &B, frame: Paddr) -> Self {
-        // SAFETY: by the caller's contract `into_raw` gave up a reference for this one, and `backend`
-        // allocated the frame.
+        // SAFETY: by the caller's contract `into_raw` gave up a reference for this one, and
+        // `backend` allocated the frame.
         Self { reference: unsafe { Reference::from_raw(backend.clone(), frame) } }
     }
 
@@ -208,9 +208,10 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
         let RawItem { frame, level, property } = raw;
         if property.flags.contains(PageFlags::TRACKED) {
-            // SAFETY: (1) by the caller's contract `into_raw` of an item gave this value, of a tracked
-            // one by its flags, and so `into_raw` of its frame gave the address; a tracked item is
-            // no huge page, so the value is no part of another. (2) It was not turned back before.
+            // SAFETY: (1) by the caller's contract `into_raw` of an item gave this value, of a
+            // tracked one by its flags, and so `into_raw` of its frame gave the address; a tracked
+            // item is no huge page, so the value is no part of another. (2) It was not turned back
+            // before.
             let frame = unsafe { Frame::from_raw(backend, frame) };
             Self::Tracked { frame, property }
         } else {

@@ -66,8 +66,8 @@ impl WholeFormat for RiscV {
     const KIND: u8 = 7;
 }
 
-/// Makes the other configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries of
-/// their root, so that others can share them.
+/// Makes the other configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries
+/// of their root, so that others can share them.
 macro_rules! configurations {
     ($($name:ident: $kind:literal, $format:ty, $managed:expr $(, $stays:ident)?;)+) => {
         $(
