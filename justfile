@@ -46,7 +46,7 @@ qemu *ARGS:
 test:
     cargo test --workspace
 
-# Runs the long forms: 10,000 random programs of cursors for each geometry, and a minute of fuzzing.
+# Runs the long forms: 10,000 random programs for each architecture, and a minute of fuzzing.
 test-long:
     #!/bin/sh
     set -eu

@@ -36,6 +36,10 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// something is mapped already, an item fits no entry, or memory for missing nodes ran out.
     /// The table and the position are then as they were; items that had been mapped by this call
     /// are given to the reclamation.
+    ///
+    /// # Panics
+    ///
+    /// If `make` does. What it had made until then is mapped, and the position is as it was.
     pub fn map_pages(
         &mut self,
         end: Vaddr,
@@ -52,19 +56,20 @@ impl<'g, C: Config> Cursor<'g, C> {
             let vaddr = self.first_mapped(range.start, length);
             return Err(refused(MapFault::AlreadyMapped { vaddr }));
         };
-        let (tree, gather) = self.parts();
-        let stock = Stock::of(tree.top().backend(), missing);
+        let stock = Stock::of(self.parts().0.top().backend(), missing);
         let mut stock = stock.map_err(|error| refused(error.into()))?;
+        let mut growing = Growing { cursor: self, is_done: false };
+        let (tree, gather) = growing.cursor.parts();
         let mut work = Mapping { range: &range, stock: &mut stock, make: &mut make };
         if let Err((vaddr, fault, item)) = work.below(tree.top()) {
             if range.start < vaddr {
                 let done = range.start..vaddr;
                 take_below(&mut tree.top(), &done, gather);
             }
-            self.leaves_empty();
             return Err(MapError { fault, item });
         }
-        self.set_vaddr(end);
+        growing.is_done = true;
+        growing.cursor.set_vaddr(end);
         Ok(())
     }
 
@@ -185,6 +190,21 @@ fn missing_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) 
         };
     }
     Some(missing)
+}
+
+/// A cursor that grows nodes for what comes next. If that does not come, because of an error or
+/// because the caller's closure panics, some of them are empty.
+struct Growing<'a, 'g, C: Config> {
+    cursor: &'a mut Cursor<'g, C>,
+    is_done: bool,
+}
+
+impl<C: Config> Drop for Growing<'_, '_, C> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.cursor.leaves_empty();
+        }
+    }
 }
 
 /// A range that is being mapped.

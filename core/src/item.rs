@@ -87,12 +87,25 @@ impl<B: Backend> Frame<B> {
         self.reference.frame()
     }
 
+    /// Gives the handle up, but not what it owns: for an item of a kernel's own, whose entry owns
+    /// the frame while it is mapped. The frame leaks unless [`from_raw`](Self::from_raw) takes it
+    /// back.
+    #[inline]
+    pub fn into_raw(self) -> Paddr {
+        self.into_reference().into_raw().1
+    }
+
+    /// Takes back a frame that [`into_raw`](Self::into_raw) gave up.
+    ///
     /// # Safety
     ///
-    /// As for [`Reference::from_raw`], and the frame was allocated by [`Frame::allocate`].
-    unsafe fn from_raw(backend: B, frame: Paddr) -> Self {
-        // SAFETY: the caller's contract includes this one.
-        Self { reference: unsafe { Reference::from_raw(backend, frame) } }
+    /// 1. `into_raw` of a frame of `backend` gave this address.
+    /// 2. Since then nobody has taken it back.
+    #[inline]
+    pub unsafe fn from_raw(backend: &B, frame: Paddr) -> Self {
+        // SAFETY: by the caller's contract `into_raw` gave up a reference for this one, and
+        // `backend` allocated the frame.
+        Self { reference: unsafe { Reference::from_raw(backend.clone(), frame) } }
     }
 
     /// The frame, its type remembered only by its metadata: how an item of a kernel's own hands
@@ -182,8 +195,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
         match self {
             Self::Tracked { frame, mut property } => {
                 property.flags.insert(PageFlags::TRACKED);
-                let (_, frame) = frame.into_reference().into_raw();
-                RawItem { frame, level: Level::LEAF, property }
+                RawItem { frame: frame.into_raw(), level: Level::LEAF, property }
             }
             Self::Untracked { frame, level, mut property } => {
                 property.flags.remove(PageFlags::TRACKED);
@@ -196,9 +208,11 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
         let RawItem { frame, level, property } = raw;
         if property.flags.contains(PageFlags::TRACKED) {
-            // SAFETY: by the caller's contract this is what `into_raw` gave up for a tracked
-            // item, which is a frame of `Frame::allocate`.
-            let frame = unsafe { Frame::from_raw(backend.clone(), frame) };
+            // SAFETY: (1) by the caller's contract `into_raw` of an item gave this value, of a
+            // tracked one by its flags, and so `into_raw` of its frame gave the address; a tracked
+            // item is no huge page, so the value is no part of another. (2) It was not turned back
+            // before.
+            let frame = unsafe { Frame::from_raw(backend, frame) };
             Self::Tracked { frame, property }
         } else {
             Self::Untracked { frame, level, property }

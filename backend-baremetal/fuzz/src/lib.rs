@@ -19,6 +19,10 @@
 #[expect(dead_code, unused_macros, reason = "tests use the rest of it")]
 mod support;
 
+#[macro_use]
+#[path = "../../tests/cursor/architecture.rs"]
+#[expect(unused_macros, reason = "tests use it")]
+mod architecture;
 #[path = "../../tests/cursor/changes.rs"]
 mod changes;
 #[path = "../../tests/cursor/fixture.rs"]
@@ -36,6 +40,7 @@ use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_core::address::CpuId;
 use weft_core::geometry::{FourLevels, TinyThree};
 
+use architecture::{Sv39, Sv48};
 use support::AllKinds;
 
 /// Enough for everything that one program can map.
@@ -46,6 +51,8 @@ const FRAMES: u64 = 1 << 15;
 pub struct Machines {
     four: HostedMachine<FourLevels, AllKinds>,
     tiny: HostedMachine<TinyThree, AllKinds>,
+    sv39: HostedMachine<Sv39, AllKinds>,
+    sv48: HostedMachine<Sv48, AllKinds>,
 }
 
 impl Machines {
@@ -59,6 +66,8 @@ impl Machines {
         Self {
             four: hosted::start(FRAMES).expect(enough),
             tiny: hosted::start(FRAMES).expect(enough),
+            sv39: hosted::start(FRAMES).expect(enough),
+            sv48: hosted::start(FRAMES).expect(enough),
         }
     }
 
@@ -69,9 +78,11 @@ impl Machines {
     /// If a cursor does not do what its reference does.
     pub fn run(&self, data: &[u8]) {
         let Some((choice, data)) = data.split_first() else { return };
-        hosted::on_cpu(CpuId::new(0), || match choice % 2 {
+        hosted::on_cpu(CpuId::new(0), || match choice % 4 {
             0 => interpreter::run_bytes(&self.four, data),
-            _ => interpreter::run_bytes(&self.tiny, data),
+            1 => interpreter::run_bytes(&self.tiny, data),
+            2 => interpreter::run_bytes(&self.sv39, data),
+            _ => interpreter::run_bytes(&self.sv48, data),
         });
     }
 }

@@ -11,13 +11,13 @@ use weft_core::error::{
     ChangeError, MapError, MapFault, MergeError, Misfit, OutOfMemory, PositionError,
 };
 use weft_core::format::{PageFlags, Property, RawItem};
-use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
 
+use crate::architecture::{Architecture, Whole};
 use crate::fixture::{NOTED, page, pages};
 use crate::interpreter::{Run, number, position_error, reach, slot};
 use crate::program::{Change, Operation, Place, Rights, Step};
-use crate::support::{Machine, Whole};
+use crate::support::Machine;
 
 /// How many pages one step maps at most, if they own their frames and if not.
 const TRACKED_MAX: u64 = 40;
@@ -25,19 +25,22 @@ const PAGES_MAX: u64 = 600;
 
 type Table<'g, G> = Cursor<'g, Whole<G>>;
 
-impl<'g, G: Geometry> Run<'_, 'g, G> {
+impl<'g, G: Architecture> Run<'_, 'g, G> {
     pub(crate) fn change(&mut self, cursor: &mut Table<'g, G>, step: &Step) {
         let (range, position) = (cursor.range().clone(), cursor.vaddr());
         let place = |place: Place| place.resolve::<G>(&range, position);
         let failure = step.failure;
         match step.operation {
             Operation::Map { level, frame, rights } => {
-                let level = if level < 240 { 1 + level % 3 } else { level };
+                let level = if level < 240 { 1 + level % G::PAGE_LEVELS } else { level };
                 let level = Level::new(level);
                 let at = place(frame);
                 let frame = match frame {
                     Place::Raw(_) => Paddr::new(at.as_u64()),
-                    _ => Paddr::new(at.align_down(1 << 30).as_u64() % (1 << 50)),
+                    _ => {
+                        let alignment = G::entry_span(Level::new(G::PAGE_LEVELS)).max(1 << 30);
+                        Paddr::new(at.align_down(alignment).as_u64() % (1 << 50))
+                    }
                 };
                 self.map(cursor, untracked(frame, level, rights), failure);
             }
@@ -388,12 +391,16 @@ fn nearer(end: Vaddr, range: &Range<Vaddr>, position: Vaddr, pages: u64) -> Vadd
     }
 }
 
-fn untracked<G: Geometry>(frame: Paddr, level: Level, rights: Rights) -> MappedItem<Machine<G>> {
+fn untracked<G: Architecture>(
+    frame: Paddr,
+    level: Level,
+    rights: Rights,
+) -> MappedItem<Machine<G>> {
     MappedItem::Untracked { frame, level, property: rights.property() }
 }
 
 /// An item as an entry has it.
-fn as_written<G: Geometry>(item: &MappedItem<Machine<G>>) -> RawItem {
+fn as_written<G: Architecture>(item: &MappedItem<Machine<G>>) -> RawItem {
     let (frame, level, mut property, tracked) = match item {
         MappedItem::Tracked { frame, property } => (frame.paddr(), Level::LEAF, *property, true),
         MappedItem::Untracked { frame, level, property } => (*frame, *level, *property, false),
@@ -404,13 +411,13 @@ fn as_written<G: Geometry>(item: &MappedItem<Machine<G>>) -> RawItem {
 }
 
 /// Why no entry of the item's own level holds it, if so.
-fn misfit<G: Geometry>(item: RawItem) -> Option<Misfit> {
+fn misfit<G: Architecture>(item: RawItem) -> Option<Misfit> {
     let RawItem { frame, level, .. } = item;
-    if level.as_u8() > 3 || level > G::ROOT {
+    if level.as_u8() > G::PAGE_LEVELS {
         return Some(Misfit::NoPagesHere { entry: level });
     }
     let alignment = G::entry_span(level);
-    if frame.as_u64() >= 1 << 52 {
+    if frame.as_u64() >= 1 << G::PHYSICAL_BITS {
         Some(Misfit::OutOfRange { frame })
     } else if !frame.as_u64().is_multiple_of(alignment) {
         Some(Misfit::Unaligned { frame, alignment })
@@ -419,7 +426,7 @@ fn misfit<G: Geometry>(item: RawItem) -> Option<Misfit> {
     }
 }
 
-fn misfit_in_leaf<G: Geometry>(item: RawItem) -> Option<Misfit> {
+fn misfit_in_leaf<G: Architecture>(item: RawItem) -> Option<Misfit> {
     match item.level == Level::LEAF {
         true => misfit::<G>(item),
         false => Some(Misfit::WrongLevel { entry: Level::LEAF, child: item.level }),

@@ -3,15 +3,15 @@
 use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::error::{ChangeError, MapFault, OutOfMemory, RangeError};
-use weft_core::geometry::Geometry;
 
+use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
     READABLE, Root, all_pages, assert_sound, device, dump, everything, huge_levels, lock, map_huge,
     on_table, page, pages, span,
 };
-use crate::support::{WRITABLE, Whole, live, tracked};
+use crate::support::{WRITABLE, live, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     locking_fails_without_a_trace,
     mapping_a_page_fails_without_a_trace,
     mapping_many_pages_fails_without_a_trace,
@@ -26,7 +26,7 @@ on_every_geometry!(
 /// Runs `body` until it says that it worked, and each time lets one more allocation succeed before
 /// one fails. Returns how many had to succeed.
 #[track_caller]
-fn allocations_of<G: Geometry>(root: Root<'_, G>, mut body: impl FnMut() -> bool) -> u64 {
+fn allocations_of<G: Architecture>(root: Root<'_, G>, mut body: impl FnMut() -> bool) -> u64 {
     let region = root.backend().region();
     for allocations in 0.. {
         let before = (dump(root), live(root.backend()));
@@ -42,7 +42,7 @@ fn allocations_of<G: Geometry>(root: Root<'_, G>, mut body: impl FnMut() -> bool
     unreachable!("operations take a bounded number of frames")
 }
 
-fn locking_fails_without_a_trace<G: Geometry>() {
+fn locking_fails_without_a_trace<G: Architecture>() {
     for numbers in [0..1, all_pages::<G>() - 1..all_pages::<G>()] {
         on_table::<G>(|_, root| {
             let mut held = None;
@@ -61,7 +61,7 @@ fn locking_fails_without_a_trace<G: Geometry>() {
     }
 }
 
-fn mapping_a_page_fails_without_a_trace<G: Geometry>() {
+fn mapping_a_page_fails_without_a_trace<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let mut cursor = lock(root, everything::<G>());
         cursor.jump(page(1)).expect("a position");
@@ -81,7 +81,7 @@ fn mapping_a_page_fails_without_a_trace<G: Geometry>() {
     });
 }
 
-fn mapping_many_pages_fails_without_a_trace<G: Geometry>() {
+fn mapping_many_pages_fails_without_a_trace<G: Architecture>() {
     on_table::<G>(|_, root| {
         let middle = all_pages::<G>() / 2;
         let mut cursor = lock(root, everything::<G>());
@@ -106,7 +106,7 @@ fn mapping_many_pages_fails_without_a_trace<G: Geometry>() {
     });
 }
 
-fn mapping_more_pages_than_there_is_memory_fails_without_a_trace<G: Geometry>() {
+fn mapping_more_pages_than_there_is_memory_fails_without_a_trace<G: Architecture>() {
     let nodes = all_pages::<G>() / G::ENTRIES as u64;
     if nodes < 2048 {
         return;
@@ -127,7 +127,7 @@ type Change<G> = fn(&mut Cursor<'_, Whole<G>>, Vaddr) -> Result<u64, ChangeError
 
 /// An operation on a huge page that the range sticks into from both ends, and on one of which it
 /// has a part at its end only.
-fn a_part_fails_without_a_trace<G: Geometry>(change: Change<G>) {
+fn a_part_fails_without_a_trace<G: Architecture>(change: Change<G>) {
     for level in huge_levels::<G>() {
         let span = span::<G>(level);
         let below = u64::from(level) - 1;
@@ -159,16 +159,16 @@ fn a_part_fails_without_a_trace<G: Geometry>(change: Change<G>) {
     }
 }
 
-fn unmapping_a_part_fails_without_a_trace<G: Geometry>() {
+fn unmapping_a_part_fails_without_a_trace<G: Architecture>() {
     a_part_fails_without_a_trace::<G>(|cursor, end| cursor.unmap(end));
 }
 
-fn protecting_a_part_fails_without_a_trace<G: Geometry>() {
+fn protecting_a_part_fails_without_a_trace<G: Architecture>() {
     a_part_fails_without_a_trace::<G>(|cursor, end| cursor.protect(end, |_| WRITABLE));
 }
 
 /// The same for one step at page 1 of a huge page.
-fn a_step_fails_without_a_trace<G: Geometry>(
+fn a_step_fails_without_a_trace<G: Architecture>(
     step: fn(&mut Cursor<'_, Whole<G>>) -> Result<bool, OutOfMemory>,
 ) {
     for level in huge_levels::<G>() {
@@ -189,17 +189,17 @@ fn a_step_fails_without_a_trace<G: Geometry>(
     }
 }
 
-fn taking_a_part_fails_without_a_trace<G: Geometry>() {
+fn taking_a_part_fails_without_a_trace<G: Architecture>() {
     a_step_fails_without_a_trace::<G>(|cursor| cursor.take_next().map(|taken| taken.is_some()));
 }
 
-fn protecting_the_next_part_fails_without_a_trace<G: Geometry>() {
+fn protecting_the_next_part_fails_without_a_trace<G: Architecture>() {
     a_step_fails_without_a_trace::<G>(|cursor| {
         cursor.protect_next(|_| WRITABLE).map(|changed| changed.is_some())
     });
 }
 
-fn splitting_fails_without_a_trace<G: Geometry>() {
+fn splitting_fails_without_a_trace<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             map_huge(root, level, 0, READABLE);

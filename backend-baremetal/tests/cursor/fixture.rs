@@ -15,7 +15,8 @@ use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::sync::Backend;
 
-use crate::support::{Machine, Whole, live, node, on_machine, online};
+use crate::architecture::{Architecture, Whole};
+use crate::support::{Machine, live, node, on_machine, online};
 
 pub(crate) type Root<'g, G> = NodeRef<'g, Whole<G>>;
 
@@ -23,7 +24,7 @@ type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
 /// Runs `body` on a new table. What it leaves there has to be sound and is unmapped; then every
 /// frame but the root's has to come back.
-pub(crate) fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+pub(crate) fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     on_machine::<G>(|machine| {
         let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
@@ -45,7 +46,7 @@ pub(crate) fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>))
 }
 
 /// All addresses.
-pub(crate) fn everything<G: Geometry>() -> Range<Vaddr> {
+pub(crate) fn everything<G: Architecture>() -> Range<Vaddr> {
     Vaddr::new(0)..Vaddr::new(G::node_span(G::ROOT))
 }
 
@@ -60,12 +61,12 @@ pub(crate) fn pages(numbers: Range<u64>) -> Range<Vaddr> {
 }
 
 /// How many pages of the smallest size an entry of `level` covers.
-pub(crate) fn span<G: Geometry>(level: u8) -> u64 {
+pub(crate) fn span<G: Architecture>(level: u8) -> u64 {
     G::entry_frames(Level::new(level))
 }
 
 /// How many pages there are.
-pub(crate) fn all_pages<G: Geometry>() -> u64 {
+pub(crate) fn all_pages<G: Architecture>() -> u64 {
     G::node_span(G::ROOT) / FRAME_SIZE
 }
 
@@ -78,7 +79,7 @@ pub(crate) const READABLE: Property = Property::new(PageFlags::empty());
 pub(crate) const NOTED: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
 
 /// A page of device memory: `frame` counts pages of the level's size.
-pub(crate) fn device<G: Geometry>(
+pub(crate) fn device<G: Architecture>(
     level: u8,
     frame: u64,
     property: Property,
@@ -88,7 +89,7 @@ pub(crate) fn device<G: Geometry>(
 }
 
 /// As an entry has it.
-pub(crate) fn raw<G: Geometry>(level: u8, frame: u64, property: Property) -> RawItem {
+pub(crate) fn raw<G: Architecture>(level: u8, frame: u64, property: Property) -> RawItem {
     let level = Level::new(level);
     RawItem { frame: Paddr::new(frame * G::entry_span(level)), level, property }
 }
@@ -106,7 +107,7 @@ pub(crate) fn filled_with(number: u64) -> u64 {
 
 /// Maps device memory of consecutive frames, from number 4096 on, at these pages.
 #[track_caller]
-pub(crate) fn fill<G: Geometry>(root: Root<'_, G>, numbers: Range<u64>, property: Property) {
+pub(crate) fn fill<G: Architecture>(root: Root<'_, G>, numbers: Range<u64>, property: Property) {
     let mut cursor = lock(root, pages(numbers.clone()));
     let make = |vaddr: Vaddr| device::<G>(1, filled_with(vaddr.as_u64() / FRAME_SIZE), property);
     cursor.map_pages(page(numbers.end), make).expect("nothing is there");
@@ -115,7 +116,12 @@ pub(crate) fn fill<G: Geometry>(root: Root<'_, G>, numbers: Range<u64>, property
 /// Maps a huge page of device memory at the page with this number. Its frame has the number of
 /// the address.
 #[track_caller]
-pub(crate) fn map_huge<G: Geometry>(root: Root<'_, G>, level: u8, number: u64, property: Property) {
+pub(crate) fn map_huge<G: Architecture>(
+    root: Root<'_, G>,
+    level: u8,
+    number: u64,
+    property: Property,
+) {
     let span = span::<G>(level);
     let mut cursor = lock(root, pages(number..number + span));
     let item = device::<G>(level, physical(number) / span, property);
@@ -123,8 +129,8 @@ pub(crate) fn map_huge<G: Geometry>(root: Root<'_, G>, level: u8, number: u64, p
 }
 
 /// The levels of huge pages.
-pub(crate) fn huge_levels<G: Geometry>() -> impl Iterator<Item = u8> {
-    crate::support::page_levels::<G>().map(Level::as_u8).skip(1)
+pub(crate) fn huge_levels<G: Architecture>() -> impl Iterator<Item = u8> {
+    2..=G::PAGE_LEVELS
 }
 
 /// All of a table.

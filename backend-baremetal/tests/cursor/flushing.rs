@@ -8,17 +8,17 @@ use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{CachePolicy, PageFlags, Property};
-use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::range_lock::try_lock_covering;
 use weft_core::sync::Flush;
 
+use crate::architecture::Architecture;
 use crate::fixture::{NOTED, READABLE, huge_levels, lock, page, pages, span};
 use crate::support::{WRITABLE, node, tracked_on};
 use crate::watched::{Machine, Seen, Table, at_flush, on_watched, seen};
 
-on_every_geometry!(
+on_every_architecture!(
     looking_and_mapping_flush_nothing,
     loosening_flushes_nothing,
     tightening_flushes_the_page,
@@ -34,7 +34,7 @@ on_every_geometry!(
 /// What is seen when `body` has a table with pages of `property` at 0..3, from when its cursor of
 /// pages 0..3 begins until that is gone. A page behind them keeps the nodes, so that only what
 /// the body does is flushed.
-fn seen_while<G: Geometry>(
+fn seen_while<G: Architecture>(
     property: Property,
     body: impl FnOnce(&mut Cursor<'_, Table<G>>, &Machine<G>),
 ) -> Vec<Seen> {
@@ -61,7 +61,7 @@ fn flags(flags: PageFlags) -> impl Fn(Property) -> Property {
     move |old| Property { flags, ..old }
 }
 
-fn looking_and_mapping_flush_nothing<G: Geometry>() {
+fn looking_and_mapping_flush_nothing<G: Architecture>() {
     let found = seen_while::<G>(READABLE, |cursor, machine| {
         cursor.query().expect("before the end");
         cursor.visit(page(2), |_, _| ()).expect("a position");
@@ -82,7 +82,7 @@ fn looking_and_mapping_flush_nothing<G: Geometry>() {
     });
 }
 
-fn loosening_flushes_nothing<G: Geometry>() {
+fn loosening_flushes_nothing<G: Architecture>() {
     let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER;
     for new in [PageFlags::empty(), PageFlags::WRITE, rights, rights | NOTED] {
         let found = seen_while::<G>(READABLE, |cursor, _| {
@@ -93,7 +93,7 @@ fn loosening_flushes_nothing<G: Geometry>() {
     }
 }
 
-fn tightening_flushes_the_page<G: Geometry>() {
+fn tightening_flushes_the_page<G: Architecture>() {
     let all = WRITABLE.flags | PageFlags::EXECUTE | PageFlags::USER | PageFlags::GLOBAL | NOTED;
     for lost in all.iter() {
         let before = Property::new(all);
@@ -117,7 +117,7 @@ fn tightening_flushes_the_page<G: Geometry>() {
     assert_eq!(caches_less, [Seen::Flushed(Flush::Page(page(1)))]);
 }
 
-fn one_page_is_flushed_by_its_address<G: Geometry>() {
+fn one_page_is_flushed_by_its_address<G: Architecture>() {
     let one = [Seen::Flushed(Flush::Page(page(1))), Seen::Retired];
     let found = seen_while::<G>(READABLE, |cursor, _| {
         assert!(cursor.take_next().expect("no split").is_some());
@@ -127,7 +127,7 @@ fn one_page_is_flushed_by_its_address<G: Geometry>() {
     assert_eq!(found, one);
 }
 
-fn several_pages_are_flushed_together<G: Geometry>() {
+fn several_pages_are_flushed_together<G: Architecture>() {
     let together = [Seen::Flushed(Flush::Everything), Seen::Retired];
     let found = seen_while::<G>(READABLE, |cursor, _| assert_eq!(cursor.unmap(page(3)), Ok(2)));
     assert_eq!(found, together);
@@ -146,7 +146,7 @@ fn several_pages_are_flushed_together<G: Geometry>() {
     assert_eq!(found[0], Seen::Flushed(Flush::Everything));
 }
 
-fn a_flush_comes_before_the_frames_are_retired<G: Geometry>() {
+fn a_flush_comes_before_the_frames_are_retired<G: Architecture>() {
     on_watched::<G>(|machine| {
         let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
         let root: Node<Table<G>> = node(machine, G::ROOT);
@@ -171,7 +171,7 @@ fn a_flush_comes_before_the_frames_are_retired<G: Geometry>() {
     });
 }
 
-fn a_flush_comes_before_the_locks_go<G: Geometry>() {
+fn a_flush_comes_before_the_locks_go<G: Architecture>() {
     on_watched::<G>(|machine| {
         let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
         let root: Node<Table<G>> = node(machine, G::ROOT);
@@ -197,7 +197,7 @@ fn a_flush_comes_before_the_locks_go<G: Geometry>() {
     });
 }
 
-fn a_cursor_flushes_when_it_is_asked_to<G: Geometry>() {
+fn a_cursor_flushes_when_it_is_asked_to<G: Architecture>() {
     let found = seen_while::<G>(READABLE, |cursor, _| {
         cursor.flush();
         assert_eq!(seen(), [], "nothing is owed yet");
@@ -209,7 +209,7 @@ fn a_cursor_flushes_when_it_is_asked_to<G: Geometry>() {
     assert_eq!(found, [], "nothing is owed any more");
 }
 
-fn a_split_is_flushed<G: Geometry>() {
+fn a_split_is_flushed<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_watched::<G>(|machine| {
             let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
@@ -234,7 +234,7 @@ fn a_split_is_flushed<G: Geometry>() {
 }
 
 /// The change is the caller's code. What it has decided so far is in the table.
-fn what_was_tightened_before_a_panic_is_flushed<G: Geometry>() {
+fn what_was_tightened_before_a_panic_is_flushed<G: Architecture>() {
     let found = seen_while::<G>(WRITABLE, |cursor, _| {
         cursor.jump(page(1)).expect("a position");
         cursor.protect_next(|old| Property { cache: CachePolicy::Uncached, ..old }).expect("fits");

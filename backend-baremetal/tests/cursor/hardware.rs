@@ -9,15 +9,15 @@ use weft_core::address::{Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property};
-use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 
+use crate::architecture::Architecture;
 use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
 use crate::support::{node, tracked_on};
 use crate::watched::{Machine, Table, Writes, hardware_writes, on_watched, writes_of};
 
-on_every_geometry!(
+on_every_architecture!(
     protecting_a_range_keeps_what_hardware_notes,
     protecting_one_page_tells_what_hardware_noted,
     what_is_taken_out_has_what_hardware_noted,
@@ -30,7 +30,7 @@ on_every_geometry!(
 type Root<'g, G> = NodeRef<'g, Table<G>>;
 
 /// Runs `body` on a new, watched table, which it leaves as it likes.
-fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     on_watched::<G>(|machine| {
         let cpu = Cpu::online(machine, weft_core::address::CpuId::new(0)).expect("offline");
         let root: Node<Table<G>> = node(machine, G::ROOT);
@@ -40,7 +40,7 @@ fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
 }
 
 /// Maps pages of device memory of a level at every page of `range`, frames by address.
-fn fill<G: Geometry>(root: Root<'_, G>, level: u8, range: Range<u64>, property: Property) {
+fn fill<G: Architecture>(root: Root<'_, G>, level: u8, range: Range<u64>, property: Property) {
     if range.is_empty() {
         return;
     }
@@ -51,7 +51,7 @@ fn fill<G: Geometry>(root: Root<'_, G>, level: u8, range: Range<u64>, property: 
     }
 }
 
-fn flags<G: Geometry>(root: Root<'_, G>) -> Vec<PageFlags> {
+fn flags<G: Architecture>(root: Root<'_, G>) -> Vec<PageFlags> {
     dump(root).pages.into_iter().map(|(_, item)| item.property.flags).collect()
 }
 
@@ -59,12 +59,12 @@ fn with(property: Property, flags: PageFlags) -> Property {
     Property { flags: property.flags | flags, ..property }
 }
 
-fn protecting_a_range_keeps_what_hardware_notes<G: Geometry>() {
+fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1, 0..3, READABLE);
         let mut cursor = lock(root, pages(0..3));
         let writable = |old: Property| with(old, PageFlags::WRITE);
-        hardware_writes(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
+        hardware_writes::<G, _>(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
         drop(cursor);
         assert_eq!(flags(root), [NOTED | PageFlags::WRITE; 3], "hardware's bits are lost");
     });
@@ -74,20 +74,20 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Geometry>() {
             fill(root, level, 0..all, READABLE);
             let mut cursor = lock(root, pages(0..all));
             let writable = |old: Property| with(old, PageFlags::WRITE);
-            hardware_writes(|| assert_eq!(cursor.protect(page(all), writable), Ok(all)));
+            hardware_writes::<G, _>(|| assert_eq!(cursor.protect(page(all), writable), Ok(all)));
             drop(cursor);
             assert_eq!(flags(root), [NOTED | PageFlags::WRITE], "hardware's bits are lost");
         });
     }
 }
 
-fn protecting_one_page_tells_what_hardware_noted<G: Geometry>() {
+fn protecting_one_page_tells_what_hardware_noted<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1, 0..2, READABLE);
         let mut cursor = lock(root, pages(0..2));
         for _ in 0..2 {
             let clean = |old: Property| Property { flags: old.flags - NOTED, ..old };
-            let changed = hardware_writes(|| cursor.protect_next(clean)).expect("no split");
+            let changed = hardware_writes::<G, _>(|| cursor.protect_next(clean)).expect("no split");
             let before = changed.expect("a page is there").before;
             assert_eq!(before, with(READABLE, NOTED), "hardware's bits are lost");
         }
@@ -96,7 +96,7 @@ fn protecting_one_page_tells_what_hardware_noted<G: Geometry>() {
     });
 }
 
-fn what_is_taken_out_has_what_hardware_noted<G: Geometry>() {
+fn what_is_taken_out_has_what_hardware_noted<G: Architecture>() {
     let levels = std::iter::once(1).chain(huge_levels::<G>());
     for level in levels {
         on_table::<G>(|_, root| {
@@ -104,14 +104,14 @@ fn what_is_taken_out_has_what_hardware_noted<G: Geometry>() {
             let range = start..start + span::<G>(level);
             fill(root, level, range.clone(), READABLE);
             let mut cursor = lock(root, pages(range));
-            let taken = hardware_writes(|| cursor.take_next()).expect("no split");
+            let taken = hardware_writes::<G, _>(|| cursor.take_next()).expect("no split");
             let item = taken.and_then(|taken| taken.page).expect("a page is there");
             assert_eq!(item.property, with(READABLE, NOTED), "hardware's bits are lost");
         });
     }
 }
 
-fn every_part_has_what_hardware_noted_of_the_whole<G: Geometry>() {
+fn every_part_has_what_hardware_noted_of_the_whole<G: Architecture>() {
     type Change<G> = fn(&mut Cursor<'_, Table<G>>, Vaddr);
     let changes: [Change<G>; 5] = [
         |cursor, _| cursor.split().expect("it is huge"),
@@ -126,7 +126,7 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Geometry>() {
                 let all = span::<G>(level);
                 fill(root, level, 0..all, READABLE);
                 let mut cursor = lock(root, pages(1..2));
-                hardware_writes(|| change(&mut cursor, page(2)));
+                hardware_writes::<G, _>(|| change(&mut cursor, page(2)));
                 drop(cursor);
                 let flags = flags(root);
                 assert!(flags.len() >= G::ENTRIES - 1);
@@ -136,7 +136,7 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Geometry>() {
     }
 }
 
-fn a_merged_page_has_what_hardware_noted_of_any_part<G: Geometry>() {
+fn a_merged_page_has_what_hardware_noted_of_any_part<G: Architecture>() {
     for level in huge_levels::<G>() {
         for which in [0, G::ENTRIES - 1] {
             on_table::<G>(|_, root| {
@@ -156,7 +156,10 @@ fn a_merged_page_has_what_hardware_noted_of_any_part<G: Geometry>() {
 }
 
 /// What a bulk change of two pages with this property costs.
-fn cost<G: Geometry>(property: Property, change: fn(&mut Cursor<'_, Table<G>>, Vaddr)) -> Writes {
+fn cost<G: Architecture>(
+    property: Property,
+    change: fn(&mut Cursor<'_, Table<G>>, Vaddr),
+) -> Writes {
     let mut writes = Writes::default();
     on_table::<G>(|machine, root| {
         fill(root, 1, 0..1, property);
@@ -171,20 +174,20 @@ fn cost<G: Geometry>(property: Property, change: fn(&mut Cursor<'_, Table<G>>, V
     writes
 }
 
-fn entries_that_hardware_may_write_are_updated<G: Geometry>() {
+fn entries_that_hardware_may_write_are_updated<G: Architecture>() {
     for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY] {
         let property = with(READABLE, noted);
         assert_eq!(each_cost::<G>(property), [Writes { stores: 0, updates: 1 }; 4]);
     }
 }
 
-fn entries_that_hardware_has_done_with_are_stored<G: Geometry>() {
+fn entries_that_hardware_has_done_with_are_stored<G: Architecture>() {
     let property = with(READABLE, NOTED);
     assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
 }
 
 /// What each way to change one page costs, of which only the entry is written.
-fn each_cost<G: Geometry>(property: Property) -> [Writes; 4] {
+fn each_cost<G: Architecture>(property: Property) -> [Writes; 4] {
     [
         cost::<G>(property, |cursor, end| assert_eq!(cursor.unmap(end), Ok(1))),
         cost::<G>(property, |cursor, end| assert_eq!(cursor.protect(end, |old| old), Ok(1))),

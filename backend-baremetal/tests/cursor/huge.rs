@@ -2,15 +2,15 @@
 
 use weft_core::address::{Level, Vaddr};
 use weft_core::error::{ChangeError, MergeError, Misfit, PositionError};
-use weft_core::geometry::Geometry;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, Root, all_pages, device, dump, everything, fill, huge_levels, lock, map_huge,
     on_table, page, pages, physical, raw, span,
 };
 use crate::support::{WRITABLE, live, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     a_huge_page_is_split_into_parts_that_map_the_same,
     where_no_huge_page_is_nothing_is_split,
     parts_are_merged_into_the_page_that_they_were,
@@ -21,7 +21,7 @@ on_every_geometry!(
     a_node_that_sticks_out_is_not_merged,
 );
 
-fn a_huge_page_is_split_into_parts_that_map_the_same<G: Geometry>() {
+fn a_huge_page_is_split_into_parts_that_map_the_same<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let (all, part) = (span::<G>(level), span::<G>(level - 1));
@@ -40,7 +40,7 @@ fn a_huge_page_is_split_into_parts_that_map_the_same<G: Geometry>() {
     }
 }
 
-fn where_no_huge_page_is_nothing_is_split<G: Geometry>() {
+fn where_no_huge_page_is_nothing_is_split<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..1, READABLE);
         let mut cursor = lock(root, pages(0..2));
@@ -56,7 +56,7 @@ fn where_no_huge_page_is_nothing_is_split<G: Geometry>() {
     });
 }
 
-fn parts_are_merged_into_the_page_that_they_were<G: Geometry>() {
+fn parts_are_merged_into_the_page_that_they_were<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let all = span::<G>(level);
@@ -77,7 +77,7 @@ fn parts_are_merged_into_the_page_that_they_were<G: Geometry>() {
     }
 }
 
-fn merging_gives_back_the_node<G: Geometry>() {
+fn merging_gives_back_the_node<G: Architecture>() {
     let Some(level) = huge_levels::<G>().next() else { return };
     on_table::<G>(|_, root| {
         let all = span::<G>(level);
@@ -96,7 +96,7 @@ fn merging_gives_back_the_node<G: Geometry>() {
 
 /// Merges around page 0, which is refused, and changes nothing.
 #[track_caller]
-fn assert_refused<G: Geometry>(root: Root<'_, G>, expected: MergeError) {
+fn assert_refused<G: Architecture>(root: Root<'_, G>, expected: MergeError) {
     let before = (dump(root), live(root.backend()));
     let mut cursor = lock(root, everything::<G>());
     assert_eq!(cursor.merge(), Err(expected));
@@ -105,7 +105,7 @@ fn assert_refused<G: Geometry>(root: Root<'_, G>, expected: MergeError) {
     assert_eq!((dump(root), live(root.backend())), before, "a refused merge changes nothing");
 }
 
-fn pages_that_are_not_alike_are_not_merged<G: Geometry>() {
+fn pages_that_are_not_alike_are_not_merged<G: Architecture>() {
     let leaf = G::ENTRIES as u64;
     for odd in [0, 1, leaf / 2, leaf - 1] {
         on_table::<G>(|_, root| {
@@ -128,7 +128,7 @@ fn pages_that_are_not_alike_are_not_merged<G: Geometry>() {
     }
 }
 
-fn pages_that_own_their_frames_are_not_merged<G: Geometry>() {
+fn pages_that_own_their_frames_are_not_merged<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let leaf = G::ENTRIES as u64;
         let mut cursor = lock(root, pages(0..leaf));
@@ -138,7 +138,7 @@ fn pages_that_own_their_frames_are_not_merged<G: Geometry>() {
     });
 }
 
-fn pages_that_no_entry_holds_as_one_are_not_merged<G: Geometry>() {
+fn pages_that_no_entry_holds_as_one_are_not_merged<G: Architecture>() {
     on_table::<G>(|_, root| {
         let leaf = G::ENTRIES as u64;
         let mut cursor = lock(root, pages(0..leaf));
@@ -151,7 +151,7 @@ fn pages_that_no_entry_holds_as_one_are_not_merged<G: Geometry>() {
     });
 }
 
-fn a_node_that_sticks_out_is_not_merged<G: Geometry>() {
+fn a_node_that_sticks_out_is_not_merged<G: Architecture>() {
     on_table::<G>(|_, root| {
         let leaf = G::ENTRIES as u64;
         fill(root, 0..leaf, READABLE);

@@ -18,16 +18,16 @@ use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::ChildRef;
 use weft_core::error::{FindError, PositionError, RangeError};
-use weft_core::format::{EntryFormat, PageFlags, RawItem, X86_64};
-use weft_core::geometry::Geometry;
+use weft_core::format::{EntryFormat, PageFlags, RawItem};
 use weft_core::node::Node;
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::shared::SharedCursor;
 
+use crate::architecture::{Architecture, Whole};
 use crate::fixture::{NOTED, Root, assert_sound, dump, everything, lock, page, pages};
 use crate::program::{Operation, Place, Program, Step, Transaction, Way};
 use crate::reference::{Found, Reference};
-use crate::support::{Machine, Whole, live, node, online};
+use crate::support::{Machine, live, node, online};
 
 /// Longer programs are cut off: so many transactions, and so many steps of each.
 const TRANSACTIONS_MAX: usize = 25;
@@ -40,7 +40,7 @@ const CHECKED_EVERY: usize = 4;
 /// # Panics
 ///
 /// If table and reference do not agree, or frames are lost.
-pub(crate) fn run<G: Geometry>(machine: &Machine<G>, program: &Program) {
+pub(crate) fn run<G: Architecture>(machine: &Machine<G>, program: &Program) {
     machine.region().cancel_failure();
     let mut cpu = online(machine, 0);
     quiesce(&mut cpu);
@@ -70,7 +70,7 @@ pub(crate) fn run<G: Geometry>(machine: &Machine<G>, program: &Program) {
 /// # Panics
 ///
 /// As [`run`].
-pub(crate) fn run_bytes<G: Geometry>(machine: &Machine<G>, data: &[u8]) {
+pub(crate) fn run_bytes<G: Architecture>(machine: &Machine<G>, data: &[u8]) {
     // Bytes that run out make an end: there is a program for all of them.
     if let Ok(program) = Program::arbitrary(&mut Unstructured::new(data)) {
         run(machine, &program);
@@ -78,12 +78,12 @@ pub(crate) fn run_bytes<G: Geometry>(machine: &Machine<G>, data: &[u8]) {
 }
 
 /// Lets everything go that waits, with no section open.
-fn quiesce<G: Geometry>(cpu: &mut Cpu<Machine<G>>) {
+fn quiesce<G: Architecture>(cpu: &mut Cpu<Machine<G>>) {
     cpu.quiescent();
     cpu.quiescent();
 }
 
-fn check<G: Geometry>(
+fn check<G: Architecture>(
     machine: &Machine<G>,
     cpu: &mut Cpu<Machine<G>>,
     root: &Node<Whole<G>>,
@@ -119,13 +119,13 @@ pub(crate) fn number(vaddr: Vaddr) -> u64 {
 }
 
 /// A table, the reference that it is compared with, and what they are on.
-pub(crate) struct Run<'r, 'g, G: Geometry> {
+pub(crate) struct Run<'r, 'g, G: Architecture> {
     pub(crate) machine: &'r Machine<G>,
     pub(crate) root: Root<'g, G>,
     pub(crate) reference: &'r mut Reference<G>,
 }
 
-impl<'g, G: Geometry> Run<'_, 'g, G> {
+impl<'g, G: Architecture> Run<'_, 'g, G> {
     fn transaction(&mut self, transaction: &Transaction) {
         let range = transaction.range.resolve::<G>();
         let expected = range_error::<G>(&range);
@@ -275,9 +275,10 @@ impl<'g, G: Geometry> Run<'_, 'g, G> {
         if !G::covers(vaddr) {
             return;
         }
-        let accessed = X86_64::HARDWARE_BITS & X86_64::HARDWARE_BITS.wrapping_neg();
+        let both = G::Format::HARDWARE_BITS;
+        let accessed = both & both.wrapping_neg();
         let (bits, flags) = match writes {
-            true => (X86_64::HARDWARE_BITS, NOTED),
+            true => (both, NOTED),
             false => (accessed, PageFlags::ACCESSED),
         };
         let node = self.lowest(vaddr);
@@ -396,7 +397,7 @@ pub(crate) fn position_error(vaddr: Vaddr, range: &Range<Vaddr>) -> Option<Posit
 }
 
 /// Why a range is none of a table that manages all of its root, if so.
-fn range_error<G: Geometry>(range: &Range<Vaddr>) -> Option<RangeError> {
+fn range_error<G: Architecture>(range: &Range<Vaddr>) -> Option<RangeError> {
     let [start, end] = [range.start, range.end];
     if start == end {
         Some(RangeError::Empty { at: start })
@@ -414,7 +415,7 @@ fn range_error<G: Geometry>(range: &Range<Vaddr>) -> Option<RangeError> {
 }
 
 /// The pages around `at` that one entry of `level` covers.
-pub(crate) fn slot<G: Geometry>(at: u64, level: Level) -> Range<u64> {
+pub(crate) fn slot<G: Architecture>(at: u64, level: Level) -> Range<u64> {
     let span = G::entry_frames(level);
     at / span * span..(at / span + 1) * span
 }

@@ -6,15 +6,15 @@ use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
 use weft_core::error::RangeError;
-use weft_core::geometry::Geometry;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, Root, all_pages, assert_sound, dump, everything, fill, huge_levels, lock, map_huge,
     on_table, page, pages, span,
 };
 use crate::support::live;
 
-on_every_geometry!(
+on_every_architecture!(
     exactly_the_nodes_that_the_range_touches_are_locked,
     what_is_split_or_grown_is_locked_and_what_goes_is_not,
     who_would_wait_leaves_nothing_locked,
@@ -22,8 +22,8 @@ on_every_geometry!(
 );
 
 /// Every node that is locked: its level and where it begins.
-fn locked<G: Geometry>(root: Root<'_, G>) -> Vec<(Level, Vaddr)> {
-    fn collect<G: Geometry>(node: Root<'_, G>, start: Vaddr, found: &mut Vec<(Level, Vaddr)>) {
+fn locked<G: Architecture>(root: Root<'_, G>) -> Vec<(Level, Vaddr)> {
+    fn collect<G: Architecture>(node: Root<'_, G>, start: Vaddr, found: &mut Vec<(Level, Vaddr)>) {
         if node.try_lock().is_none() {
             found.push((node.level(), start));
         }
@@ -41,7 +41,7 @@ fn locked<G: Geometry>(root: Root<'_, G>) -> Vec<(Level, Vaddr)> {
 
 /// The nodes that are to be locked for a range: the lowest with entries for all of it, and below
 /// that all that touch it.
-fn touched<G: Geometry>(root: Root<'_, G>, range: &Range<Vaddr>) -> Vec<(Level, Vaddr)> {
+fn touched<G: Architecture>(root: Root<'_, G>, range: &Range<Vaddr>) -> Vec<(Level, Vaddr)> {
     let has_entries = |level: Level, start: Vaddr| {
         let end = start.plus(G::node_span(level));
         start <= range.start && range.end <= end
@@ -61,7 +61,7 @@ fn touched<G: Geometry>(root: Root<'_, G>, range: &Range<Vaddr>) -> Vec<(Level, 
 }
 
 /// Ranges around the borders of nodes of every level.
-fn ranges<G: Geometry>() -> Vec<Range<Vaddr>> {
+fn ranges<G: Architecture>() -> Vec<Range<Vaddr>> {
     let all = all_pages::<G>();
     let mut ranges = vec![everything::<G>(), pages(all - 1..all)];
     for level in 1..=G::LEVELS {
@@ -72,7 +72,7 @@ fn ranges<G: Geometry>() -> Vec<Range<Vaddr>> {
     ranges
 }
 
-fn exactly_the_nodes_that_the_range_touches_are_locked<G: Geometry>() {
+fn exactly_the_nodes_that_the_range_touches_are_locked<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         for at in [0, all / 2, all - 1] {
@@ -91,7 +91,7 @@ fn exactly_the_nodes_that_the_range_touches_are_locked<G: Geometry>() {
     });
 }
 
-fn what_is_split_or_grown_is_locked_and_what_goes_is_not<G: Geometry>() {
+fn what_is_split_or_grown_is_locked_and_what_goes_is_not<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
@@ -120,7 +120,7 @@ fn what_is_split_or_grown_is_locked_and_what_goes_is_not<G: Geometry>() {
     });
 }
 
-fn who_would_wait_leaves_nothing_locked<G: Geometry>() {
+fn who_would_wait_leaves_nothing_locked<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         fill(root, 0..1, READABLE);
@@ -141,7 +141,7 @@ fn who_would_wait_leaves_nothing_locked<G: Geometry>() {
     });
 }
 
-fn disjoint_ranges_are_locked_at_once<G: Geometry>() {
+fn disjoint_ranges_are_locked_at_once<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         fill(root, 0..1, READABLE);

@@ -9,6 +9,8 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+#[macro_use]
+mod architecture;
 mod changes;
 mod failing;
 mod fixture;

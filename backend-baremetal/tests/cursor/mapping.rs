@@ -1,18 +1,20 @@
 //! Mapping, one page or many: what goes in, what is refused, and that a refusal changes nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::error::{MapError, MapFault, Misfit, PositionError};
 use weft_core::format::RawItem;
-use weft_core::geometry::Geometry;
 use weft_core::item::{Item, MappedItem};
 
+use crate::architecture::Architecture;
 use crate::fixture::{
-    READABLE, Root, all_pages, device, dump, everything, fill, huge_levels, lock, map_huge,
-    on_table, page, pages, physical, raw, span,
+    READABLE, Root, all_pages, assert_sound, device, dump, everything, fill, huge_levels, lock,
+    map_huge, on_table, page, pages, physical, raw, span,
 };
 use crate::support::{Machine, WRITABLE, live, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     a_page_is_mapped_and_the_cursor_moves_behind_it,
     a_huge_page_is_mapped_at_every_level_of_the_format,
     nothing_is_mapped_over_what_is_mapped,
@@ -25,11 +27,12 @@ on_every_geometry!(
     the_first_page_in_the_way_is_named_before_a_huge_one,
     many_pages_stop_at_an_item_that_does_not_fit,
     many_pages_go_to_a_position_only,
+    a_panic_of_the_callers_code_leaves_no_empty_node,
 );
 
 /// Maps an item at the position, and expects that it is refused and nothing changes.
 #[track_caller]
-fn assert_refused<G: Geometry>(
+fn assert_refused<G: Architecture>(
     root: Root<'_, G>,
     range: std::ops::Range<u64>,
     at: u64,
@@ -49,14 +52,14 @@ fn assert_refused<G: Geometry>(
     assert_eq!(dump(root), before, "a refused item changes nothing");
 }
 
-fn shown<G: Geometry>(item: &MappedItem<Machine<G>>) -> (Paddr, Level) {
+fn shown<G: Architecture>(item: &MappedItem<Machine<G>>) -> (Paddr, Level) {
     match item {
         MappedItem::Tracked { frame, .. } => (frame.paddr(), Level::LEAF),
         MappedItem::Untracked { frame, level, .. } => (*frame, *level),
     }
 }
 
-fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Geometry>() {
+fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..3));
         cursor.map(device::<G>(1, 5, READABLE)).expect("nothing is there");
@@ -73,7 +76,7 @@ fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Geometry>() {
     });
 }
 
-fn a_huge_page_is_mapped_at_every_level_of_the_format<G: Geometry>() {
+fn a_huge_page_is_mapped_at_every_level_of_the_format<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let (span, all) = (span::<G>(level), all_pages::<G>());
@@ -94,7 +97,7 @@ fn already(number: u64) -> MapFault {
     MapFault::AlreadyMapped { vaddr: page(number) }
 }
 
-fn nothing_is_mapped_over_what_is_mapped<G: Geometry>() {
+fn nothing_is_mapped_over_what_is_mapped<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1..2, READABLE);
         assert_refused(root, 0..3, 1, device::<G>(1, 9, READABLE), already(1));
@@ -120,7 +123,7 @@ fn nothing_is_mapped_over_what_is_mapped<G: Geometry>() {
     }
 }
 
-fn a_huge_page_goes_where_only_empty_nodes_are<G: Geometry>() {
+fn a_huge_page_goes_where_only_empty_nodes_are<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
@@ -138,7 +141,7 @@ fn a_huge_page_goes_where_only_empty_nodes_are<G: Geometry>() {
     }
 }
 
-fn what_does_not_fit_is_refused<G: Geometry>() {
+fn what_does_not_fit_is_refused<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let (span, all) = (span::<G>(level), all_pages::<G>());
@@ -159,14 +162,14 @@ fn what_does_not_fit_is_refused<G: Geometry>() {
     });
 }
 
-fn items_that_no_entry_holds_are_refused<G: Geometry>() {
+fn items_that_no_entry_holds_are_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
-        for frame in [1 << 52, 1 << 63, !(FRAME_SIZE - 1)].map(Paddr::new) {
+        for frame in [1 << G::PHYSICAL_BITS, 1 << 63, !(FRAME_SIZE - 1)].map(Paddr::new) {
             let item = MappedItem::Untracked { frame, level: Level::LEAF, property: READABLE };
             let expected = MapFault::Misfit(Misfit::OutOfRange { frame });
             assert_refused(root, 0..1, 0, item, expected);
         }
-        for level in crate::support::page_levels::<G>() {
+        for level in (1..=G::PAGE_LEVELS).map(Level::new) {
             let alignment = G::entry_span(level);
             for bit in [0, FRAME_SIZE.ilog2() - 1, alignment.ilog2() - 1] {
                 let frame = Paddr::new(1 << bit);
@@ -178,9 +181,9 @@ fn items_that_no_entry_holds_are_refused<G: Geometry>() {
     });
 }
 
-fn levels_that_no_table_has_are_refused<G: Geometry>() {
+fn levels_that_no_table_has_are_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
-        let none = (1..=u8::MAX).filter(|level| *level > 3 || *level > G::LEVELS);
+        let none = G::PAGE_LEVELS + 1..=u8::MAX;
         for entry in none.map(Level::new) {
             let frame = Paddr::new(0);
             let item = MappedItem::Untracked { frame, level: entry, property: READABLE };
@@ -190,7 +193,7 @@ fn levels_that_no_table_has_are_refused<G: Geometry>() {
     });
 }
 
-fn pages_are_mapped_up_to_the_end<G: Geometry>() {
+fn pages_are_mapped_up_to_the_end<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let around = |border: u64| border.saturating_sub(2)..(border + 2).min(all);
@@ -220,7 +223,7 @@ fn said<T>(result: Result<(), MapError<Option<T>>>) -> (MapFault, Option<T>) {
     (error.fault, error.item)
 }
 
-fn many_pages_stop_at_what_is_mapped<G: Geometry>() {
+fn many_pages_stop_at_what_is_mapped<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let all = all_pages::<G>();
         for there in [0, 1, all / 2, all - 1] {
@@ -257,7 +260,7 @@ fn many_pages_stop_at_what_is_mapped<G: Geometry>() {
     }
 }
 
-fn the_first_page_in_the_way_is_named_before_a_huge_one<G: Geometry>() {
+fn the_first_page_in_the_way_is_named_before_a_huge_one<G: Architecture>() {
     on_table::<G>(|_, root| {
         let huge = span::<G>(2);
         fill(root, 1..2, READABLE);
@@ -268,7 +271,7 @@ fn the_first_page_in_the_way_is_named_before_a_huge_one<G: Geometry>() {
     });
 }
 
-fn many_pages_stop_at_an_item_that_does_not_fit<G: Geometry>() {
+fn many_pages_stop_at_an_item_that_does_not_fit<G: Architecture>() {
     on_table::<G>(|machine, root| {
         for (wrong, misfit) in [
             (device::<G>(2, 1, READABLE), {
@@ -301,7 +304,7 @@ fn many_pages_stop_at_an_item_that_does_not_fit<G: Geometry>() {
     });
 }
 
-fn many_pages_go_to_a_position_only<G: Geometry>() {
+fn many_pages_go_to_a_position_only<G: Architecture>() {
     on_table::<G>(|_, root| {
         let mut cursor = lock(root, pages(1..3));
         cursor.jump(page(2)).expect("a position");
@@ -315,6 +318,32 @@ fn many_pages_go_to_a_position_only<G: Geometry>() {
         assert_eq!(said(cursor.map_pages(vaddr, &mut none)).0, unaligned);
         cursor.map_pages(page(2), &mut none).expect("up to here is nothing");
         assert_eq!(cursor.vaddr(), page(2));
+    });
+}
+
+/// The item is made by the caller's code, when nodes for it have been grown already.
+fn a_panic_of_the_callers_code_leaves_no_empty_node<G: Architecture>() {
+    on_table::<G>(|_, root| {
+        // Either side has a branch of its own.
+        let middle = all_pages::<G>() / 2;
+        let range = middle - 1..middle + 1;
+        for stop in range.clone() {
+            let mut cursor = lock(root, everything::<G>());
+            cursor.jump(page(range.start)).expect("a position");
+            let make = |vaddr| match vaddr == page(stop) {
+                true => panic!("the caller gives up"),
+                false => device::<G>(1, 1, READABLE),
+            };
+            let map = AssertUnwindSafe(|| cursor.map_pages(page(range.end), make));
+            catch_unwind(map).expect_err("the closure has panicked");
+            assert_eq!(cursor.vaddr(), page(range.start), "the cursor has moved");
+            drop(cursor);
+            assert_sound(root);
+            let mapped = stop - range.start;
+            assert_eq!(dump(root).pages.len() as u64, mapped, "what was made before is mapped");
+            let mut cursor = lock(root, pages(range.clone()));
+            assert_eq!(cursor.unmap(page(range.end)), Ok(mapped));
+        }
     });
 }
 

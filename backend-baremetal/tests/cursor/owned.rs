@@ -1,27 +1,28 @@
 //! Items of a kernel's own: what goes in comes out once, and is not given up while it is mapped.
 //!
-//! [`Page`] counts itself: each is made, written into an entry, read back, and dropped or handed
-//! to the reclamation, and a test compares the counts. Readers get a [`View`] of it.
+//! [`Page`] owns a [`Frame`], or nothing, and counts itself: each is made, written into an entry,
+//! read back, and dropped or handed to the reclamation, and a test compares the counts. Readers get
+//! a [`View`] of it.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
-use weft_core::address::{CpuId, Paddr};
+use weft_core::address::{CpuId, Level, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
-use weft_core::geometry::Geometry;
-use weft_core::item::{Item, MappedItem};
+use weft_core::item::{Frame, Item};
 use weft_core::node::{Node, NodeRef};
 use weft_core::reclaim::Erased;
 use weft_core::shared::SharedCursor;
 use weft_core::sync::Backend;
 
+use crate::architecture::Architecture;
 use crate::fixture::{NOTED, READABLE, all_pages, lock, page, pages, span};
-use crate::support::{node, tracked_on};
+use crate::support::node;
 
 on_every_geometry!(
     an_item_is_shown_as_its_type_wants,
@@ -49,7 +50,19 @@ thread_local! {
 
 /// An item that counts.
 #[derive(Debug)]
-struct Page<B: Backend>(MappedItem<B>);
+struct Page<B: Backend> {
+    memory: Memory<B>,
+    property: Property,
+}
+
+/// What a page maps.
+#[derive(Debug)]
+enum Memory<B: Backend> {
+    /// A frame of its own.
+    Owned(Frame<B>),
+    /// Memory of a device, for an entry of this level.
+    Device(Paddr, Level),
+}
 
 /// A page as readers see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,19 +72,33 @@ struct View<'g> {
     _section: PhantomData<&'g ()>,
 }
 
-// SAFETY: everything is passed on to an item that keeps the promise.
+// SAFETY: an item owns the frame that it maps, and is no huge page; or it maps device memory, of
+// which every part is as good as the whole. Which of the two it is, an entry keeps in a flag.
 unsafe impl<B: Backend> Item<B> for Page<B> {
     type Ref<'g> = View<'g>;
 
     fn into_raw(self) -> RawItem {
         FATES.with_borrow_mut(|fates| fates.written += 1);
-        self.0.into_raw()
+        let Self { memory, mut property } = self;
+        property.flags.set(PageFlags::TRACKED, matches!(memory, Memory::Owned(_)));
+        let (frame, level) = match memory {
+            Memory::Owned(frame) => (frame.into_raw(), Level::LEAF),
+            Memory::Device(frame, level) => (frame, level),
+        };
+        RawItem { frame, level, property }
     }
 
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
         FATES.with_borrow_mut(|fates| fates.read_back.push(raw));
-        // SAFETY: both contracts say the same, word for word.
-        Self(unsafe { MappedItem::from_raw(backend, raw) })
+        let RawItem { frame, level, property } = raw;
+        let memory = if property.flags.contains(PageFlags::TRACKED) {
+            // SAFETY: (1) the caller's contract says that our `into_raw` gave the value, and it
+            // sets the flag for what `into_raw` of a frame gave; (2) it is turned back once.
+            Memory::Owned(unsafe { Frame::from_raw(backend, frame) })
+        } else {
+            Memory::Device(frame, level)
+        };
+        Self { memory, property }
     }
 
     unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> View<'g> {
@@ -81,7 +108,10 @@ unsafe impl<B: Backend> Item<B> for Page<B> {
 
     fn retire(self) -> Option<Erased<B>> {
         FATES.with_borrow_mut(|fates| fates.retired += 1);
-        self.0.retire()
+        match self.memory {
+            Memory::Owned(frame) => Some(frame.erase()),
+            Memory::Device(..) => None,
+        }
     }
 }
 
@@ -106,7 +136,7 @@ impl Tables for Kinds {
 }
 
 /// Runs `body` on a new table; afterwards every item that was written has been read back once.
-fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
+fn on_pages<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     let machine = hosted::start::<G, Kinds>(1024).expect("the host has a few megabytes");
     FATES.take();
     hosted::on_cpu(CpuId::new(0), || {
@@ -118,21 +148,22 @@ fn on_pages<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
 }
 
-fn owned<G: Geometry>(machine: &Machine<G>) -> Page<Machine<G>> {
-    Page(tracked_on(machine, READABLE))
+fn owned<G: Architecture>(machine: &Machine<G>) -> Page<Machine<G>> {
+    let frame = Frame::allocate(machine).expect("a test has frames enough");
+    Page { memory: Memory::Owned(frame), property: READABLE }
 }
 
-fn device<G: Geometry>(level: u8, frame: u64) -> Page<Machine<G>> {
-    let level = weft_core::address::Level::new(level);
+fn device<G: Architecture>(level: u8, frame: u64) -> Page<Machine<G>> {
+    let level = Level::new(level);
     let frame = Paddr::new(frame * G::entry_span(level));
-    Page(MappedItem::Untracked { frame, level, property: READABLE })
+    Page { memory: Memory::Device(frame, level), property: READABLE }
 }
 
-fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
+fn an_item_is_shown_as_its_type_wants<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..3));
         let item = owned(machine);
-        let MappedItem::Tracked { frame, .. } = &item.0 else { panic!("it owns its frame") };
+        let Memory::Owned(frame) = &item.memory else { panic!("it owns its frame") };
         let frame = frame.paddr();
         cursor.map(item).expect("nothing is there");
         cursor.map(device::<G>(1, 77)).expect("nothing is there");
@@ -149,7 +180,7 @@ fn an_item_is_shown_as_its_type_wants<G: Geometry>() {
     });
 }
 
-fn an_item_comes_back_from_a_refusal<G: Geometry>() {
+fn an_item_comes_back_from_a_refusal<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..1));
         cursor.map(owned(machine)).expect("nothing is there");
@@ -165,7 +196,7 @@ fn an_item_comes_back_from_a_refusal<G: Geometry>() {
     });
 }
 
-fn an_item_that_is_unmapped_is_given_up_once<G: Geometry>() {
+fn an_item_that_is_unmapped_is_given_up_once<G: Architecture>() {
     type Take<G> = fn(&mut Cursor<'_, Pages<Machine<G>>>);
     let ways: [Take<G>; 2] = [
         |cursor| assert_eq!(cursor.unmap(page(2)), Ok(1)),
@@ -185,7 +216,7 @@ fn an_item_that_is_unmapped_is_given_up_once<G: Geometry>() {
     }
 }
 
-fn a_range_gives_up_its_items_as_hardware_left_them<G: Geometry>() {
+fn a_range_gives_up_its_items_as_hardware_left_them<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(1..3));
         cursor.map_pages(page(3), |_| owned(machine)).expect("nothing is there");
@@ -206,7 +237,7 @@ fn a_range_gives_up_its_items_as_hardware_left_them<G: Geometry>() {
     });
 }
 
-fn a_rollback_gives_up_what_it_took_back<G: Geometry>() {
+fn a_rollback_gives_up_what_it_took_back<G: Architecture>() {
     on_pages::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..4));
         cursor.jump(page(3)).expect("a position");
@@ -220,7 +251,7 @@ fn a_rollback_gives_up_what_it_took_back<G: Geometry>() {
     FATES.with_borrow(|fates| assert_eq!((fates.written, fates.read_back.len()), (4, 4)));
 }
 
-fn parts_of_an_item_are_items<G: Geometry>() {
+fn parts_of_an_item_are_items<G: Architecture>() {
     if all_pages::<G>() < span::<G>(2) {
         return;
     }

@@ -2,15 +2,15 @@
 
 use weft_core::address::Vaddr;
 use weft_core::error::PositionError;
-use weft_core::geometry::Geometry;
 use weft_core::shared::SharedCursor;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, Root, all_pages, dump, everything, fill, filled_with, huge_levels, lock, map_huge,
     on_table, page, pages, physical, raw, span,
 };
 
-on_every_geometry!(
+on_every_architecture!(
     a_query_shows_the_page_and_what_it_translates,
     a_query_inside_a_huge_page_shows_all_of_it,
     a_query_of_nothing_shows_what_is_not_mapped,
@@ -20,7 +20,7 @@ on_every_geometry!(
     a_visit_ends_where_it_is_told_to,
 );
 
-fn a_query_shows_the_page_and_what_it_translates<G: Geometry>() {
+fn a_query_shows_the_page_and_what_it_translates<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1..2, READABLE);
         let mut cursor = lock(root, pages(0..3));
@@ -45,7 +45,7 @@ fn a_query_shows_the_page_and_what_it_translates<G: Geometry>() {
     });
 }
 
-fn a_query_inside_a_huge_page_shows_all_of_it<G: Geometry>() {
+fn a_query_inside_a_huge_page_shows_all_of_it<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
@@ -65,7 +65,7 @@ fn a_query_inside_a_huge_page_shows_all_of_it<G: Geometry>() {
     }
 }
 
-fn a_query_of_nothing_shows_what_is_not_mapped<G: Geometry>() {
+fn a_query_of_nothing_shows_what_is_not_mapped<G: Architecture>() {
     on_table::<G>(|_, root| {
         // Without a lock nothing is grown, so the slot is one of the root's.
         let shared = SharedCursor::new(root, everything::<G>()).expect("a range");
@@ -86,7 +86,7 @@ fn a_query_of_nothing_shows_what_is_not_mapped<G: Geometry>() {
     });
 }
 
-fn find_next_stops_at_every_page_in_turn<G: Geometry>() {
+fn find_next_stops_at_every_page_in_turn<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let numbers = [0, all / 2 - 1, all / 2, all - 1];
@@ -110,7 +110,7 @@ fn find_next_stops_at_every_page_in_turn<G: Geometry>() {
     });
 }
 
-fn find_next_finds_the_rest_of_a_huge_page<G: Geometry>() {
+fn find_next_finds_the_rest_of_a_huge_page<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
@@ -125,7 +125,7 @@ fn find_next_finds_the_rest_of_a_huge_page<G: Geometry>() {
 }
 
 /// What both cursors show between two pages, which has to be the same.
-fn visited<G: Geometry>(root: Root<'_, G>, from: u64, to: u64) -> Vec<Vaddr> {
+fn visited<G: Architecture>(root: Root<'_, G>, from: u64, to: u64) -> Vec<Vaddr> {
     let mut cursor = lock(root, everything::<G>());
     cursor.jump(page(from)).expect("a position");
     let mut seen = Vec::new();
@@ -140,7 +140,7 @@ fn visited<G: Geometry>(root: Root<'_, G>, from: u64, to: u64) -> Vec<Vaddr> {
     seen.into_iter().map(|(vaddr, _)| vaddr).collect()
 }
 
-fn a_visit_shows_each_page_once<G: Geometry>() {
+fn a_visit_shows_each_page_once<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let mut expected = vec![page(0), page(all - 2), page(all - 1)];
@@ -156,7 +156,7 @@ fn a_visit_shows_each_page_once<G: Geometry>() {
     });
 }
 
-fn a_visit_ends_where_it_is_told_to<G: Geometry>() {
+fn a_visit_ends_where_it_is_told_to<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..4.min(all_pages::<G>()), READABLE);
         assert_eq!(visited(root, 1, 1), []);

@@ -2,15 +2,15 @@
 
 use weft_core::cursor::Protected;
 use weft_core::format::{CachePolicy, PageFlags, Property};
-use weft_core::geometry::Geometry;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, all_pages, dump, everything, fill, filled_with, huge_levels, lock, map_huge,
     on_table, page, pages, raw, span,
 };
 use crate::support::{WRITABLE, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     a_range_gets_another_property_and_its_neighbours_do_not,
     one_page_gets_another_property_and_the_one_before_comes_back,
     every_flag_and_policy_is_set_as_asked,
@@ -20,7 +20,7 @@ on_every_geometry!(
     protect_next_splits_as_far_as_it_must,
 );
 
-fn a_range_gets_another_property_and_its_neighbours_do_not<G: Geometry>() {
+fn a_range_gets_another_property_and_its_neighbours_do_not<G: Architecture>() {
     on_table::<G>(|_, root| {
         let border = span::<G>(2);
         let filled = border - 2..(border + 2).min(all_pages::<G>());
@@ -42,7 +42,7 @@ fn a_range_gets_another_property_and_its_neighbours_do_not<G: Geometry>() {
     });
 }
 
-fn one_page_gets_another_property_and_the_one_before_comes_back<G: Geometry>() {
+fn one_page_gets_another_property_and_the_one_before_comes_back<G: Architecture>() {
     on_table::<G>(|_, root| {
         let last = all_pages::<G>() - 1;
         fill(root, 1..2, READABLE);
@@ -64,7 +64,7 @@ fn one_page_gets_another_property_and_the_one_before_comes_back<G: Geometry>() {
     });
 }
 
-fn every_flag_and_policy_is_set_as_asked<G: Geometry>() {
+fn every_flag_and_policy_is_set_as_asked<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..1, READABLE);
         let mut cursor = lock(root, pages(0..1));
@@ -75,13 +75,13 @@ fn every_flag_and_policy_is_set_as_asked<G: Geometry>() {
                 cursor.jump(page(0)).expect("the start");
                 cursor.protect(page(1), |_| Property { flags, cache }).expect("no split");
                 let expected = Property { flags: flags - PageFlags::TRACKED, cache };
-                assert_eq!(dump(root).pages, [(page(0), raw::<G>(1, 4096, expected))]);
+                assert_eq!(dump(root).pages, [(page(0), raw::<G>(1, 4096, G::kept(expected)))]);
             }
         }
     });
 }
 
-fn who_owns_the_frame_stays<G: Geometry>() {
+fn who_owns_the_frame_stays<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let mut cursor = lock(root, pages(0..2));
         cursor.map(tracked(machine)).expect("nothing is there");
@@ -99,7 +99,7 @@ fn who_owns_the_frame_stays<G: Geometry>() {
     });
 }
 
-fn protecting_nothing_asks_nothing<G: Geometry>() {
+fn protecting_nothing_asks_nothing<G: Architecture>() {
     on_table::<G>(|_, root| {
         let end = everything::<G>().end;
         let mut cursor = lock(root, everything::<G>());
@@ -112,7 +112,7 @@ fn protecting_nothing_asks_nothing<G: Geometry>() {
     });
 }
 
-fn of_a_huge_page_only_what_is_in_the_range_changes<G: Geometry>() {
+fn of_a_huge_page_only_what_is_in_the_range_changes<G: Architecture>() {
     for level in huge_levels::<G>() {
         let span = span::<G>(level);
         for range in [0..1, 1..span, span - 1..span, 0..span - 1, 0..span] {
@@ -136,7 +136,7 @@ fn of_a_huge_page_only_what_is_in_the_range_changes<G: Geometry>() {
     }
 }
 
-fn protect_next_splits_as_far_as_it_must<G: Geometry>() {
+fn protect_next_splits_as_far_as_it_must<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);

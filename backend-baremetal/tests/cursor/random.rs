@@ -9,8 +9,9 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config as Settings, RngSeed, TestRunner};
 use weft_backend_baremetal::hosted;
 use weft_core::address::CpuId;
-use weft_core::geometry::{FourLevels, Geometry, TinyThree};
+use weft_core::geometry::{FourLevels, TinyThree};
 
+use crate::architecture::{Architecture, Sv39, Sv48};
 use crate::interpreter::{reached, run, run_bytes};
 use crate::program::{Change, Operation, Place, Program, Rights, Span, Step, Transaction, Way};
 use crate::support::{AllKinds, live};
@@ -96,7 +97,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         2 => Just(Operation::FindNext),
         6 => places().prop_map(Operation::Jump),
         1 => places().prop_map(Operation::Visit),
-        8 => (prop_oneof![9 => 0..3_u8, 1 => any::<u8>()], places(), rights())
+        8 => (prop_oneof![9 => 0..4_u8, 1 => any::<u8>()], places(), rights())
             .prop_map(|(level, frame, rights)| Operation::Map { level, frame, rights }),
         3 => rights().prop_map(Operation::MapTracked),
         3 => (places(), 0..4_u16, rights(), weighted(0.1, 0..4_u8)).prop_map(
@@ -129,7 +130,7 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(operation, failure)| vec![Step { operation, failure }]);
     // A huge page needs a place where it can begin.
     let huge = || {
-        (0..3_u8, places(), rights()).prop_map(|(level, frame, rights)| {
+        (0..4_u8, places(), rights()).prop_map(|(level, frame, rights)| {
             let map = Operation::Map { level, frame, rights };
             vec![step(Operation::Jump(Place::Aligned(level))), step(map)]
         })
@@ -175,7 +176,7 @@ fn programs() -> impl Strategy<Value = Program> {
     vec(transaction, 1..25).prop_map(|transactions| Program { transactions })
 }
 
-fn cursors_do_as_the_reference<G: Geometry>() {
+fn cursors_do_as_the_reference<G: Architecture>() {
     let mut settings = Settings::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {
         settings.cases = CASES;
@@ -212,10 +213,20 @@ fn cursors_do_as_the_reference_on_tiny_three() {
     cursors_do_as_the_reference::<TinyThree>();
 }
 
+#[test]
+fn cursors_do_as_the_reference_on_sv39() {
+    cursors_do_as_the_reference::<Sv39>();
+}
+
+#[test]
+fn cursors_do_as_the_reference_on_sv48() {
+    cursors_do_as_the_reference::<Sv48>();
+}
+
 /// The fuzzer's body, without its guidance: see `backend-baremetal/fuzz`.
 #[test]
 fn cursors_do_as_the_reference_whatever_the_bytes() {
-    fn check<G: Geometry>() {
+    fn check<G: Architecture>() {
         let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
         // Xorshift, after Marsaglia.
         let mut state = 0x5765_6674_u64;
@@ -233,4 +244,5 @@ fn cursors_do_as_the_reference_whatever_the_bytes() {
     }
     check::<FourLevels>();
     check::<TinyThree>();
+    check::<Sv48>();
 }

@@ -5,17 +5,17 @@ use std::ops::Range;
 use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::error::{NotARoot, PositionError, RangeError};
-use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
 
+use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
     READABLE, Root, all_pages, assert_sound, device, dump, everything, lock, on_table, page, pages,
     raw, span,
 };
-use crate::support::{Whole, live, node, on_machine, online};
+use crate::support::{live, node, on_machine, online};
 
-on_every_geometry!(
+on_every_architecture!(
     what_is_no_range_is_refused,
     a_range_begins_at_a_root,
     ranges_that_end_where_the_space_ends_work,
@@ -26,7 +26,7 @@ on_every_geometry!(
 
 /// All three ways to a range refuse it alike, and nothing changes.
 #[track_caller]
-fn assert_refused<G: Geometry>(root: Root<'_, G>, range: Range<Vaddr>, expected: RangeError) {
+fn assert_refused<G: Architecture>(root: Root<'_, G>, range: Range<Vaddr>, expected: RangeError) {
     let before = (dump(root), live(root.backend()));
     assert_eq!(Cursor::lock(root, range.clone()).err().as_ref(), Some(&expected));
     assert_eq!(Cursor::try_lock(root, range.clone()).err().as_ref(), Some(&expected));
@@ -35,7 +35,7 @@ fn assert_refused<G: Geometry>(root: Root<'_, G>, range: Range<Vaddr>, expected:
     assert_sound(root);
 }
 
-fn what_is_no_range_is_refused<G: Geometry>() {
+fn what_is_no_range_is_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
         let end = everything::<G>().end;
         let last = !(FRAME_SIZE - 1);
@@ -61,7 +61,7 @@ fn what_is_no_range_is_refused<G: Geometry>() {
     });
 }
 
-fn a_range_begins_at_a_root<G: Geometry>() {
+fn a_range_begins_at_a_root<G: Architecture>() {
     on_machine::<G>(|machine| {
         let cpu = online(machine, 0);
         let section = cpu.read_side();
@@ -78,7 +78,7 @@ fn a_range_begins_at_a_root<G: Geometry>() {
     });
 }
 
-fn ranges_that_end_where_the_space_ends_work<G: Geometry>() {
+fn ranges_that_end_where_the_space_ends_work<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let mut starts: Vec<u64> = (1..=G::LEVELS).map(|level| all - span::<G>(level)).collect();
@@ -110,7 +110,7 @@ fn ranges_that_end_where_the_space_ends_work<G: Geometry>() {
     });
 }
 
-fn the_last_page_of_the_space_is_a_page<G: Geometry>() {
+fn the_last_page_of_the_space_is_a_page<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let mut cursor = lock(root, pages(all - 1..all));
@@ -129,7 +129,7 @@ fn the_last_page_of_the_space_is_a_page<G: Geometry>() {
     });
 }
 
-fn positions_outside_are_refused<G: Geometry>() {
+fn positions_outside_are_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
         let range = pages(1..3);
         let mut cursor = lock(root, range.clone());
@@ -153,7 +153,7 @@ fn positions_outside_are_refused<G: Geometry>() {
     });
 }
 
-fn a_range_that_is_locked_and_let_go_leaves_nothing<G: Geometry>() {
+fn a_range_that_is_locked_and_let_go_leaves_nothing<G: Architecture>() {
     on_machine::<G>(|machine| {
         let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);

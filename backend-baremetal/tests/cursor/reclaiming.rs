@@ -1,15 +1,15 @@
 //! Nodes that become empty go, as far up as they are empty, and come back as free frames.
 
 use weft_core::cursor::Cursor;
-use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 
+use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
     READABLE, all_pages, assert_sound, dump, everything, fill, lock, on_table, page, pages, span,
 };
-use crate::support::{Whole, live, node, on_machine, online, tracked};
+use crate::support::{live, node, on_machine, online, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     a_leaf_that_is_emptied_page_by_page_goes,
     every_node_above_goes_up_to_the_first_with_others,
     nodes_inside_of_a_range_go_too,
@@ -17,7 +17,7 @@ on_every_geometry!(
     a_cursor_that_must_not_wait_leaves_what_it_cannot_lock,
 );
 
-fn a_leaf_that_is_emptied_page_by_page_goes<G: Geometry>() {
+fn a_leaf_that_is_emptied_page_by_page_goes<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let leaf = G::ENTRIES as u64;
         let mut cursor = lock(root, pages(0..leaf));
@@ -34,7 +34,7 @@ fn a_leaf_that_is_emptied_page_by_page_goes<G: Geometry>() {
     });
 }
 
-fn every_node_above_goes_up_to_the_first_with_others<G: Geometry>() {
+fn every_node_above_goes_up_to_the_first_with_others<G: Architecture>() {
     for level in 1..=G::LEVELS {
         on_table::<G>(|_, root| {
             // The other page leaves the way at a node of this level.
@@ -50,7 +50,7 @@ fn every_node_above_goes_up_to_the_first_with_others<G: Geometry>() {
     }
 }
 
-fn nodes_inside_of_a_range_go_too<G: Geometry>() {
+fn nodes_inside_of_a_range_go_too<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let numbers = [0, 1, all / 2 - 1, all / 2, all - 2, all - 1];
@@ -70,7 +70,7 @@ fn nodes_inside_of_a_range_go_too<G: Geometry>() {
     });
 }
 
-fn what_was_unmapped_waits_for_a_grace_period<G: Geometry>() {
+fn what_was_unmapped_waits_for_a_grace_period<G: Architecture>() {
     on_machine::<G>(|machine| {
         let mut cpu = online(machine, 0);
         let mut other = online(machine, 1);
@@ -92,7 +92,7 @@ fn what_was_unmapped_waits_for_a_grace_period<G: Geometry>() {
     });
 }
 
-fn a_cursor_that_must_not_wait_leaves_what_it_cannot_lock<G: Geometry>() {
+fn a_cursor_that_must_not_wait_leaves_what_it_cannot_lock<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..1, READABLE);
         let before = dump(root).nodes;

@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use weft_core::address::Level;
 use weft_core::format::{PageFlags, Property, RawItem};
-use weft_core::geometry::Geometry;
+
+use crate::architecture::Architecture;
 
 /// The mappings of a table.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Reference<G> {
 /// A mapping, and the pages that it maps.
 pub(crate) type Found = (Range<u64>, RawItem);
 
-impl<G: Geometry> Reference<G> {
+impl<G: Architecture> Reference<G> {
     pub(crate) fn new() -> Self {
         Self { mappings: BTreeMap::new(), _geometry: PhantomData }
     }
@@ -73,7 +74,8 @@ impl<G: Geometry> Reference<G> {
 
     /// Maps what nobody has mapped.
     pub(crate) fn map(&mut self, start: u64, item: RawItem) {
-        self.mappings.insert(start, item);
+        let property = G::kept(item.property);
+        self.mappings.insert(start, RawItem { property, ..item });
     }
 
     /// Unmaps `range`, which has no part of a mapping.
@@ -90,6 +92,7 @@ impl<G: Geometry> Reference<G> {
             let tracked = item.property.flags & PageFlags::TRACKED;
             property.flags = property.flags.difference(PageFlags::TRACKED) | tracked;
             property.flags &= PageFlags::all();
+            property = G::kept(property);
             self.mappings.insert(pages.start, RawItem { property, ..item });
         }
     }

@@ -5,10 +5,10 @@ use weft_core::config::Config;
 use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
 use weft_core::error::{MapFault, Misfit, RangeError};
-use weft_core::geometry::Geometry;
 use weft_core::node::{Node, NodeRef, Permanent};
 use weft_core::shared::SharedCursor;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, all_pages, assert_sound, device, dump, huge_levels, lock, page, pages, span,
 };
@@ -27,7 +27,7 @@ on_every_geometry!(
 );
 
 /// The half of the space that a configuration manages, in pages.
-fn half<C: Config<Backend = Machine<G>>, G: Geometry>() -> std::ops::Range<u64> {
+fn half<C: Config<Backend = Machine<G>>, G: Architecture>() -> std::ops::Range<u64> {
     let entry = span::<G>(G::LEVELS);
     C::MANAGED.start as u64 * entry..C::MANAGED.end as u64 * entry
 }
@@ -42,12 +42,12 @@ macro_rules! both_ways {
 
 type Page<G> = MappedItem<Machine<G>>;
 
-trait On<G: Geometry>: Config<Backend = Machine<G>, Item = Page<G>> {}
-impl<G: Geometry, C: Config<Backend = Machine<G>, Item = Page<G>>> On<G> for C {}
+trait On<G: Architecture>: Config<Backend = Machine<G>, Item = Page<G>> {}
+impl<G: Architecture, C: Config<Backend = Machine<G>, Item = Page<G>>> On<G> for C {}
 
 /// Runs `body` with a kernel's root and a user's that shares its half. All that is mapped is
 /// unmapped again, and every frame but those of the two roots and the kernel's nodes is back.
-fn on_both<G: Geometry, K: On<G>, U: On<G>>(
+fn on_both<G: Architecture, K: On<G>, U: On<G>>(
     body: impl FnOnce(&Machine<G>, NodeRef<'_, K>, NodeRef<'_, U>),
 ) {
     on_machine::<G>(|machine| {
@@ -74,8 +74,8 @@ fn on_both<G: Geometry, K: On<G>, U: On<G>>(
     });
 }
 
-fn what_the_kernel_maps_all_users_find<G: Geometry>() {
-    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+fn what_the_kernel_maps_all_users_find<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|machine, kernel, user| {
             let at = half::<K, G>().end - 1;
             lock(kernel, pages(at..at + 1)).map(tracked(machine)).expect("nothing is there");
@@ -96,8 +96,8 @@ fn what_the_kernel_maps_all_users_find<G: Geometry>() {
     both_ways!(check);
 }
 
-fn a_user_has_no_cursor_in_the_kernels_half<G: Geometry>() {
-    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+fn a_user_has_no_cursor_in_the_kernels_half<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|_, kernel, user| {
             let (ours, theirs) = (half::<K, G>(), half::<U, G>());
             let border = ours.start.max(theirs.start);
@@ -119,8 +119,8 @@ fn a_user_has_no_cursor_in_the_kernels_half<G: Geometry>() {
 }
 
 /// Other roots have copies of the entry, and would not see it change.
-fn entries_that_stay_lead_to_nodes_only<G: Geometry>() {
-    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+fn entries_that_stay_lead_to_nodes_only<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
         let Some(level) = huge_levels::<G>().find(|&level| level == G::LEVELS) else { return };
         let refused = |root: NodeRef<'_, K>| {
             let ours = half::<K, G>();
@@ -139,8 +139,8 @@ fn entries_that_stay_lead_to_nodes_only<G: Geometry>() {
     both_ways!(check);
 }
 
-fn entries_that_stay_stay_when_all_is_unmapped<G: Geometry>() {
-    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+fn entries_that_stay_stay_when_all_is_unmapped<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|machine, kernel, _| {
             let ours = half::<K, G>();
             let nodes = || dump(kernel).nodes;
@@ -167,8 +167,8 @@ fn entries_that_stay_stay_when_all_is_unmapped<G: Geometry>() {
     both_ways!(check);
 }
 
-fn unmapping_a_users_half_leaves_the_kernels<G: Geometry>() {
-    fn check<G: Geometry, K: On<G>, U: On<G>>() {
+fn unmapping_a_users_half_leaves_the_kernels<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|machine, kernel, user| {
             let (ours, theirs) = (half::<K, G>(), half::<U, G>());
             lock(kernel, pages(ours.start..ours.start + 1)).map(tracked(machine)).expect("free");

@@ -6,15 +6,15 @@ use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Unmapped;
 use weft_core::error::{ChangeError, PositionError};
 use weft_core::format::RawItem;
-use weft_core::geometry::Geometry;
 
+use crate::architecture::Architecture;
 use crate::fixture::{
     READABLE, all_pages, device, dump, everything, fill, filled_with, huge_levels, lock, map_huge,
     on_table, page, pages, physical, raw, span,
 };
 use crate::support::{WRITABLE, tracked};
 
-on_every_geometry!(
+on_every_architecture!(
     unmapping_nothing_finds_nothing,
     a_page_is_taken_out_as_it_was,
     a_node_is_taken_out_whole_where_the_range_has_all_of_it,
@@ -27,7 +27,7 @@ on_every_geometry!(
     an_end_that_is_no_position_is_refused,
 );
 
-fn unmapping_nothing_finds_nothing<G: Geometry>() {
+fn unmapping_nothing_finds_nothing<G: Architecture>() {
     on_table::<G>(|_, root| {
         for range in [pages(0..1), pages(1..3), everything::<G>()] {
             let mut cursor = lock(root, range.clone());
@@ -42,7 +42,7 @@ fn unmapping_nothing_finds_nothing<G: Geometry>() {
     });
 }
 
-fn a_page_is_taken_out_as_it_was<G: Geometry>() {
+fn a_page_is_taken_out_as_it_was<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1..2, WRITABLE);
         fill(root, 2..3, READABLE);
@@ -56,7 +56,7 @@ fn a_page_is_taken_out_as_it_was<G: Geometry>() {
     });
 }
 
-fn a_node_is_taken_out_whole_where_the_range_has_all_of_it<G: Geometry>() {
+fn a_node_is_taken_out_whole_where_the_range_has_all_of_it<G: Architecture>() {
     for level in 2..=G::LEVELS {
         on_table::<G>(|machine, root| {
             let span = span::<G>(level);
@@ -78,7 +78,7 @@ fn a_node_is_taken_out_whole_where_the_range_has_all_of_it<G: Geometry>() {
     }
 }
 
-fn a_node_that_sticks_out_is_taken_page_by_page<G: Geometry>() {
+fn a_node_that_sticks_out_is_taken_page_by_page<G: Architecture>() {
     on_table::<G>(|_, root| {
         let leaf = G::ENTRIES as u64;
         fill(root, 0..leaf, READABLE);
@@ -94,7 +94,7 @@ fn a_node_that_sticks_out_is_taken_page_by_page<G: Geometry>() {
     });
 }
 
-fn a_range_is_counted_in_frames_of_the_smallest_size<G: Geometry>() {
+fn a_range_is_counted_in_frames_of_the_smallest_size<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let mut frames = 2;
@@ -115,7 +115,7 @@ fn a_range_is_counted_in_frames_of_the_smallest_size<G: Geometry>() {
     });
 }
 
-fn neighbours_of_a_range_stay<G: Geometry>() {
+fn neighbours_of_a_range_stay<G: Architecture>() {
     on_table::<G>(|_, root| {
         let all = all_pages::<G>();
         let borders = (1..=G::LEVELS).map(|level| span::<G>(level)).filter(|&at| at + 1 < all);
@@ -138,7 +138,7 @@ fn neighbours_of_a_range_stay<G: Geometry>() {
     });
 }
 
-fn a_huge_page_is_taken_whole_where_the_range_has_all_of_it<G: Geometry>() {
+fn a_huge_page_is_taken_whole_where_the_range_has_all_of_it<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
@@ -158,7 +158,7 @@ fn a_huge_page_is_taken_whole_where_the_range_has_all_of_it<G: Geometry>() {
 }
 
 /// The parts of a range: the largest aligned ones, in order.
-fn parts<G: Geometry>(mut range: Range<u64>, below: u8) -> Vec<Range<u64>> {
+fn parts<G: Architecture>(mut range: Range<u64>, below: u8) -> Vec<Range<u64>> {
     let mut parts = Vec::new();
     while range.start < range.end {
         let fits = |&level: &u8| {
@@ -184,7 +184,7 @@ fn partial(span: u64) -> Vec<Range<u64>> {
     all
 }
 
-fn of_a_huge_page_only_what_is_in_the_range_goes<G: Geometry>() {
+fn of_a_huge_page_only_what_is_in_the_range_goes<G: Architecture>() {
     for level in huge_levels::<G>() {
         let (span, all) = (span::<G>(level), all_pages::<G>());
         for range in partial(span) {
@@ -212,7 +212,7 @@ fn of_a_huge_page_only_what_is_in_the_range_goes<G: Geometry>() {
     }
 }
 
-fn take_next_splits_as_far_as_it_must<G: Geometry>() {
+fn take_next_splits_as_far_as_it_must<G: Architecture>() {
     for level in huge_levels::<G>() {
         let span = span::<G>(level);
         for range in partial(span) {
@@ -240,7 +240,7 @@ fn take_next_splits_as_far_as_it_must<G: Geometry>() {
     }
 }
 
-fn an_end_that_is_no_position_is_refused<G: Geometry>() {
+fn an_end_that_is_no_position_is_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..4, READABLE);
         let before = dump(root);

@@ -12,19 +12,19 @@ use weft_backend_baremetal::backend::{self, Processors};
 use weft_backend_baremetal::hosted;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, CpuSet, Paddr};
-use weft_core::format::{EntryFormat, X86_64};
-use weft_core::geometry::Geometry;
+use weft_core::format::EntryFormat;
 use weft_core::grace::Monitor;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY, Site};
 use weft_core::sync::{Backend, Flush, Word};
 
+use crate::architecture::Architecture;
 use crate::support::{AllKinds, WholeOn};
 
 /// A machine that is watched.
 pub(crate) type Machine<G> = backend::Machine<G, AllKinds, Watch>;
 /// A table on it that manages all of its root.
-pub(crate) type Table<G> = WholeOn<Machine<G>>;
+pub(crate) type Table<G> = WholeOn<Machine<G>, <G as Architecture>::Format>;
 
 /// What was seen, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,16 +41,18 @@ pub(crate) struct Writes {
 }
 
 type Hook = Box<dyn FnMut()>;
+/// What hardware makes of an entry.
+type Noting = fn(u64) -> u64;
 
 thread_local! {
     static SEEN: RefCell<Vec<Seen>> = const { RefCell::new(Vec::new()) };
     static AT_FLUSH: RefCell<Option<Hook>> = const { RefCell::new(None) };
     static WRITES: Cell<Writes> = const { Cell::new(Writes { stores: 0, updates: 0 }) };
-    static HARDWARE_WRITES: Cell<bool> = const { Cell::new(false) };
+    static HARDWARE: Cell<Option<Noting>> = const { Cell::new(None) };
 }
 
 /// Runs `body` on a new machine, and checks that it gave back every frame.
-pub(crate) fn on_watched<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
+pub(crate) fn on_watched<G: Architecture>(body: impl FnOnce(&Machine<G>)) {
     let machine = hosted::start_with::<G, AllKinds, _>(1024, Watch).expect("a few megabytes");
     SEEN.take();
     body(&machine);
@@ -69,12 +71,17 @@ pub(crate) fn writes_of(body: impl FnOnce()) -> Writes {
     WRITES.take()
 }
 
-/// Lets hardware write during `body`.
-pub(crate) fn hardware_writes<R>(body: impl FnOnce() -> R) -> R {
-    HARDWARE_WRITES.set(true);
+/// Lets hardware of an architecture write during `body`.
+pub(crate) fn hardware_writes<G: Architecture, R>(body: impl FnOnce() -> R) -> R {
+    HARDWARE.set(Some(noted::<G::Format>));
     let result = body();
-    HARDWARE_WRITES.set(false);
+    HARDWARE.set(None);
     result
+}
+
+/// An entry after hardware has set what it may.
+fn noted<F: EntryFormat>(entry: u64) -> u64 {
+    if F::hardware_may_write(entry) { entry | F::HARDWARE_BITS } else { entry }
 }
 
 /// Runs `hook` at every flush from now on, until there is another one.
@@ -152,10 +159,11 @@ pub(crate) struct EntryWord(AtomicWord);
 impl EntryWord {
     /// Hardware gets there first.
     fn hardware(&self) {
+        let Some(noted) = HARDWARE.get() else { return };
         let found = Word::load(&self.0, &ENTRY_RETRY);
-        let is_present = found & 1 != 0;
-        if HARDWARE_WRITES.get() && is_present && X86_64::hardware_may_write(found) {
-            Word::store(&self.0, found | X86_64::HARDWARE_BITS, &PROTECT_ENTRY);
+        // Bit 0 says in every format of ours that an entry is present.
+        if found & 1 != 0 {
+            Word::store(&self.0, noted(found), &PROTECT_ENTRY);
         }
     }
 

@@ -9,7 +9,7 @@ use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::entry::Child;
-use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
+use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::item::{Frame, MappedItem};
@@ -38,8 +38,36 @@ pub(crate) type UpperUser<G> = UpperUserOn<Machine<G>>;
 /// As [`Kernel`] with the halves exchanged.
 pub(crate) type LowerKernel<G> = LowerKernelOn<Machine<G>>;
 
-/// Makes the configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries of
-/// their root, so that others can share them.
+/// A table that manages all of its root, on any machine.
+#[derive(Debug)]
+pub(crate) struct WholeOn<B, F = X86_64>(PhantomData<(B, F)>);
+
+impl<B: Backend, F: WholeFormat> Config for WholeOn<B, F> {
+    type Backend = B;
+    type Item = MappedItem<B>;
+    type Format = F;
+    const KIND: Kind = Kind(F::KIND);
+}
+
+/// A format of [`WholeOn`], with the kind of such a table.
+pub(crate) trait WholeFormat: EntryFormat {
+    const KIND: u8;
+}
+
+impl WholeFormat for X86_64 {
+    const KIND: u8 = 1;
+}
+
+impl WholeFormat for Interrupted {
+    const KIND: u8 = 6;
+}
+
+impl WholeFormat for RiscV {
+    const KIND: u8 = 7;
+}
+
+/// Makes the other configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries
+/// of their root, so that others can share them.
 macro_rules! configurations {
     ($($name:ident: $kind:literal, $format:ty, $managed:expr $(, $stays:ident)?;)+) => {
         $(
@@ -64,6 +92,10 @@ macro_rules! configurations {
             fn drop_erased<B: Backend>(reference: Erased<B>) {
                 match reference.kind().0 {
                     $($kind => reference.drop_as::<$name<B>>(),)+
+                    <Interrupted as WholeFormat>::KIND => {
+                        reference.drop_as::<WholeOn<B, Interrupted>>();
+                    }
+                    <RiscV as WholeFormat>::KIND => reference.drop_as::<WholeOn<B, RiscV>>(),
                     _ => reference.drop_as::<WholeOn<B>>(),
                 }
             }
@@ -73,12 +105,10 @@ macro_rules! configurations {
 }
 
 configurations! {
-    WholeOn: 1, X86_64, 0..B::Geometry::ENTRIES;
     UserOn: 2, X86_64, 0..B::Geometry::ENTRIES / 2;
     KernelOn: 3, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
     UpperUserOn: 4, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
     LowerKernelOn: 5, X86_64, 0..B::Geometry::ENTRIES / 2, stays;
-    InterruptedOn: 6, Interrupted, 0..B::Geometry::ENTRIES;
 }
 
 /// Makes a test of each generic function, for each geometry.

@@ -3,6 +3,7 @@
 use weft_core::address::Level;
 use weft_core::config::Config;
 use weft_core::entry::{Child, ChildRef};
+use weft_core::error::OutOfMemory;
 use weft_core::format::{EntryFormat, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::{Frame, MappedItem};
@@ -128,14 +129,38 @@ where
 }
 
 fn a_permanent_root_needs_memory_for_its_entries<G: Geometry>() {
-    on_machine::<G>(|machine| {
-        let cpu = online(machine, 0);
-        let section = cpu.read_side();
-        for allocations in [0, G::ENTRIES as u64 / 2 - 1] {
-            let kernel: Node<Kernel<G>> = node(machine, G::ROOT);
-            machine.region().fail_after(allocations);
-            Permanent::new(kernel, &section).expect_err("an allocation fails");
-            assert_eq!(live(machine), 0, "a root that did not become permanent is dropped");
-        }
-    });
+    fn check<G, C>(already: &[usize])
+    where
+        G: Geometry,
+        C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>,
+    {
+        on_machine::<G>(|machine| {
+            let cpu = online(machine, 0);
+            let section = cpu.read_side();
+            // Each allocation fails in turn, until one more would have failed.
+            for allocations in 0..=C::MANAGED.len() - already.len() {
+                let root: Node<C> = node(machine, G::ROOT);
+                let mut guard = root.borrow(&section).lock();
+                for &index in already {
+                    fill(machine, &mut guard, index);
+                }
+                drop(guard);
+                machine.region().fail_after(allocations as u64);
+                let made = Permanent::new(root, &section);
+                let was_enough = machine.region().cancel_failure();
+                assert_eq!(was_enough, allocations == C::MANAGED.len() - already.len());
+                match made {
+                    Ok(owner) => {
+                        assert!(was_enough, "a root is permanent without all of its entries");
+                        dismantle(owner);
+                    }
+                    Err(OutOfMemory) => assert!(!was_enough, "memory that was there ran out"),
+                }
+                assert_eq!(live(machine), 0, "a root that did not become permanent is dropped");
+            }
+        });
+    }
+    check::<G, Kernel<G>>(&[]);
+    // With pages below the last entry.
+    check::<G, LowerKernel<G>>(&[G::ENTRIES / 2 - 1]);
 }

@@ -10,10 +10,10 @@ use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::lock_covering;
 
-use crate::support::interrupted::{Question, assert_interrupted, interrupt};
+use crate::support::interrupted::{Interrupted, Question, assert_interrupted, interrupt};
 use crate::support::{
-    InterruptedOn, Machine, WRITABLE, device_frame, live, node, on_machine, online, page_levels,
-    put, untracked,
+    Machine, WRITABLE, WholeOn, device_frame, live, node, on_machine, online, page_levels, put,
+    untracked,
 };
 
 on_every_geometry!(
@@ -27,7 +27,7 @@ on_every_geometry!(
 const SET: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
 
 /// A table in that format.
-type Table<G> = InterruptedOn<Machine<G>>;
+type Table<G> = WholeOn<Machine<G>, Interrupted>;
 
 /// Lets hardware, as CPU 1, set its bits in entry 0 of `node` at the next such question.
 fn interrupt_with_hardware<G: Geometry>(at: Question, machine: &Machine<G>, node: &Node<Table<G>>) {
