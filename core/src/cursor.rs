@@ -117,6 +117,9 @@ impl<C: Config> fmt::Debug for Cursor<'_, C> {
 impl<'g, C: Config> Cursor<'g, C> {
     /// Locks `range`, waiting for whoever holds a part of it, and stands at its start.
     ///
+    /// A CPU that has a cursor and locks a range which overlaps, or one whose nodes are shared with
+    /// the cursor's, waits for itself: one cursor at a time, or [`try_lock`](Self::try_lock).
+    ///
     /// # Errors
     ///
     /// A range that is empty, reversed, unaligned or not managed by the table;

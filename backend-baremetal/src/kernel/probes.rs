@@ -2,8 +2,9 @@
 //!
 //! Everywhere else these few instructions are inlined. Here each has a function of its own, which
 //! calls what everybody calls; `qemu-runner/tests/code_generation` looks them up by name in the
-//! image that boots, disassembles them and counts. The functions named `control_*` are each wrong in one way,
-//! as a kernel that watches itself could easily be: so it is seen that the count would tell.
+//! image that boots, disassembles them and counts. The functions named `control_*` are each wrong
+//! in one way, as a kernel that watches itself could easily be: so it is seen that the count would
+//! tell.
 //!
 //! The self-test runs all of them, so that the linker keeps them and they do what they say.
 

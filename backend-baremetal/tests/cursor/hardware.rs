@@ -1,4 +1,5 @@
-//! Accessed and dirty bits: nothing that hardware sets is lost, and nothing is paid where it cannot.
+//! Accessed and dirty bits: nothing that hardware sets is lost, and nothing is paid where it
+//! cannot.
 //!
 //! Hardware sets its bits just before every write of an entry: see [`crate::watched`].
 

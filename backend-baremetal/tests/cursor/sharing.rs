@@ -6,7 +6,7 @@ use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
 use weft_core::error::{MapFault, Misfit, RangeError};
 use weft_core::geometry::Geometry;
-use weft_core::node::{Node, Permanent};
+use weft_core::node::{Node, NodeRef, Permanent};
 use weft_core::shared::SharedCursor;
 
 use crate::fixture::{
@@ -40,14 +40,15 @@ macro_rules! both_ways {
     };
 }
 
-trait On<G: Geometry>: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>> {}
-impl<G: Geometry, C> On<G> for C where C: Config<Backend = Machine<G>, Item = MappedItem<Machine<G>>>
-{}
+type Page<G> = MappedItem<Machine<G>>;
+
+trait On<G: Geometry>: Config<Backend = Machine<G>, Item = Page<G>> {}
+impl<G: Geometry, C: Config<Backend = Machine<G>, Item = Page<G>>> On<G> for C {}
 
 /// Runs `body` with a kernel's root and a user's that shares its half. All that is mapped is
 /// unmapped again, and every frame but those of the two roots and the kernel's nodes is back.
 fn on_both<G: Geometry, K: On<G>, U: On<G>>(
-    body: impl FnOnce(&Machine<G>, weft_core::node::NodeRef<'_, K>, weft_core::node::NodeRef<'_, U>),
+    body: impl FnOnce(&Machine<G>, NodeRef<'_, K>, NodeRef<'_, U>),
 ) {
     on_machine::<G>(|machine| {
         let mut cpu = online(machine, 0);
@@ -121,7 +122,7 @@ fn a_user_has_no_cursor_in_the_kernels_half<G: Geometry>() {
 fn entries_that_stay_lead_to_nodes_only<G: Geometry>() {
     fn check<G: Geometry, K: On<G>, U: On<G>>() {
         let Some(level) = huge_levels::<G>().find(|&level| level == G::LEVELS) else { return };
-        let refused = |root: weft_core::node::NodeRef<'_, K>| {
+        let refused = |root: NodeRef<'_, K>| {
             let ours = half::<K, G>();
             let mut cursor = lock(root, pages(ours.start..ours.end));
             let error = cursor.map(device::<G>(level, 0, READABLE)).expect_err("it would not stay");

@@ -2,9 +2,9 @@
 //! hardware that comes in between.
 //!
 //! [`Watch`] is the [`Processors`] of a test, on one thread. Its words are the production
-//! backend's, counted. When hardware [writes](hardware_writes), it does so at the worst moment: just
-//! before each store and each read-modify-write it sets both of its bits in that very entry, if
-//! the entry is present. A store loses them, whatever the format says.
+//! backend's, counted. When hardware [writes](hardware_writes), it does so at the worst moment:
+//! just before each store and each read-modify-write it sets both of its bits in that very entry,
+//! if the entry is present. A store loses them, whatever the format says.
 
 use std::cell::{Cell, RefCell};
 

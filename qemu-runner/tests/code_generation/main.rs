@@ -2,17 +2,18 @@
 //! release build.
 //!
 //! *The kernel*, as `just qemu` builds and boots it, has functions called `probe_*` for this
-//! (`backend-baremetal/src/kernel/probes.rs`). Its words are watched and can be sabotaged; that must
-//! cost those nothing who find a lock free.
+//! (`backend-baremetal/src/kernel/probes.rs`). Its words are watched and can be sabotaged; that
+//! must cost those nothing who find a lock free.
 //!
 //! *A library* of the functions in `backend-baremetal/codegen/functions.rs`, called `weft_*`, is
-//! compiled as `cargo build --release` does, without link-time optimisation: the sites are constants
-//! and everything on these paths can be inlined across crates, so a kernel need not ask for it.
+//! compiled as `cargo build --release` does, without link-time optimisation: the sites are
+//! constants and everything on these paths can be inlined across crates, so a kernel need not ask
+//! for it.
 //!
 //! Each function is followed along its uncontended paths, see [`machine_code`], and what is met
-//! there is compared with a promise. Loads that compute an address (the handle, the parts, the base)
-//! are allowed for by a maximum. The `control_*` functions of both break one promise each, and must
-//! be reported for it.
+//! there is compared with a promise. Loads that compute an address (the handle, the parts, the
+//! base) are allowed for by a maximum. The `control_*` functions of both break one promise each,
+//! and must be reported for it.
 
 mod machine_code;
 
