@@ -269,9 +269,10 @@ impl<B: Backend> Region<B> {
     #[inline]
     pub unsafe fn words(&self, frame: Paddr, count: usize) -> &[AtomicWord] {
         let first = self.base.wrapping_add(frame.as_u64() as usize).cast::<AtomicWord>();
+        // Not `from_raw_parts`: with debug assertions that checks at every access of an entry.
         // SAFETY: the frame is memory that the region has got for good, `count` words fit in it,
         // and others access them as atomics, all by the caller's contract.
-        unsafe { core::slice::from_raw_parts(first, count) }
+        unsafe { &*core::ptr::slice_from_raw_parts(first, count) }
     }
 
     /// Word `index` of a frame.
