@@ -9,8 +9,7 @@
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what page tables
-//! mean,
-//!   and whether the first is possible under the second; [`mark`]: what was over before what;
+//!   mean, and whether the first is possible under the second; [`mark`]: what was over before what;
 //! * [`tables`]: the two configurations of page tables that scenarios use;
 //! * [`transaction`]: operations of histories, carried out with cursors.
 //!

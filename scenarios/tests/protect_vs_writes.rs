@@ -5,7 +5,8 @@
 //! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: a property computed from an older entry; a run that stores what it computed.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 20 executions, 6,494 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 25 executions, 12,659 under
+//!   loom.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 
