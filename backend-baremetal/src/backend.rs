@@ -103,7 +103,8 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
 /// The entries of a node.
 pub struct NodeEntries<'a, G, P> {
     first: *const AtomicWord,
-    _node: PhantomData<(&'a AtomicWord, fn() -> (G, P))>,
+    _node: PhantomData<&'a AtomicWord>,
+    _machine: PhantomData<fn() -> (G, P)>,
 }
 
 impl<G, P> fmt::Debug for NodeEntries<'_, G, P> {
@@ -215,7 +216,8 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     unsafe fn entries(&self, frame: Paddr) -> NodeEntries<'_, G, P> {
         // The caller promises an allocated node, whose words are accessed through here only, and
         // by the MMU.
-        NodeEntries { first: self.parts.region.words(frame), _node: PhantomData }
+        let first = self.parts.region.words(frame);
+        NodeEntries { first, _node: PhantomData, _machine: PhantomData }
     }
 
     #[inline]
