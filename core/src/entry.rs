@@ -427,7 +427,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             // was taken out of the entry under the lock, once.
             Decoded::Item(raw) => Child::Item(unsafe { C::Item::from_raw(self.backend(), raw) }),
         };
-        Detached::new(child)
+        Detached::new(self.backend(), child)
     }
 
     /// Whether a node fits here; if so, it has a parent from now on.
