@@ -65,6 +65,10 @@ struct View<'g> {
 unsafe impl<B: Backend> Item<B> for Page<B> {
     type Ref<'g> = View<'g>;
 
+    fn is_of(&self, backend: &B) -> bool {
+        self.0.is_of(backend)
+    }
+
     fn into_raw(self) -> RawItem {
         FATES.with_borrow_mut(|fates| fates.written += 1);
         self.0.into_raw()
