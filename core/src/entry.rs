@@ -158,7 +158,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Puts `child` in the place of what is there. A node that is taken out is marked stray, with
-    /// everything below it, before this returns.
+    /// everything below it, before this returns. Whoever is at work below holds this up, and what
+    /// it does meanwhile goes with the node: only a [cursor](crate::cursor) excludes it.
     ///
     /// A node that is put in is locked for a moment. One that is locked by somebody is refused as
     /// in use, and not waited for: whoever holds the lock may be the caller.

@@ -23,10 +23,10 @@ use crate::sync::{Backend, FrameUse};
 ///
 /// # Safety
 ///
-/// The implementor promises that [`is_of`](Self::is_of) is right, that the raw form is what hardware may map while the table owns the
-/// item, and that an item above the leaf level is divisible: its raw form stands for the raw forms
-/// of the next lower level that cover the same frames with the same property, since a huge page
-/// may be split into those.
+/// The implementor promises that [`is_of`](Self::is_of) is right, that the raw form is what
+/// hardware may map while the table owns the item, and that an item above the leaf level is
+/// divisible: its raw form stands for the raw forms of the next lower level that cover the same
+/// frames with the same property, since a huge page may be split into those.
 pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// The item, borrowed from the entry that owns it, for a read-side section.
     type Ref<'g>: Copy;
@@ -41,9 +41,9 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     ///
     /// # Safety
     ///
-    /// [`into_raw`](Self::into_raw) of an item [of](Self::is_of) `backend` gave this value, or one of which this
-    /// is a part, except for the accessed and dirty flags and for rights changed meanwhile; and
-    /// it was not turned back before.
+    /// [`into_raw`](Self::into_raw) of an item [of](Self::is_of) `backend` gave this value, or one
+    /// of which this is a part, except for the accessed and dirty flags and for rights changed
+    /// meanwhile; and it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
 
     /// The item that an entry stores, or stored, while it is not given up.
