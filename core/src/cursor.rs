@@ -117,8 +117,9 @@ impl<C: Config> fmt::Debug for Cursor<'_, C> {
 impl<'g, C: Config> Cursor<'g, C> {
     /// Locks `range`, waiting for whoever holds a part of it, and stands at its start.
     ///
-    /// A CPU that has a cursor and locks a range which overlaps, or one whose nodes are shared with
-    /// the cursor's, waits for itself: one cursor at a time, or [`try_lock`](Self::try_lock).
+    /// Whoever holds a cursor of the same table, or the lock of a node, may be who is waited for:
+    /// disjoint ranges too meet in the nodes above, here and when an emptied node is taken out. So
+    /// a CPU that holds one uses [`try_lock`](Self::try_lock) for another.
     ///
     /// # Errors
     ///

@@ -158,7 +158,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Puts `child` in the place of what is there. A node that is taken out is marked stray, with
-    /// everything below it, before this returns.
+    /// everything below it, before this returns. Whoever is at work below holds this up, and what
+    /// it does meanwhile goes with the node: only a [cursor](crate::cursor) excludes it.
     ///
     /// A node that is put in is locked for a moment. One that is locked by somebody is refused as
     /// in use, and not waited for: whoever holds the lock may be the caller.
@@ -427,7 +428,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             // was taken out of the entry under the lock, once.
             Decoded::Item(raw) => Child::Item(unsafe { C::Item::from_raw(self.backend(), raw) }),
         };
-        Detached::new(child)
+        Detached::new(self.backend(), child)
     }
 
     /// Whether a node fits here; if so, it has a parent from now on.

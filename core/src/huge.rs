@@ -3,7 +3,8 @@
 //! *Split.* The parts are complete before one exchange puts them in the place of the huge page, so
 //! at every instant there is a translation, and it is the same. A CPU may go on using the huge one
 //! from its TLB, and have parts there too: harmless while they agree, so it is flushed before the
-//! range is unlocked, or with what makes them disagree.
+//! range is unlocked. (Except on CPUs that cannot bear both: erratum 383 of AMD's family 10h, and
+//! fetches on Intel's with CVE-2018-12207. There a kernel unmaps, flushes and maps the parts.)
 //!
 //! *Merge.* Here hardware is a second writer: with an upper level of the walk in its caches it can
 //! set dirty in an entry of the node that has been replaced, and the bit would be lost. So first

@@ -23,13 +23,16 @@ use crate::sync::{Backend, FrameUse};
 ///
 /// # Safety
 ///
-/// The implementor promises that the raw form is what hardware may map while the table owns the
-/// item, and that an item above the leaf level is divisible: its raw form stands for the raw forms
-/// of the next lower level that cover the same frames with the same property, since a huge page
-/// may be split into those.
+/// The implementor promises that [`is_of`](Self::is_of) is right, that the raw form is what
+/// hardware may map while the table owns the item, and that an item above the leaf level is
+/// divisible: its raw form stands for the raw forms of the next lower level that cover the same
+/// frames with the same property, since a huge page may be split into those.
 pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// The item, borrowed from the entry that owns it, for a read-side section.
     type Ref<'g>: Copy;
+
+    /// Whether a table on `backend` may own the item: what it owns is of that machine, if of any.
+    fn is_of(&self, backend: &B) -> bool;
 
     /// The item as an entry stores it. Ownership moves into the entry.
     fn into_raw(self) -> RawItem;
@@ -38,9 +41,9 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     ///
     /// # Safety
     ///
-    /// [`into_raw`](Self::into_raw) of an item of `backend` gave this value, or one of which this
-    /// is a part, except for the accessed and dirty flags and for rights changed meanwhile; and
-    /// it was not turned back before.
+    /// [`into_raw`](Self::into_raw) of an item [of](Self::is_of) `backend` gave this value, or one
+    /// of which this is a part, except for the accessed and dirty flags and for rights changed
+    /// meanwhile; and it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
 
     /// The item that an entry stores, or stored, while it is not given up.
@@ -85,6 +88,11 @@ impl<B: Backend> Frame<B> {
     /// The address of the frame.
     pub fn paddr(&self) -> Paddr {
         self.reference.frame()
+    }
+
+    /// What the frame is of.
+    pub fn backend(&self) -> &B {
+        self.reference.backend()
     }
 
     /// Gives the handle up, but not what it owns: for an item of a kernel's own, whose entry owns
@@ -191,6 +199,14 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     type Ref<'g> = MappedRef<'g>;
 
     #[inline]
+    fn is_of(&self, backend: &B) -> bool {
+        match self {
+            Self::Tracked { frame, .. } => frame.reference.backend() == backend,
+            Self::Untracked { .. } => true,
+        }
+    }
+
+    #[inline]
     fn into_raw(self) -> RawItem {
         match self {
             Self::Tracked { frame, mut property } => {
@@ -250,8 +266,12 @@ impl<C: Config> fmt::Debug for Incoming<'_, C> {
 }
 
 impl<'b, C: Config> Incoming<'b, C> {
+    /// # Panics
+    ///
+    /// If it is one of another machine.
     #[inline]
     pub(crate) fn new(backend: &'b C::Backend, item: C::Item) -> Self {
+        assert!(item.is_of(backend), "the item is one of another machine");
         Self { raw: item.into_raw(), backend }
     }
 

@@ -154,6 +154,12 @@ impl<C: Config> Node<C> {
     #[track_caller]
     pub(crate) fn allocate_blank(backend: &C::Backend) -> Result<Self, OutOfMemory> {
         const { assert!(C::KIND.0 != Kind::FRAME.0, "a configuration has a kind of its own") };
+        const {
+            assert!(
+                C::MANAGED.start <= C::MANAGED.end && C::MANAGED.end <= <Geo<C>>::ENTRIES,
+                "a configuration manages indices that a root has"
+            )
+        };
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
         Metadata::prepare(backend, frame, Level::LEAF, C::KIND);
         // SAFETY: `prepare` has just set the count to 1, for this reference.

@@ -11,15 +11,16 @@
 //! it touches are locked next: see [`crate::subtree`].
 //!
 //! *How often does it start over?* Each time some other CPU has detached a sub-tree on our path, or
-//! grown a node there that we were about to grow, between our looking at an entry and our locking
-//! the node. So the system as a whole makes progress, one completed detachment or growth for each
-//! start; a CPU alone starts at most once for each of those that other CPUs have under way. A
-//! caller that must not wait at all uses the forms that try.
+//! put a node there (grown, or split from a huge page) where the path ended, between our looking at
+//! an entry and our locking the node. So the system as a whole makes progress, one completed change
+//! of that kind for each start; a CPU alone starts at most once for each of those that other CPUs
+//! have under way. A caller that must not wait at all uses the forms that try.
 //!
 //! *Prune*: a node that is left empty is taken out again, by whoever emptied it, from its parent's
 //! side: parent locked, then the node, then looked at once more. Somebody who holds the node's lock
 //! meanwhile has a use for it, or leaves it empty and comes by here in turn: also a descent that
-//! runs out of memory at the node.
+//! runs out of memory at the node. Two do not: who only tries, where the parent is busy, and who
+//! holds a [`Guard`]. An empty node that stays does no harm, and goes with a later cursor of it.
 //!
 //! After the descent of CortenMM's advanced protocol (SOSP'25), which starts over likewise.
 

@@ -217,11 +217,12 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
 #[derive(Debug)]
 pub struct Detached<C: Config> {
     child: Child<C>,
+    backend: C::Backend,
 }
 
 impl<C: Config> Detached<C> {
-    pub(crate) fn new(child: Child<C>) -> Self {
-        Self { child }
+    pub(crate) fn new(backend: &C::Backend, child: Child<C>) -> Self {
+        Self { child, backend: backend.clone() }
     }
 
     /// What it is.
@@ -240,16 +241,21 @@ impl<C: Config> Detached<C> {
 
 impl<C: Config> Drop for Detached<C> {
     fn drop(&mut self) {
+        if !self.is_present() {
+            return;
+        }
+        let mut gather = Gather::new(&self.backend);
+        // Nobody knows here which addresses these were, and who used them. Also what owns nothing
+        // has been translated.
+        gather.owe_everything();
         let erased = match core::mem::replace(&mut self.child, Child::Absent) {
             Child::Absent => None,
             Child::Node(node) => Some(node.erase()),
             Child::Item(item) => item.retire(),
         };
-        let Some(erased) = erased else { return };
-        let mut gather = Gather::new(erased.reference.backend());
-        // Nobody knows here which addresses these were, and who used them.
-        gather.owe_everything();
-        gather.push(erased);
+        if let Some(erased) = erased {
+            gather.push(erased);
+        }
     }
 }
 

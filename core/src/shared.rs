@@ -5,19 +5,24 @@
 //!
 //! *What it says of one slot is true of one instant during the call.* It follows entries from the
 //! root with acquire loads. If the way stays in place, the instant is that of the last load. If
-//! a node on the way has been detached meanwhile, its entries stand still from then on (whoever
-//! detaches it holds the locks of all that is below), so what is read there was true just before
-//! the detachment, which lies within the call, because the way was still in place when it began.
-//! A visit of many pages is one such query for each of its slots, not a snapshot. Who needs a
-//! snapshot locks the range, with a [`Cursor`](crate::cursor::Cursor).
+//! a node on the way has been detached meanwhile, its entries stand still from then on (the cursor
+//! that detaches it holds the locks of all that is below), so what is read there was true just
+//! before the detachment, which lies within the call, because the way was still in place when it
+//! began. Or they have been cleared by a [merge](crate::huge), while their addresses were mapped by
+//! nothing: that, too, lies within the call, and may be what it says.
+//! A search or a visit of many pages is one such query for each of its slots, not a snapshot, as a
+//! cursor's operation on many pages is one change after the other. Who needs a snapshot locks the
+//! range, with a [`Cursor`](crate::cursor::Cursor).
 //!
 //! *All of them agree on one order.* A CPU's own change may still be in its store buffer when it
 //! goes on to ask for somebody else's; two CPUs could then both miss the other's, as if each had
 //! asked first. So every call begins with a full fence, [`QUERY_ORDER`]: of two such calls one
 //! comes first in the order of fences. If it is ours, whoever asks second sees what we changed
 //! before; if it is theirs, we see what they did. With that, queries are linearizable with the
-//! operations of cursors. (A cursor of its own needs no fence: it asks under the lock that the
-//! change was made under.)
+//! changes that cursors make: each of them, also a clear, releases what was done before it. (A
+//! cursor of its own needs no fence: it asks under the lock that the change was made under.) A
+//! visit has one fence for all of its slots: where two CPUs' changes may reach two others in
+//! different orders, which x86-64, Arm and RISC-V exclude, it may disagree with another reader.
 //!
 //! For the same reason nothing is remembered from one call to the next: a node that was on the way
 //! then may have been detached before this call began.

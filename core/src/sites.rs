@@ -213,7 +213,7 @@ sites! {
         carries "only the lock holder changes the structure; hardware changes only A and D";
     access ENTRY_RETRY: Relaxed, ordered by [LOCK_ACQUIRE],
         carries "a failed exchange saw a new A or D bit of hardware and tries again";
-    access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM, PROTECT_ENTRY],
+    access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM, CLEAR_ENTRY, PROTECT_ENTRY],
         carries "a walker that sees a child or an item sees it complete",
         caught by "walk_vs_grow";
     access PUBLISH_NODE: Release, pairs with [WALK_ENTRY],
@@ -222,8 +222,9 @@ sites! {
     access PUBLISH_ITEM: Release, pairs with [WALK_ENTRY],
         carries "the frame's contents are complete before the frame is reachable",
         caught by "walk_vs_map";
-    access CLEAR_ENTRY: Relaxed, ordered by [LOCK_RELEASE],
-        carries "an absent entry publishes nothing; what it led to lives on for a grace period";
+    access CLEAR_ENTRY: Release, pairs with [WALK_ENTRY],
+        carries "who finds an entry absent then finds what was changed before as it was left",
+        caught by "unmap_vs_ask";
     access PROTECT_ENTRY: Release, pairs with [WALK_ENTRY],
         carries "what the mapper published: a store by another CPU ends the release sequence",
         caught by "walk_vs_protect";

@@ -35,9 +35,9 @@ use crate::guard::Guard;
 use crate::item::Item;
 use crate::node::NodeRef;
 use crate::range_lock::Take;
-use crate::sites::ENTRY_UNDER_LOCK;
+use crate::sites::{CLEAR_ENTRY, ENTRY_UNDER_LOCK};
 use crate::stock::Stock;
-use crate::sync::{Backend, PlainCell};
+use crate::sync::{Backend, PlainCell, Word};
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
@@ -456,9 +456,14 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         gather.owe_everything();
         gather.flush();
         let page = note(place);
-        self.entry(index).put_raw(page);
-        // What the items owned is the huge page's now.
+        // What the items owned is the huge page's from now on: who has found the node before finds
+        // nothing there to look at, or to take out, once that page is gone. Hardware does not write
+        // the entries: it was made to forget the node.
+        for part in 0..<Geo<C>>::ENTRIES {
+            place.frame_ref().entry(part).store(0, &CLEAR_ENTRY);
+        }
         place.frame_ref().metadata().children.set(0);
+        self.entry(index).put_raw(page);
         // SAFETY: the sub-tree holds the lock, since the range has all of the node, and there is no
         // node below it: it was full of items.
         unsafe { set_adrift(place) };

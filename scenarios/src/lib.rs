@@ -46,7 +46,7 @@ pub mod prelude {
     pub use weft_core::reclaim::Reclaim;
     pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
-    pub use weft_core::sync::{Backend, Event};
+    pub use weft_core::sync::{Backend, Event, PlainCell};
 
     pub use crate::history::History;
     pub use crate::linearize::assert_linearizable;

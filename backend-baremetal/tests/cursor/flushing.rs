@@ -7,6 +7,7 @@ use std::rc::Rc;
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
+use weft_core::entry::Child;
 use weft_core::format::{CachePolicy, PageFlags, Property};
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
@@ -29,6 +30,7 @@ on_every_architecture!(
     a_cursor_flushes_when_it_is_asked_to,
     a_split_is_flushed,
     what_was_tightened_before_a_panic_is_flushed,
+    what_is_detached_by_hand_is_flushed,
 );
 
 /// What is seen when `body` has a table with pages of `property` at 0..3, from when its cursor of
@@ -249,4 +251,26 @@ fn what_was_tightened_before_a_panic_is_flushed<G: Architecture>() {
         catch_unwind(protect).expect_err("the closure has panicked");
     });
     assert_eq!(found, [Seen::Flushed(Flush::Everything)], "the first page is cached");
+}
+
+/// Also what owns nothing, and has nothing to wait for.
+fn what_is_detached_by_hand_is_flushed<G: Architecture>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let leaf: Node<Table<G>> = node(machine, Level::LEAF);
+        let section = cpu.read_side();
+        let mut guard = leaf.borrow(&section).lock();
+        let mut entry = guard.entry(0).expect("the index is in range");
+        let page = || MappedItem::Untracked {
+            frame: Paddr::of_frame(7),
+            level: Level::LEAF,
+            property: READABLE,
+        };
+        entry.replace(Child::Item(page())).expect("a page fits a leaf").retire();
+        assert_eq!(seen(), [], "nothing was there");
+        entry.replace(Child::Item(page())).expect("a page fits a leaf").retire();
+        assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "another page is there");
+        entry.detach().expect("the entry is managed").retire();
+        assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "the page is gone");
+    });
 }

@@ -9,10 +9,11 @@ use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
-use weft_core::address::{CpuId, Level, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
+use weft_core::entry::ChildRef;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::item::{Frame, Item};
 use weft_core::node::{Node, NodeRef};
@@ -31,6 +32,7 @@ on_every_geometry!(
     a_range_gives_up_its_items_as_hardware_left_them,
     a_rollback_gives_up_what_it_took_back,
     parts_of_an_item_are_items,
+    a_merged_node_gives_up_nothing_any_more,
 );
 
 type Machine<G> = HostedMachine<G, Kinds>;
@@ -77,6 +79,13 @@ struct View<'g> {
 unsafe impl<B: Backend> Item<B> for Page<B> {
     type Ref<'g> = View<'g>;
 
+    fn is_of(&self, backend: &B) -> bool {
+        match &self.memory {
+            Memory::Owned(frame) => frame.backend() == backend,
+            Memory::Device(..) => true,
+        }
+    }
+
     fn into_raw(self) -> RawItem {
         FATES.with_borrow_mut(|fates| fates.written += 1);
         let Self { memory, mut property } = self;
@@ -104,6 +113,10 @@ unsafe impl<B: Backend> Item<B> for Page<B> {
     unsafe fn borrow<'g>(_backend: &'g B, raw: RawItem) -> View<'g> {
         let is_owned = raw.property.flags.contains(PageFlags::TRACKED);
         View { frame: raw.frame, is_owned, _section: PhantomData }
+    }
+
+    fn may_merge(raw: RawItem) -> bool {
+        !raw.property.flags.contains(PageFlags::TRACKED)
     }
 
     fn retire(self) -> Option<Erased<B>> {
@@ -222,9 +235,7 @@ fn a_range_gives_up_its_items_as_hardware_left_them<G: Architecture>() {
         cursor.map_pages(page(3), |_| owned(machine)).expect("nothing is there");
         cursor.jump(page(1)).expect("the start");
         let mut leaf = root;
-        while let weft_core::entry::ChildRef::Node(child) =
-            leaf.walk(G::index(page(1), leaf.level()))
-        {
+        while let ChildRef::Node(child) = leaf.walk(G::index(page(1), leaf.level())) {
             leaf = child;
         }
         hosted::hardware_sets(leaf, G::index(page(1), leaf.level()), X86_64::HARDWARE_BITS);
@@ -274,5 +285,29 @@ fn parts_of_an_item_are_items<G: Architecture>() {
     });
     FATES.with_borrow(|fates| {
         assert_eq!((fates.written, fates.read_back.len() as u64), (1, span::<G>(2)));
+    });
+}
+
+/// The node may still be known to who has found it before: what it led to is the huge page's.
+fn a_merged_node_gives_up_nothing_any_more<G: Architecture>() {
+    if all_pages::<G>() < span::<G>(2) {
+        return;
+    }
+    on_pages::<G>(|_, root| {
+        let all = span::<G>(2);
+        let mut cursor = lock(root, pages(0..all));
+        let make = |at: Vaddr| device::<G>(1, at.as_u64() / FRAME_SIZE);
+        cursor.map_pages(page(all), make).expect("nothing is there");
+        let mut leaf = root;
+        while let ChildRef::Node(child) = leaf.walk(0) {
+            leaf = child;
+        }
+        cursor.jump(page(0)).expect("the start");
+        cursor.merge().expect("the pages are alike");
+        drop(cursor);
+        let mut guard = leaf.lock();
+        assert!(guard.is_stray());
+        let detached = guard.entry(0).expect("in range").detach().expect("managed");
+        assert!(!detached.is_present(), "the page has two owners");
     });
 }

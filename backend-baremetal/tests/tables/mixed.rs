@@ -1,5 +1,7 @@
 //! What belongs to one machine, one root or one holder is not given to another.
 
+use weft_core::address::{FRAME_SIZE, Vaddr};
+use weft_core::cursor::Cursor;
 use weft_core::entry::Child;
 use weft_core::error::Misfit;
 use weft_core::geometry::{Geometry, TinyThree as G};
@@ -65,5 +67,20 @@ fn a_node_that_is_locked_is_refused_and_not_waited_for() {
         drop(held);
         entry.replace(refused.into_child()).expect("the node is free now");
         assert_eq!(guard.children(), 1);
+    });
+}
+
+#[test]
+#[should_panic(expected = "the item is one of another machine")]
+fn an_item_of_another_machine_is_not_mapped() {
+    on_machine::<G>(|machine| {
+        on_machine::<G>(|other| {
+            let cpu = online(machine, 0);
+            let section = cpu.read_side();
+            let root: Node<User<G>> = node(machine, G::ROOT);
+            let range = Vaddr::new(0)..Vaddr::new(FRAME_SIZE);
+            let mut cursor = Cursor::lock(root.borrow(&section), range).expect("frames enough");
+            cursor.map(tracked(other)).expect("nothing is there");
+        });
     });
 }
