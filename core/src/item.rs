@@ -46,6 +46,18 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
     /// meanwhile; and it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
 
+    /// Drops the item that an entry of a table that is torn down stores. To be overridden by types
+    /// that see in the raw form whether there is anything to drop.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw).
+    #[inline]
+    unsafe fn drop_raw(backend: &B, raw: RawItem) {
+        // SAFETY: both contracts are the same.
+        drop(unsafe { Self::from_raw(backend, raw) });
+    }
+
     /// The item that an entry stores, or stored, while it is not given up.
     ///
     /// # Safety
@@ -135,6 +147,7 @@ impl<B: Backend> Frame<B> {
 }
 
 impl<B: Backend> Drop for Frame<B> {
+    #[inline]
     fn drop(&mut self) {
         if self.reference.count_down() {
             // SAFETY: the line above counted the last reference down, and `drop` runs once.
@@ -235,6 +248,14 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
         }
     }
 
+    #[inline]
+    unsafe fn drop_raw(backend: &B, raw: RawItem) {
+        if raw.property.flags.contains(PageFlags::TRACKED) {
+            // SAFETY: the raw form is that of a tracked item, which gave up a frame for it.
+            drop(unsafe { Frame::from_raw(backend, raw.frame) });
+        }
+    }
+
     fn may_merge(raw: RawItem) -> bool {
         // A tracked one has a frame of its own to free.
         !raw.property.flags.contains(PageFlags::TRACKED)
@@ -254,6 +275,9 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
 }
 
 /// An item on its way into an entry: raw already, and checked before it is written.
+///
+/// It ends in an entry or goes back. It has no destructor, which would keep it in memory.
+#[must_use = "the item leaks unless it is written or given back"]
 pub(crate) struct Incoming<'b, C: Config> {
     raw: RawItem,
     backend: &'b C::Backend,
@@ -290,22 +314,14 @@ impl<'b, C: Config> Incoming<'b, C> {
     /// What goes into the entry that owns it from now on.
     #[inline]
     pub(crate) fn into_raw(self) -> RawItem {
-        ManuallyDrop::new(self).raw
+        self.raw
     }
 
     /// The item again.
     pub(crate) fn give_back(self) -> C::Item {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `into_raw` gave the value in `new`; it went into no entry, and `this` is not
-        // used again.
-        unsafe { C::Item::from_raw(this.backend, this.raw) }
-    }
-}
-
-impl<C: Config> Drop for Incoming<'_, C> {
-    fn drop(&mut self) {
-        // SAFETY: as in `give_back`; both others that end an `Incoming` keep it from being dropped.
-        drop(unsafe { C::Item::from_raw(self.backend, self.raw) });
+        // SAFETY: `into_raw` gave the value in `new`; it went into no entry, since `self` is not used
+        // again.
+        unsafe { C::Item::from_raw(self.backend, self.raw) }
     }
 }
 

@@ -279,18 +279,18 @@ impl<C: Config> Node<C> {
     fn drop_walk(&self) {
         let frame = self.frame_ref();
         let mut left = frame.metadata().children.get();
-        let level = self.level();
+        let (level, entries) = (self.level(), frame.entries());
         let mut indices = managed::<C>(level);
         while left > 0 {
             let index = indices.next().expect("a node counts more children than it has");
-            match C::Format::decode(frame.entry(index).load(&DROP_WALK_ENTRY), level) {
+            match C::Format::decode(entries.get(index).load(&DROP_WALK_ENTRY), level) {
                 Decoded::Absent => continue,
                 // SAFETY: the entry owned a reference, written by `Entry::replace` or when the
                 // node grew; nobody else can reach the entry, and it is taken out once, here.
                 Decoded::Node(child) => drop(unsafe { Self::from_raw(self.backend(), child) }),
                 // SAFETY: the entry owned the item, written by `Entry::replace` or as a part of
                 // one by `Entry::split`; it is taken out once, here.
-                Decoded::Item(raw) => drop(unsafe { C::Item::from_raw(self.backend(), raw) }),
+                Decoded::Item(raw) => unsafe { C::Item::drop_raw(self.backend(), raw) },
             }
             left -= 1;
         }

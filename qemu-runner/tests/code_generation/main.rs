@@ -115,8 +115,8 @@ const LOCK: Promise = Promise { branches: false, locked: EXCHANGE, stores: 0, lo
 const UNLOCK: Promise = Promise { branches: false, locked: &[], stores: 1, loads_max: 4 };
 const LOAD: Promise = Promise { branches: false, locked: &[], stores: 0, loads_max: 1 };
 const LOAD_IN_NODE: Promise = Promise { branches: false, locked: &[], stores: 0, loads_max: 5 };
-/// The level is loaded, too. The store is a register's, on the stack, with its load: there is a call
-/// in the function, to what refuses a corrupt entry.
+/// The level is loaded, too. The store is a register's, on the stack, with its load: there is a
+/// call in the function, to what refuses a corrupt entry.
 const WALK: Promise = Promise { branches: true, locked: &[], stores: 1, loads_max: 7 };
 
 /// A load and a return, and no more.
