@@ -319,8 +319,8 @@ impl<'b, C: Config> Incoming<'b, C> {
 
     /// The item again.
     pub(crate) fn give_back(self) -> C::Item {
-        // SAFETY: `into_raw` gave the value in `new`; it went into no entry, since `self` is used up
-        // here.
+        // SAFETY: `into_raw` gave the value in `new`; it went into no entry, since `self` is used
+        // up here.
         unsafe { C::Item::from_raw(self.backend, self.raw) }
     }
 }
