@@ -67,7 +67,8 @@ fn draw(picture: &Picture, path: &Path) -> Result<(), Box<dyn Error>> {
         .x_label_area_size(40)
         .y_label_area_size(60);
     if picture.is_logarithmic {
-        let y = lowest * 0.8..highest * 1.25;
+        // Below the lines there is room for what they are called.
+        let y = lowest * 0.2..highest * 1.25;
         lines(&mut builder, picture, x.log_scale().base(2.0), y.log_scale())?;
     } else {
         lines(&mut builder, picture, x, 0.0..highest * 1.1)?;

@@ -38,7 +38,7 @@ pub(crate) fn write(folder: &Path, rounds: usize, progress: fn(&str)) -> Result<
         let picture = Picture { title, axes, is_logarithmic: true, series };
         plot::write(&picture, &folder.join(format!("{name}.svg")))?;
     }
-    for (name, chunk) in [("ranges", Size::FULL.pages), ("pages", 1)] {
+    for (name, chunk) in [("ranges", rows::HALF_LEAF), ("pages", 1)] {
         let picture = throughput(name, chunk, rounds, progress)?;
         plot::write(&picture, &folder.join(format!("threads-{name}.svg")))?;
     }

@@ -124,6 +124,9 @@ const LINES: [Line; 16] = [
         .by_page(),
 ];
 
+/// Pages in half a leaf: a range that takes no node out as a whole.
+pub(crate) const HALF_LEAF: u64 = ENTRIES as u64 / 2;
+
 /// What two CPUs on ranges of their own are to reach.
 const SCALES: &[Demand] = &[Demand::SpeedUp(1.8)];
 
@@ -134,7 +137,7 @@ const OTHERS: [Planned; 7] = [
     Planned::Other("unmap parts, tracked", unmap_tracked),
     // Ranges of half a leaf. All of a span at once is another race: leaves are taken out whole, so
     // it is about whose CPU gives up what the other has retired.
-    Planned::Other("two CPUs, ranges", |name, size| two(name, size, ENTRIES as u64 / 2, SCALES)),
+    Planned::Other("two CPUs, ranges", |name, size| two(name, size, HALF_LEAF, SCALES)),
     Planned::Other("two CPUs, pages", |name, size| two(name, size, 1, SCALES)),
     Planned::Other("two CPUs, whole nodes", |name, size| two(name, size, size.pages, &[])),
 ];
@@ -163,7 +166,7 @@ impl Planned {
             Self::Pages(line) => {
                 let chunk = match line.cut {
                     Cut::Whole => size.pages,
-                    Cut::Halves => ENTRIES as u64 / 2,
+                    Cut::Halves => HALF_LEAF,
                     Cut::Page => 1,
                 };
                 pages(line, Span::whole(size.pages).in_chunks(chunk))
