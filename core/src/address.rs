@@ -114,6 +114,12 @@ impl Level {
         self.0 as u32 - 1
     }
 
+    /// The level of the parent, of which a geometry may have none.
+    #[inline]
+    pub(crate) const fn above(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// The level of the children, unless this is a leaf.
     #[inline]
     pub const fn below(self) -> Option<Self> {

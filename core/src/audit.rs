@@ -26,9 +26,6 @@ use crate::node::{NodeRef, managed};
 use crate::reference::FrameRef;
 use crate::sync::{Backend, PlainCell};
 
-/// How often a lock that could not be taken is tried: an attempt may fail for no reason.
-const ATTEMPTS_MAX: usize = 16;
-
 /// What is wrong with a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Defect {
@@ -106,8 +103,7 @@ impl core::error::Error for Broken {}
 #[track_caller]
 pub fn audit<C: Config>(top: NodeRef<'_, C>) -> Result<u64, Broken> {
     let broken = |defect| Broken { node: top.paddr(), level: top.level(), defect };
-    let attempts = (0..ATTEMPTS_MAX).find_map(|_| top.try_lock());
-    let guard = attempts.ok_or_else(|| broken(Defect::Locked))?;
+    let guard = top.try_lock().ok_or_else(|| broken(Defect::Locked))?;
     if guard.is_stray() {
         return Err(broken(Defect::Stray));
     }

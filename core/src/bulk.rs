@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use crate::address::{Level, Vaddr};
 use crate::config::Config;
-use crate::cursor::{Cursor, check_position};
+use crate::cursor::{Cursor, check_position, lower};
 use crate::entry::{ChildRef, ItemRef};
 use crate::error::{ChangeError, MapError, MapFault, PositionError};
 use crate::format::Property;
@@ -168,11 +168,6 @@ fn has_all(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> bool {
 /// The part of `range` in `slot`.
 fn part(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> Range<Vaddr> {
     range.start.max(slot.start)..range.end.min(slot.end)
-}
-
-/// The level below, which exists.
-fn lower(level: Level) -> Level {
-    level.below().expect("leaves have no nodes below them")
 }
 
 /// How many nodes are missing for pages everywhere in `range`. `None` if a huge page is there.
@@ -331,12 +326,8 @@ fn splits_of<C: Config>(level: Level, slot: &Range<Vaddr>, range: &Range<Vaddr>)
         return 0;
     }
     let below = lower(level);
-    let span = <Geo<C>>::entry_span(below);
     let parts = ends_of(<Geo<C>>::indices(slot.start, below, range));
-    let of_part = |index| {
-        let start = slot.start.plus(index as u64 * span);
-        splits_of::<C>(below, &(start..start.plus(span)), range)
-    };
+    let of_part = |index| splits_of::<C>(below, &<Geo<C>>::slot(slot.start, below, index), range);
     1 + parts.map(of_part).sum::<usize>()
 }
 

@@ -482,7 +482,7 @@ impl<C: Config> Drop for Cursor<'_, C> {
 }
 
 /// The level below, which exists.
-fn lower(level: Level) -> Level {
+pub(crate) fn lower(level: Level) -> Level {
     level.below().expect("leaves have no nodes below them")
 }
 

@@ -36,6 +36,11 @@ bitflags! {
     }
 }
 
+impl PageFlags {
+    /// What hardware notes of its own accord.
+    pub const NOTED: Self = Self::ACCESSED.union(Self::DIRTY);
+}
+
 /// How accesses to a page are cached.
 ///
 /// The values are indices into the page attribute table. The first four hold what the table

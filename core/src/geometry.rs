@@ -47,7 +47,7 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
             && (start / Self::node_span(level) != last / Self::node_span(level)
                 || last - start + 1 == Self::node_span(level))
         {
-            level = Level::new(level.as_u8() + 1);
+            level = level.above();
         }
         level
     }
@@ -65,6 +65,13 @@ pub trait Geometry: Copy + Debug + Send + Sync + 'static {
         let [first, last] = [from, to - 1].map(|at| ((at - start.as_u64()) / span) as usize);
         // The bound says nothing new, but the compiler to leave out a check for each entry.
         first..(last + 1).min(Self::ENTRIES)
+    }
+
+    /// The addresses that entry `index` translates, in the node of `level` that begins at `start`.
+    #[inline]
+    fn slot(start: Vaddr, level: Level, index: usize) -> Range<Vaddr> {
+        let start = start.plus(index as u64 * Self::entry_span(level));
+        start..start.plus(Self::entry_span(level))
     }
 
     /// How many nodes, of `level` and below, it takes to hold entries for all of `range`.

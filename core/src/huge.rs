@@ -29,9 +29,6 @@ use crate::sync::Backend;
 
 type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
-/// What hardware notes of its own accord.
-const NOTED: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
-
 impl<C: Config> Cursor<'_, C> {
     /// Splits the huge page around the position into pages of the level below.
     ///
@@ -69,7 +66,7 @@ impl<C: Config> Cursor<'_, C> {
         if level == <Geo<C>>::ROOT {
             return Err(MergeError::NotANode);
         }
-        let above = Level::new(level.as_u8() + 1);
+        let above = level.above();
         let (tree, gather) = self.parts();
         let mut parent = tree.seek(vaddr, above);
         let index = parent.index(vaddr);
@@ -98,23 +95,23 @@ fn uniform<C: Config>(node: &Locked<'_, '_, C>) -> Result<RawItem, MergeError> {
     if !C::Item::may_merge(first) {
         return Err(MergeError::Tracked);
     }
-    first.property.flags.remove(NOTED);
+    first.property.flags.remove(PageFlags::NOTED);
     for index in 1..<Geo<C>>::ENTRIES {
         let mut next = page(index)?;
-        next.property.flags.remove(NOTED);
+        next.property.flags.remove(PageFlags::NOTED);
         let frame = first.frame.plus(index as u64 * span);
         if next != (RawItem { frame, ..first }) {
             return Err(MergeError::NotUniform { vaddr: node.slot(index).start });
         }
     }
-    Ok(RawItem { level: Level::new(level.as_u8() + 1), ..first })
+    Ok(RawItem { level: level.above(), ..first })
 }
 
 /// The page, with what hardware has noted in any entry of the node.
 fn with_notes<C: Config>(mut page: RawItem, node: NodeRef<'_, C>) -> RawItem {
     for index in 0..<Geo<C>>::ENTRIES {
         if let ChildRef::Item(part) = node.child_under_lock(index) {
-            page.property.flags |= part.property.flags & NOTED;
+            page.property.flags |= part.property.flags & PageFlags::NOTED;
         }
     }
     page

@@ -297,7 +297,7 @@ fn prune<'g, C: Config>(
 ) {
     let mut empty = level;
     while empty < <Geo<C>>::ROOT {
-        let above = Level::new(empty.as_u8() + 1);
+        let above = empty.above();
         let Ok(mut parent) = take(walk_down(root, vaddr, above)) else { return };
         if parent.is_stray() {
             // Whoever took it out goes on from there.

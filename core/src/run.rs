@@ -143,8 +143,7 @@ fn attributes<F: EntryFormat>(property: Property) -> u64 {
 /// it asks for: then it has to go from the caches.
 #[inline]
 pub(crate) fn must_flush(old: Property, new: Property) -> bool {
-    let noted = PageFlags::ACCESSED | PageFlags::DIRTY;
-    let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | noted;
+    let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
     let loses_a_right = !new.flags.contains(old.flags & rights);
     let differs = old.flags ^ new.flags;
     loses_a_right || differs.contains(PageFlags::GLOBAL) || old.cache != new.cache

@@ -182,7 +182,5 @@ impl<'g, C: Config> SharedCursor<'g, C> {
 /// The addresses that entry `index` of a node translates.
 #[inline]
 fn slot<C: Config>(node: NodeRef<'_, C>, start: Vaddr, index: usize) -> Range<Vaddr> {
-    let span = <Geo<C>>::entry_span(node.level());
-    let start = start.plus(index as u64 * span);
-    start..start.plus(span)
+    <Geo<C>>::slot(start, node.level(), index)
 }

@@ -68,8 +68,7 @@ impl<'g, C: Config> Place<'g, C> {
     /// The child at `index`.
     #[inline]
     fn child(self, node: NodeRef<'g, C>, index: usize) -> Self {
-        let start = self.start.plus(index as u64 * <Geo<C>>::entry_span(self.node.level()));
-        Self { node, start }
+        Self { node, start: <Geo<C>>::slot(self.start, self.node.level(), index).start }
     }
 
     #[inline]
@@ -266,26 +265,16 @@ unsafe fn set_adrift<C: Config>(node: NodeRef<'_, C>) -> u64 {
     frames
 }
 
-/// How many frames of the smallest size a node and all below it map.
-fn mapped_frames<C: Config>(node: NodeRef<'_, C>) -> u64 {
-    let mut left = node.frame_ref().metadata().children.get();
-    if node.level() == Level::LEAF {
-        return u64::from(left);
-    }
-    let mut frames = 0;
-    let mut indices = 0..<Geo<C>>::ENTRIES;
-    while left > 0 {
-        let index = indices.next().expect("a node counts more children than it has");
-        match node.child_under_lock(index) {
-            ChildRef::Absent => continue,
-            ChildRef::Node(child) => frames += mapped_frames(child),
-            ChildRef::Item(_) | ChildRef::Shared => {
-                frames += <Geo<C>>::entry_frames(node.level());
-            }
-        }
-        left -= 1;
-    }
-    frames
+/// Whether a held node, and all below it, map nothing.
+fn maps_nothing<C: Config>(node: NodeRef<'_, C>) -> bool {
+    let is_empty = node.frame_ref().metadata().children.get() == 0;
+    let mut children = node.children_at(0..<Geo<C>>::ENTRIES, &ENTRY_UNDER_LOCK);
+    is_empty
+        || children.all(|(_, child)| match child {
+            ChildRef::Absent => true,
+            ChildRef::Node(child) => maps_nothing(child),
+            ChildRef::Item(_) | ChildRef::Shared => false,
+        })
 }
 
 /// One node of a locked sub-tree, to work on.
@@ -343,9 +332,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     /// The addresses that entry `index` translates.
     #[inline]
     pub(crate) fn slot(&self, index: usize) -> Range<Vaddr> {
-        let span = <Geo<C>>::entry_span(self.level());
-        let start = self.start.plus(index as u64 * span);
-        start..start.plus(span)
+        <Geo<C>>::slot(self.start, self.level(), index)
     }
 
     /// What entry `index` leads to.
@@ -384,10 +371,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
 
     /// Whether the child node at `index` maps nothing.
     pub(crate) fn is_vacant(&self, index: usize) -> bool {
-        match self.child(index) {
-            ChildRef::Node(child) => mapped_frames(child) == 0,
-            _ => false,
-        }
+        matches!(self.child(index), ChildRef::Node(child) if maps_nothing(child))
     }
 
     /// Grows an absent entry of the range by a node, which the sub-tree holds.
@@ -427,13 +411,28 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         let range = &self.tree.range;
         let whole = range.start <= slot.start && slot.end <= range.end;
         assert!(whole, "a node is taken out by a range that has all of it");
+        // SAFETY: the sub-tree holds the locks of all of the node, by the check above.
+        unsafe { self.cut(index, gather) }
+    }
+
+    /// Takes out the node at `index`, and gives up its lock and those below it. Returns how many
+    /// frames of the smallest size were mapped there.
+    ///
+    /// # Safety
+    ///
+    /// The sub-tree holds these locks.
+    ///
+    /// # Panics
+    ///
+    /// If there is no node.
+    unsafe fn cut(&mut self, index: usize, gather: &mut Gather<C::Backend>) -> u64 {
         let Taken::Node(node, place) = self.entry(index).take() else {
             panic!("there is no child node")
         };
         // It may be below what was taken out.
         self.tree.last = None;
-        // SAFETY: the sub-tree holds the locks of all of it, by the check above, and gives them
-        // up: the entry that led there is clear.
+        // SAFETY: the sub-tree holds the locks, by the caller's contract, and gives them up: the
+        // entry that led there is clear.
         let frames = unsafe { set_adrift(place) };
         gather.owe_everything();
         gather.push(node.erase());
@@ -480,21 +479,10 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
             self.descend(index).prune(gather);
             let is_empty = child.frame_ref().metadata().children.get() == 0;
             if is_empty && self.entry(index).is_removable() {
-                self.take_empty(index, gather);
+                // SAFETY: the sub-tree holds the lock, since the range touches the node, and there
+                // are no nodes below an empty one.
+                unsafe { self.cut(index, gather) };
             }
         }
-    }
-
-    /// Takes out the child node at `index`, which is held, and empty.
-    fn take_empty(&mut self, index: usize, gather: &mut Gather<C::Backend>) {
-        let Taken::Node(node, place) = self.entry(index).take() else {
-            unreachable!("a child node was found there")
-        };
-        self.tree.last = None;
-        // SAFETY: the sub-tree holds the lock, since the range touches the node, and there are no
-        // nodes below it.
-        unsafe { set_adrift(place) };
-        gather.owe_everything();
-        gather.push(node.erase());
     }
 }
