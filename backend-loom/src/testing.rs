@@ -26,8 +26,8 @@ macro_rules! tests {
     () => {
         mod under {
             $crate::tests!(explorer $crate::explorer::Explorer, exhausts);
-            $crate::tests!(loom $crate::exhaustive::Loom, bounded);
-            $crate::tests!(shuttle $crate::randomized::Shuttle, samples);
+            $crate::tests!(loom $crate::loom::Loom, bounded);
+            $crate::tests!(shuttle $crate::shuttle::Shuttle, samples);
             $crate::tests!(threads $crate::threads::Threads, samples);
         }
     };

@@ -5,7 +5,7 @@ mod histories;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
-use weft_backend_loom::exhaustive::Loom;
+use weft_backend_loom::loom::Loom;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::VerdictWord;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
 use weft_backend_loom::model::Model;
-use weft_backend_loom::randomized::Shuttle;
+use weft_backend_loom::shuttle::Shuttle;
 
 type World = Model<Shuttle>;
 

@@ -12,8 +12,8 @@ use weft_backend_loom::engine::{
     Access, Body, Engine, EngineWord, Execution, Exploration, FailureKind, Program, Progress,
     Search, Verdict,
 };
-use weft_backend_loom::exhaustive::Loom;
-use weft_backend_loom::randomized::Shuttle;
+use weft_backend_loom::loom::Loom;
+use weft_backend_loom::shuttle::Shuttle;
 
 fn search(cpus: usize) -> Search {
     Search { time: Duration::from_secs(60), ..Search::new(cpus) }

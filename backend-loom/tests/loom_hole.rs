@@ -16,7 +16,7 @@ mod raw_loom;
 use litmus::{Outcomes, State, good, role, set};
 use raw_loom::RawLoom;
 use weft_backend_loom::engine::{Access, Engine, EngineWord, Search, Verdict};
-use weft_backend_loom::exhaustive::Loom;
+use weft_backend_loom::loom::Loom;
 
 /// Outcomes of "read a word" against `other`, which first loads the same word.
 fn against_a_reader<E: Engine>(other: fn(&State<E>)) -> (u64, Outcomes) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use random_programs::{enumerate, explore, generate, well_formed};
 use raw_loom::RawLoom;
 use weft_backend_loom::engine::{Engine, Search, Verdict};
-use weft_backend_loom::exhaustive::Loom;
+use weft_backend_loom::loom::Loom;
 
 /// Executions after which a program is left aside: the few long ones would take most of the time.
 const EXECUTIONS_MAX: u64 = 2_000;

@@ -10,8 +10,8 @@ use litmus::{failed, good, set};
 use weft_backend_loom::engine::{
     Body, Engine, EnginePlain, Execution, Exploration, FailureKind, Program, Search, Verdict,
 };
-use weft_backend_loom::exhaustive::Loom;
-use weft_backend_loom::randomized::Shuttle;
+use weft_backend_loom::loom::Loom;
+use weft_backend_loom::shuttle::Shuttle;
 
 const EXECUTIONS: u64 = 600;
 

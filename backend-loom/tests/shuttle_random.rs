@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use random_programs::{enumerate, explore, generate, well_formed};
 use weft_backend_loom::engine::Search;
-use weft_backend_loom::randomized::Shuttle;
+use weft_backend_loom::shuttle::Shuttle;
 
 #[test]
 fn outcomes_are_sequentially_consistent() {

@@ -8,7 +8,7 @@ use weft_backend_loom::engine::{Engine, Progress};
 use weft_backend_loom::harness::{Describe, Plan, Run};
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::{Report, Request};
-use weft_backend_loom::{exhaustive, explorer, randomized, threads};
+use weft_backend_loom::{explorer, loom, shuttle, threads};
 
 /// The scenario files, collected by the build script.
 mod collected {
@@ -65,8 +65,8 @@ const fn checker<E: Engine>(used_for: Use) -> Checker {
 /// Every engine, the primary one first.
 pub(crate) static ALL: &[Checker] = &[
     checker::<explorer::Explorer>(Use::Everything),
-    checker::<exhaustive::Loom>(Use::WithinBounds),
-    checker::<randomized::Shuttle>(Use::Sample(10_000)),
+    checker::<loom::Loom>(Use::WithinBounds),
+    checker::<shuttle::Shuttle>(Use::Sample(10_000)),
     checker::<threads::Threads>(Use::Sample(500)),
 ];
 

@@ -11,9 +11,9 @@ use comfy_table::Cell;
 use serde_json::json;
 use weft_backend_loom::child;
 use weft_backend_loom::engine::Engine;
-use weft_backend_loom::exhaustive::Loom;
 use weft_backend_loom::explorer::Explorer;
 use weft_backend_loom::harness;
+use weft_backend_loom::loom::Loom;
 use weft_backend_loom::programs;
 use weft_backend_loom::report::{Report, Request, VerdictWord};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use loom::sync::atomic::AtomicU64;
 use weft_backend_loom::engine::{Access, Engine, EngineWord, Exploration, Program, Search};
-use weft_backend_loom::exhaustive::{Loom, LoomPlain};
+use weft_backend_loom::loom::{Loom, LoomPlain};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RawLoom;
