@@ -10,11 +10,14 @@
 //! nobody would miss them), and that it stays clear of `unsafe` and `std`, which its own test
 //! target would let through. Each complaint is one sentence that says what to do.
 //!
-//! `weft_collected` keeps the tests of a scenario file out of the collector, and `WEFT_ROOT` is
-//! what reports strip from source locations: collected modules have absolute paths.
+//! `weft_collected` keeps the tests of a scenario file out of the collector.
+//!
+//! Nothing that is written names the checkout: cargo takes a copied checkout with its target folder
+//! for built, and a path from `/` would go on leading to the files of the other one. So modules are
+//! found from the output directory, and `ROOT` is what their source locations begin with.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The lines of a header, in this order, after the title.
@@ -28,14 +31,15 @@ const HEADER: [&str; 7] =
 ///
 /// If the environment is not that of a build script, or a file cannot be read or written.
 pub(crate) fn scenarios(root: &str, visibility: &str) {
-    let package = env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
-    let root = fs::canonicalize(Path::new(&package).join(root)).expect("the workspace exists");
-    let directory = root.join("scenarios/tests");
-    // A directory is watched together with what it contains.
+    // A build script runs in the folder of its package, and cargo looks for this from there too. A
+    // directory is watched together with what it contains.
+    let directory = Path::new(root).join("scenarios/tests");
     println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rustc-cfg=weft_collected");
     println!("cargo::rustc-check-cfg=cfg(weft_collected)");
-    println!("cargo::rustc-env=WEFT_ROOT={}", root.display());
+    let out = env::var("OUT_DIR").expect("cargo says where output goes");
+    let out = fs::canonicalize(out).expect("cargo has made the output directory");
+    let root = from(&out, &fs::canonicalize(root).expect("the workspace exists"));
     let mut files = Vec::new();
     for name in names(&directory) {
         let path = directory.join(format!("{name}.rs"));
@@ -43,6 +47,7 @@ pub(crate) fn scenarios(root: &str, visibility: &str) {
         for complaint in complaints(&name, &text) {
             println!("cargo::error=scenarios/tests/{name}.rs: {complaint}");
         }
+        let path = root.join("scenarios/tests").join(format!("{name}.rs"));
         files.push((name, title(&text), path));
     }
     if files.is_empty() {
@@ -53,12 +58,27 @@ pub(crate) fn scenarios(root: &str, visibility: &str) {
         write!(text, "#[forbid(unsafe_code)]\n#[path = {path:?}]\nmod {name};\n").expect("memory");
     }
     write_lists(&mut text, &files, visibility);
-    let out = env::var("OUT_DIR").expect("cargo says where output goes");
-    let out = Path::new(&out).join("scenarios.rs");
+    write!(
+        text,
+        "/// What the source locations of scenarios begin with, before `scenarios/tests`.\n\
+         {visibility} const ROOT: &str = concat!(env!(\"OUT_DIR\"), \"/{}/\");\n",
+        root.display()
+    )
+    .expect("memory");
+    let out = out.join("scenarios.rs");
     if fs::read_to_string(&out).is_ok_and(|before| before == text) {
         return;
     }
     fs::write(out, text).expect("the output directory can be written");
+}
+
+/// The way from one folder to another, both seen from `/`.
+fn from(start: &Path, end: &Path) -> PathBuf {
+    let shared = start.components().zip(end.components()).take_while(|(one, other)| one == other);
+    let shared = shared.count();
+    let up = start.components().skip(shared).map(|_| Path::new(".."));
+    let down = end.components().skip(shared).map(|folder| Path::new(folder.as_os_str()));
+    up.chain(down).collect()
 }
 
 /// The sorted stems of the scenario files.
@@ -77,7 +97,7 @@ fn title(text: &str) -> String {
     first.strip_prefix("//! # ").unwrap_or_default().trim().to_owned()
 }
 
-fn write_lists(text: &mut String, files: &[(String, String, std::path::PathBuf)], visible: &str) {
+fn write_lists(text: &mut String, files: &[(String, String, PathBuf)], visible: &str) {
     let names: Vec<_> = files.iter().map(|(name, _, _)| name).collect();
     let titles: Vec<_> = files.iter().map(|(_, title, _)| title).collect();
     let arms: String = files
@@ -168,6 +188,13 @@ mod tests {
     fn a_file_of_the_right_form_is_taken() {
         assert!(complaints("walk_vs_map", GOOD).is_empty());
         assert_eq!(title(GOOD), "Walk vs. map");
+    }
+
+    #[test]
+    fn ways_lead_up_and_then_down() {
+        let way = |start: &str, end: &str| from(Path::new(start), Path::new(end));
+        assert_eq!(way("/w/target/debug/out", "/w"), Path::new("../../.."));
+        assert_eq!(way("/tmp/out", "/w/weft"), Path::new("../../w/weft"));
     }
 
     #[test]

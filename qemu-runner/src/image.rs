@@ -5,32 +5,37 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::checkout;
+
 const PACKAGE: &str = "weft-backend-baremetal";
 const BINARY: &str = "weft-kernel";
 
-/// The folder of the workspace.
-pub fn workspace() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().expect("the package is in the workspace").to_owned()
+/// The folder of the workspace that the current folder is in.
+///
+/// # Errors
+///
+/// One sentence, if it is in none.
+pub fn workspace() -> Result<PathBuf, String> {
+    checkout::root()
 }
 
 /// Builds the kernel and says where it is.
 ///
 /// # Errors
 ///
-/// One sentence, if cargo cannot be run or does not succeed; it has written its reasons already.
+/// One sentence, if the current folder is in no workspace, or cargo cannot be run or does not succeed; it has written its reasons already.
 pub fn build() -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command
         .args(["build", "--package", PACKAGE, "--bin", BINARY, "--profile", "kernel"])
         .args(["--message-format=json-render-diagnostics", "--quiet"])
-        .current_dir(workspace())
+        .current_dir(workspace()?)
         .env("BARE_METAL", "1")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

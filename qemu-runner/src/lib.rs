@@ -16,6 +16,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../scenarios/checkout.rs"]
+mod checkout;
 mod control;
 pub mod documents;
 pub mod host;

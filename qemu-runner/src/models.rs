@@ -181,7 +181,7 @@ fn built(command: Option<&Path>) -> Result<PathBuf, String> {
     let output = Command::new(&cargo)
         .args(["build", "--package", PACKAGE, "--profile", BINARY])
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(image::workspace())
+        .current_dir(image::workspace()?)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -197,7 +197,7 @@ fn built(command: Option<&Path>) -> Result<PathBuf, String> {
 fn run(command: &Path, arguments: &[&str]) -> Result<Output, String> {
     Command::new(command)
         .args(arguments)
-        .current_dir(image::workspace())
+        .current_dir(image::workspace()?)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("{} cannot be run: {error}", command.display()))

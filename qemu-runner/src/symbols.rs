@@ -1,6 +1,6 @@
 //! Names for addresses of the kernel, from its debug information.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use addr2line::Loader;
 
@@ -12,14 +12,15 @@ use crate::image;
 /// Nothing is an error: an address without a name is a number still.
 pub fn names(image: &Path, address: u64) -> Vec<String> {
     let Ok(loader) = Loader::new(image) else { return Vec::new() };
-    let root = image::workspace();
+    let Ok(root) = image::workspace() else { return Vec::new() };
     let Ok(mut frames) = loader.find_frames(address) else { return Vec::new() };
     let (mut ours, mut innermost) = (Vec::new(), None);
     while let Ok(Some(frame)) = frames.next() {
         let function = frame.function.as_ref().and_then(|function| function.demangle().ok());
         let function = function.map_or_else(|| "?".to_owned(), |name| without_hash(&name));
         let location = frame.location.as_ref();
-        let file = location.and_then(|location| Path::new(location.file?).strip_prefix(&root).ok());
+        let file = location.and_then(|location| Some(straightened(location.file?)));
+        let file = file.as_deref().and_then(|file| file.strip_prefix(&root).ok());
         if let (Some(file), Some(location)) = (file, location) {
             let line = location.line.unwrap_or(0);
             ours.push(format!("{function} at {}:{line}", file.display()));
@@ -31,6 +32,19 @@ pub fn names(image: &Path, address: u64) -> Vec<String> {
         ours.extend(innermost.or_else(symbol));
     }
     ours
+}
+
+/// A path without `..`: scenario files are collected by a way through the build's output.
+fn straightened(path: &str) -> PathBuf {
+    let mut straight = PathBuf::new();
+    for component in Path::new(path).components() {
+        if component == Component::ParentDir {
+            straight.pop();
+        } else {
+            straight.push(component);
+        }
+    }
+    straight
 }
 
 /// The functions at the address that a message says an instruction has: `rip 0x..`.

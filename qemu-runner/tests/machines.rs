@@ -160,7 +160,7 @@ fn every_scenario_file_is_in_the_kernel(bench: &Bench) -> Result<(), Failed> {
             _ => None,
         })
         .collect();
-    let directory = fs::read_dir(image::workspace().join("scenarios/tests"))?;
+    let directory = fs::read_dir(image::workspace()?.join("scenarios/tests"))?;
     let files = directory.filter_map(|entry| {
         Some(entry.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned())
     });
@@ -436,7 +436,7 @@ fn command(arguments: &[&str], path: Option<&str>) -> Output {
 /// asked to search for. One that cannot be asked is an error.
 fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
     let ask = |name: &str, texts: &[&str], code| {
-        let folder = image::workspace().join("qemu-runner/tests/model-checks");
+        let folder = image::workspace()?.join("qemu-runner/tests/model-checks");
         let checker = folder.join(name);
         let checker = checker.to_str().expect("the path is text");
         let arguments =

@@ -61,6 +61,5 @@ fn number(word: &str, value: &str) -> u64 {
 
 /// The path of a source file, from the folder of the workspace on.
 pub(crate) fn shortened(file: &str) -> &str {
-    let stripped = file.strip_prefix(env!("WEFT_ROOT")).unwrap_or(file);
-    stripped.trim_start_matches('/')
+    file.strip_prefix(weft_backend_baremetal::scenarios::ROOT).unwrap_or(file)
 }

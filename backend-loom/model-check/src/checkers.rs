@@ -10,12 +10,14 @@ use weft_backend_loom::model::Model;
 use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::{explorer, loom, shuttle, threads};
 
+use crate::checkout;
+
 /// The scenario files, collected by the build script.
 mod collected {
     include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 }
 
-pub(crate) use collected::{NAMES, TITLES};
+pub(crate) use collected::{NAMES, ROOT, TITLES};
 
 /// What an engine is used for, and so which budgets it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,4 +86,28 @@ pub(crate) fn names() -> Vec<&'static str> {
 pub(crate) fn describe(name: &str) -> Option<Plan> {
     // The description is the same under every engine; this one needs nothing.
     collected::visit::<Model<threads::Threads>, _>(name, Describe)
+}
+
+/// Refuses to take the scenarios that were built in for those of another checkout.
+///
+/// # Errors
+///
+/// One sentence, if the current folder is in a checkout with other scenario files.
+pub(crate) fn of_this_checkout() -> Result<(), String> {
+    // Outside of any checkout there is nothing to be taken for.
+    let Ok(root) = checkout::root() else { return Ok(()) };
+    let folder = root.join("scenarios/tests");
+    let files = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension() == Some("rs".as_ref()));
+    let stems = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let mut names: Vec<_> = stems.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    if names == NAMES {
+        return Ok(());
+    }
+    Err(format!(
+        "{} holds other scenarios than this command was built with: build it there, as \
+         `just model-check` does",
+        folder.display()
+    ))
 }

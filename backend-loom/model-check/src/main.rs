@@ -6,6 +6,7 @@
 //!
 //! * [`arguments`], [`token`]: what people type;
 //! * [`checkers`]: the list of engines, and the collected scenarios;
+//! * [`checkout`]: where the files are that are read and written;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: patches on broken copies;
@@ -15,6 +16,8 @@
 mod agreement;
 mod arguments;
 mod checkers;
+#[path = "../../../scenarios/checkout.rs"]
+mod checkout;
 mod columns;
 mod documents;
 mod human;
@@ -56,13 +59,17 @@ fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let result = match arguments.action {
-        None => explore(&arguments.explore),
+        None => checkers::of_this_checkout().and_then(|()| explore(&arguments.explore)),
         Some(Action::Replay(replay)) => replay_one(&replay),
         Some(Action::Child { scenario, engine }) => answer(&scenario, &engine),
         Some(Action::Measure { program, engine }) => speed::answer(&program, &engine),
         Some(Action::Speed(options)) => speed::compare(&options),
-        Some(Action::Sites(options)) => weaken(&options),
-        Some(Action::Mutants(options)) => mutate(&options),
+        Some(Action::Sites(options)) => {
+            checkers::of_this_checkout().and_then(|()| weaken(&options))
+        }
+        Some(Action::Mutants(options)) => {
+            checkers::of_this_checkout().and_then(|()| mutate(&options))
+        }
         Some(Action::NewScenario(options)) => skeleton::create(&options),
     };
     match result {

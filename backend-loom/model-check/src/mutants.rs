@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::checkers::{self, NAMES, Use};
 use crate::human;
 use crate::runner;
-use crate::scratch::{self, ROOT, Scratch};
+use crate::scratch::{self, Scratch};
 use crate::summary::exit;
 
 /// A patch on file.
@@ -82,14 +82,14 @@ impl Mutant {
             }
             let name = path.display().to_string();
             if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
-                mutants.push(Self::read(path)?);
+                mutants.push(Self::read(scratch.root(), path)?);
             }
         }
         Ok(mutants)
     }
 
-    fn read(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(Path::new(ROOT).join(path))
+    fn read(root: &Path, path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(root.join(path))
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Self::parse(path, &text).map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -185,7 +185,7 @@ fn try_one(
     });
     without.clone()?;
     scratch
-        .apply(&Path::new(ROOT).join(&mutant.path))
+        .apply(&scratch.root().join(&mutant.path))
         .map_err(|error| format!("the patch no longer applies: {error}"))?;
     match &mutant.killer {
         Killer::Scenario(name) => {

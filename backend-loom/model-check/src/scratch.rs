@@ -10,12 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The workspace that this command was built from.
-pub(crate) const ROOT: &str = env!("WEFT_ROOT");
+use crate::checkout;
 
 /// The copy. Only one process uses it at a time.
 #[derive(Debug)]
 pub(crate) struct Scratch {
+    /// The workspace that is copied.
+    root: PathBuf,
     files: Vec<PathBuf>,
     copy: PathBuf,
     target: PathBuf,
@@ -28,17 +29,23 @@ impl Scratch {
     ///
     /// # Errors
     ///
-    /// One sentence, if the workspace is gone, or another process breaks the copy at the moment.
+    /// One sentence, if the current folder is in no workspace, or another process breaks the copy at the moment.
     pub(crate) fn open() -> Result<Self, String> {
-        let home = Path::new(ROOT).join("target/mutants");
+        let root = checkout::root()?;
+        let home = root.join("target/mutants");
         let cannot = |error| format!("cannot use {}: {error}", home.display());
-        let files = listed()?;
+        let files = listed(&root)?;
         fs::create_dir_all(&home).map_err(cannot)?;
         let lock = File::create(home.join("lock")).map_err(cannot)?;
         lock.try_lock()
             .map_err(|_| format!("another run uses {}: wait for it, or end it", home.display()))?;
         let (copy, target) = (home.join("workspace"), home.join("target"));
-        Ok(Self { files, copy, target, _lock: lock })
+        Ok(Self { root, files, copy, target, _lock: lock })
+    }
+
+    /// The workspace that is copied.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The files of the workspace, seen from its root.
@@ -55,7 +62,7 @@ impl Scratch {
         let wanted: BTreeSet<&Path> = self.files.iter().map(PathBuf::as_path).collect();
         let cannot = |path: &Path| format!("cannot copy {}", path.display());
         for file in &self.files {
-            let text = fs::read(Path::new(ROOT).join(file))
+            let text = fs::read(self.root.join(file))
                 .map_err(|error| format!("{}: {error}", cannot(file)))?;
             let copy = self.copy.join(file);
             if fs::read(&copy).is_ok_and(|before| before == text) {
@@ -136,18 +143,21 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
 }
 
 /// What git knows of, seen from the root.
-fn listed() -> Result<Vec<PathBuf>, String> {
+fn listed(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut git = Command::new("git");
-    git.current_dir(ROOT);
+    git.current_dir(root);
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let output = run(&mut git)?;
     if !output.status.success() {
-        return Err(format!("{ROOT} is not a git repository: mutants need one to list the files"));
+        return Err(format!(
+            "{} is not a git repository: mutants need one to list the files",
+            root.display()
+        ));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let paths = text.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from);
     // A file that was deleted and not yet committed is still listed.
-    Ok(paths.filter(|path| Path::new(ROOT).join(path).is_file()).collect())
+    Ok(paths.filter(|path| root.join(path).is_file()).collect())
 }
 
 /// Removes stale files below a folder.

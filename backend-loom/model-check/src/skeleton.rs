@@ -6,9 +6,10 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::arguments::NewScenario;
+use crate::checkout;
 use crate::summary::exit;
 
 const TEMPLATE: &str = include_str!("../skeleton/writer_vs_reader.rs");
@@ -24,8 +25,10 @@ const TITLE: &str = "//! # Writer vs. reader";
 pub(crate) fn create(arguments: &NewScenario) -> Result<u8, String> {
     let name = &arguments.name;
     let text = text(name)?;
-    let default = || Path::new(env!("WEFT_ROOT")).join("scenarios/tests");
-    let folder: PathBuf = arguments.folder.clone().unwrap_or_else(default);
+    let folder: PathBuf = match &arguments.folder {
+        Some(folder) => folder.clone(),
+        None => checkout::root()?.join("scenarios/tests"),
+    };
     if !folder.is_dir() {
         return Err(format!("{} is not a folder: say --folder <FOLDER>", folder.display()));
     }

@@ -76,7 +76,7 @@ fn library() -> &'static Image {
             .arg("--target-dir")
             .arg(&directory)
             .args(["--", "-Ccodegen-units=1"])
-            .current_dir(image::workspace())
+            .current_dir(image::workspace().expect("tests run in the workspace"))
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .output()

@@ -1,5 +1,6 @@
 //! Running the command as people do, and looking at what comes out.
 
+mod checkouts;
 mod endings;
 mod refusals;
 mod results;
