@@ -4,6 +4,10 @@
 //! answers with lines on its standard output, each marked so that other output does no harm:
 //! progress now and then, and one report. A child that hangs is killed at its deadline, one that
 //! dies is described by how it ended and by what it said last.
+//!
+//! A child makes one search, because a request names the time of one. So a request that compares
+//! memory models becomes up to three children, and a finished verdict is kept whatever happens to
+//! the children that only compare.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,14 +16,15 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::Progress;
-use crate::report::{Report, Request};
+use crate::engine::{MemoryModel, Progress};
+use crate::report::{Report, Request, VerdictWord};
 
 const REQUEST: &str = "WEFT_REQUEST";
 const PROGRESS: &str = "@weft-progress ";
 const REPORT: &str = "@weft-report ";
 
-/// How much longer than its budget a child may take.
+/// How much longer than the time of its search a child may take: to set up, and to find the
+/// simplest execution that fails.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// How often a parent looks whether it should stop waiting.
@@ -87,6 +92,41 @@ pub fn ask_until(
     command: &mut Command,
     request: &Request,
     stop: impl Fn() -> bool,
+    progress: impl FnMut(u64),
+) -> Result<Report, String> {
+    let mut report = ask_once(command, request, &stop, progress)?;
+    if request.compare_models && report.verdict == VerdictWord::Exhausted {
+        compare_models(command, request, &stop, &mut report);
+    }
+    Ok(report)
+}
+
+/// Counts the executions under the memory models that the request is not about. A search that does
+/// not end gives no count.
+fn compare_models(
+    command: &mut Command,
+    request: &Request,
+    stop: &impl Fn() -> bool,
+    report: &mut Report,
+) {
+    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
+    for memory_model in models.into_iter().filter(|model| *model != request.memory_model) {
+        let request = Request { memory_model, ..request.clone() };
+        match ask_once(command, &request, stop, |_| ()) {
+            Ok(other) if other.verdict == VerdictWord::Exhausted => {
+                report.other_models.push((memory_model, other.executions));
+            }
+            Ok(_) => {}
+            Err(error) => report.caveats.push(format!("not compared with {memory_model}: {error}")),
+        }
+    }
+}
+
+/// Asks one child for one search.
+fn ask_once(
+    command: &mut Command,
+    request: &Request,
+    stop: &impl Fn() -> bool,
     mut progress: impl FnMut(u64),
 ) -> Result<Report, String> {
     let text = serde_json::to_string(request).expect("requests are plain data");
@@ -140,4 +180,68 @@ pub fn ask_until(
     let last: Vec<&str> = said.lines().rev().take(3).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
     Err(format!("the checker died without an answer ({status}): {}", last.join(" | ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::SabotageName;
+
+    fn exhausted(executions: u64) -> Report {
+        Report {
+            scenario: "one_vs_other".to_owned(),
+            engine: "explorer".to_owned(),
+            model: MemoryModel::Rc11.to_string(),
+            sabotage: SabotageName::None,
+            cpus: 2,
+            verdict: VerdictWord::Exhausted,
+            verdict_text: "EXHAUSTED".to_owned(),
+            cut_short: false,
+            executions,
+            blocked: 0,
+            depth: 1,
+            elapsed: Duration::ZERO,
+            memory_peak: 0,
+            outcomes: Default::default(),
+            observations: Default::default(),
+            reached: Default::default(),
+            never_reached: Vec::new(),
+            never_seen: Vec::new(),
+            failure: None,
+            caveats: Vec::new(),
+            other_models: Vec::new(),
+        }
+    }
+
+    /// A checker that answers to searches under RC11, and to others does what `otherwise` says.
+    fn checker(otherwise: &str) -> Command {
+        let answer = serde_json::to_string(&exhausted(9)).expect("reports are plain data");
+        let mut command = Command::new("sh");
+        let script = "case \"$WEFT_REQUEST\" in *rc11*) echo \"$0\";; *) eval \"$1\";; esac";
+        command.args(["-c", script, &format!("{REPORT}{answer}"), otherwise]);
+        command
+    }
+
+    fn request() -> Request {
+        Request { time: Duration::from_secs(1), compare_models: true, ..Request::default() }
+    }
+
+    #[test]
+    fn every_search_of_a_comparison_is_counted() {
+        let report = ask(&mut checker("echo \"$0\""), &request(), |_| ()).expect("it answers");
+        assert_eq!(report.other_models, [(MemoryModel::Tso, 9), (MemoryModel::Sc, 9)]);
+        assert_eq!(report.is_robust(), Some(true));
+    }
+
+    #[test]
+    fn a_verdict_outlives_the_comparison_with_other_models() {
+        let report = ask(&mut checker("exit 3"), &request(), |_| ()).expect("the verdict is kept");
+        assert_eq!((report.verdict, report.executions), (VerdictWord::Exhausted, 9));
+        assert_eq!(report.other_models, []);
+        let caveats = report.caveats.join("; ");
+        for model in ["TSO", "SC"] {
+            let part = format!("not compared with {model}: the checker died without an answer");
+            assert!(caveats.contains(&part), "{caveats}");
+        }
+    }
 }

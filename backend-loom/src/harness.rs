@@ -23,7 +23,7 @@ use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
 use crate::counterexample;
-use crate::engine::{Body, Engine, Execution, MemoryModel, Program, Progress, Search, Verdict};
+use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
@@ -256,9 +256,6 @@ fn conduct<E: Engine>(
     };
     let tally = Tally::default();
     let exploration = E::explore(&search, program(tally.clone()));
-    let ended = exploration.verdict == Verdict::Exhausted;
-    let other_models =
-        if ended && request.compare_models { compare::<E>(&search, program) } else { Vec::new() };
     let ghost = lock(&tally.latest).take();
     let failure = exploration.failure.as_ref().map(|failure| {
         let roles = plan.roles.iter().map(|role| (*role).to_owned()).collect();
@@ -298,7 +295,7 @@ fn conduct<E: Engine>(
         reached,
         failure,
         caveats: exploration.caveats,
-        other_models,
+        other_models: Vec::new(),
     }
 }
 
@@ -308,24 +305,6 @@ pub fn measure<E: Engine>(named: Named, request: Request) -> Report {
     let roles = vec!["CPU"; cpus];
     let plan = Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new() };
     conduct::<E>(&plan, &|_| Arc::clone(&program), request, None)
-}
-
-/// Counts the executions under the memory models that the search itself is not about. A search
-/// that does not end gives no count.
-fn compare<E: Engine>(
-    search: &Search,
-    program: &dyn Fn(Tally) -> Program,
-) -> Vec<(MemoryModel, u64)> {
-    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
-    let others = models.into_iter().filter(|model| *model != search.memory_model);
-    let count = |memory_model| {
-        let search = Search { memory_model, progress: None, ..search.clone() };
-        // What is met and seen under another model says nothing about this one.
-        let exploration = E::explore(&search, program(Tally::default()));
-        let ended = exploration.verdict == Verdict::Exhausted;
-        ended.then_some((memory_model, exploration.executions))
-    };
-    others.filter_map(count).collect()
 }
 
 /// The largest resident set of this process so far, in bytes, as Linux tells it.

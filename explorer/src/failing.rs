@@ -3,12 +3,13 @@
 //! *Fewest deviations.* The execution that is found first is deep in the search: it may deviate
 //! from the default execution in dozens of places that have nothing to do with the failure. The
 //! search is repeated with a growing bound on deviations, and the first failure it meets is
-//! reported instead; the search is within a budget of runs, and the failure says if that ended it.
+//! reported instead; the search is within a budget of runs and of time, and the failure says if that
+//! ended it.
 //!
 //! *Token.* The failing graph is turned into a script, the script is run, and what mattered in it
 //! becomes the token (see `token`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::choices::Search;
 use crate::consistency::Model;
@@ -21,8 +22,9 @@ use crate::token::{Guide, Script, Token};
 use crate::trace::Trace;
 use crate::workers::{Found, Installed};
 
-/// How often the program is run to find a failure with fewer deviations.
+/// How often the program is run to find a failure with fewer deviations, and for how long.
 const SHRINKING_RUNS_MAX: u32 = 10_000;
+const SHRINKING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Makes the failure of an exploration out of what was found.
 pub(crate) fn describe_failure(options: &Options, program: &dyn Fn(), found: Found) -> Failure {
@@ -48,12 +50,13 @@ fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Fo
     if found.failure.kind == FailureKind::Nondeterminism {
         return (found, false);
     }
+    let started = Instant::now();
     let mut runs_left = SHRINKING_RUNS_MAX;
     for bound in 0..=found.graph.deviations {
         let search = Search::new(options.model, Some(bound));
         let _installed = Installed::new(Engine::new(options, search, number_exploration()));
         loop {
-            if runs_left == 0 {
+            if runs_left == 0 || started.elapsed() >= SHRINKING_TIME_MAX {
                 return (found, false);
             }
             runs_left -= 1;
