@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 
 use shuttle::scheduler::{PctScheduler, Schedule, Scheduler, Task, TaskId, UrwRandomScheduler};
+use weft_scenarios::random::Random;
 
 use crate::budget::Budget;
 use crate::capture;
@@ -59,7 +60,7 @@ pub(crate) fn cpu_of(task: usize, cpus: usize) -> usize {
 
 /// How the next task is chosen.
 pub(crate) enum Strategy {
-    Uniform(u64),
+    Uniform(Random),
     Walk(Box<UrwRandomScheduler>),
     Priorities(Box<PctScheduler>),
     Replay { choices: Vec<u8>, position: usize },
@@ -70,12 +71,12 @@ impl Strategy {
     pub(crate) fn all(search: &Search) -> Vec<Self> {
         if search.cpus == 1 {
             // There is nothing to choose.
-            return vec![Self::Uniform(search.seed)];
+            return vec![Self::Uniform(Random::new(search.seed))];
         }
         let walk = UrwRandomScheduler::new_from_seed(search.seed, usize::MAX);
         let pct = PctScheduler::new_from_seed(search.seed, PCT_DEPTH, usize::MAX);
         vec![
-            Self::Uniform(search.seed),
+            Self::Uniform(Random::new(search.seed)),
             Self::Walk(Box::new(walk)),
             Self::Priorities(Box::new(pct)),
         ]
@@ -83,7 +84,8 @@ impl Strategy {
 
     fn begin(&mut self) -> Option<Schedule> {
         match self {
-            Self::Uniform(state) => Some(Schedule::new(*state)),
+            // The number is a seed for programs that ask shuttle for random numbers: none of ours.
+            Self::Uniform(_) => Some(Schedule::new(0)),
             Self::Walk(walk) => walk.new_execution(),
             Self::Priorities(priorities) => priorities.new_execution(),
             Self::Replay { position, .. } => {
@@ -95,9 +97,8 @@ impl Strategy {
 
     fn choose(&mut self, runnable: &[&Task], current: Option<TaskId>) -> Option<TaskId> {
         match self {
-            Self::Uniform(state) => {
-                let choice = split_mix(state) % runnable.len() as u64;
-                Some(runnable[choice as usize].id())
+            Self::Uniform(random) => {
+                Some(runnable[random.below(runnable.len() as u64) as usize].id())
             }
             // No task ever yields in earnest: a yield is how a task of ours offers a choice.
             Self::Walk(walk) => walk.next_task(runnable, current, false),
@@ -109,15 +110,6 @@ impl Strategy {
             }
         }
     }
-}
-
-/// Steele, Lea and Flood's generator: one multiplication chain per number, any seed is good.
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// shuttle's scheduler for our searches.

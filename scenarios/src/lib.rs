@@ -8,10 +8,12 @@
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
-//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what page tables
-//!   mean, and whether the first is possible under the second; [`mark`]: what was over before what;
+//! * [`specification`]: what a page table promises, for histories and for every other check;
+//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked of,
+//!   and whether that is possible under the specification; [`mark`]: what was over before what;
 //! * [`tables`]: the two configurations of page tables that scenarios use;
-//! * [`transaction`]: operations of histories, carried out with cursors.
+//! * [`transaction`]: operations of histories, carried out with cursors;
+//! * [`random`]: numbers for tests that choose at random.
 //!
 //! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
 //! other way (a static, a lock of the standard library) is invisible to the checkers, which may
@@ -20,11 +22,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod history;
 pub mod linearize;
 pub mod mark;
 pub mod page_map;
+pub mod random;
 pub mod scenario;
+pub mod specification;
 pub mod tables;
 pub mod transaction;
 pub mod world;

@@ -1,20 +1,23 @@
-//! What page tables mean: a map from pages to frames, changed by one operation at a time.
+//! The table of a history: a few pages of one size, what is asked of them, and the answers.
 //!
-//! This is the specification that histories are held against. It knows a handful of pages of one
-//! size, by number, and a frame by what is written in it. Everything that an operation tells its
-//! caller is part of it, down to the number of frames that an unmap found: a map that lands in a
-//! detached node can always be explained as having come before the unmap, unless the unmap counted
-//! the frames that it took out.
+//! What an operation means is said by the [specification](crate::specification); here is how a
+//! history says it. Pages have numbers, and a frame is known by what is written in it. Everything
+//! that an operation tells its caller is part of the answer, down to the number of frames that an
+//! unmap found: a map that lands in a detached node can always be explained as having come before
+//! the unmap, unless the unmap counted the frames that it took out.
 
 use core::fmt;
 use core::ops::Range;
 
+use weft_core::address::{Level, Paddr};
 use weft_core::config::Config;
 use weft_core::cursor::Slot;
 use weft_core::entry::ChildRef;
 use weft_core::error::{ChangeError, MapError, MapFault};
-use weft_core::format::{PageFlags, RawItem};
+use weft_core::format::{PageFlags, Property, RawItem};
+use weft_core::geometry::FourLevels;
 
+use crate::specification::{Memory, Specification, Store, addresses};
 use crate::world::World;
 
 /// The most pages that a map knows.
@@ -112,6 +115,18 @@ impl Mapping {
         let frame = u8::try_from(contents);
         let frame = frame.unwrap_or_else(|_| panic!("no page is mapped to a frame of {contents}"));
         Self { frame, writable: item.property.flags.contains(PageFlags::WRITE) }
+    }
+
+    /// As the specification has it: the frame's number is what is written in it.
+    fn as_item(self) -> RawItem {
+        let mut property = Property::default();
+        property.flags.set(PageFlags::WRITE, self.writable);
+        RawItem { frame: Paddr::of_frame(self.frame.into()), level: Level::LEAF, property }
+    }
+
+    fn of_item(item: RawItem) -> Self {
+        let writable = item.property.flags.contains(PageFlags::WRITE);
+        Self { frame: item.frame.frame_number() as u8, writable }
     }
 
     /// What is written in the frame.
@@ -309,29 +324,62 @@ impl PageMap {
 
     /// The map after `operation`, or `None` if on this map the operation has another answer.
     #[must_use]
-    pub fn after(mut self, operation: Operation, answer: Answer) -> Option<Self> {
-        let touched = &mut self.pages[operation.pages().numbers()];
-        let mapped = touched.iter().flatten().count() as u64;
-        let is_right = match (operation, answer) {
-            (Operation::Query { .. }, Answer::Found(found)) => touched[0] == found,
-            (Operation::Query { .. }, _) => false,
-            (_, Answer::OutOfMemory) => true,
-            (Operation::Map { .. }, Answer::AlreadyMapped) => mapped > 0,
-            (Operation::Map { to, .. }, Answer::Mapped) => {
-                touched.fill(Some(to));
-                mapped == 0
-            }
-            (Operation::Unmap { .. }, Answer::Frames(frames)) => {
-                touched.fill(None);
-                mapped == frames
-            }
-            (Operation::Protect { writable, .. }, Answer::Frames(frames)) => {
-                touched.iter_mut().flatten().for_each(|mapping| mapping.writable = writable);
-                mapped == frames
-            }
-            _ => false,
+    pub fn after(self, operation: Operation, answer: Answer) -> Option<Self> {
+        let memory = match answer {
+            Answer::OutOfMemory => Memory::RunsOut,
+            _ => Memory::Suffices,
         };
-        is_right.then_some(self)
+        let (expected, after) = self.carry_out(operation, memory);
+        (answer == expected).then_some(after)
+    }
+
+    /// What the operation answers on this map, and the map afterwards.
+    pub(crate) fn carry_out(self, operation: Operation, memory: Memory) -> (Answer, Self) {
+        let mut table = Specification::<FourLevels, Self>::new(self);
+        let Range { start, end } = operation.pages().range();
+        let range = addresses(&(start.into()..end.into()));
+        let mut cursor = table.cursor(range.clone()).expect("an operation has pages");
+        let answer = match operation {
+            Operation::Map { to, .. } => {
+                Answer::mapped(cursor.map_pages(range.end, |_| to.as_item(), memory))
+            }
+            Operation::Unmap { .. } => Answer::frames(cursor.unmap(range.end, memory)),
+            Operation::Query { .. } => {
+                let found = cursor.query().expect("an operation has pages");
+                Answer::Found(found.map(|found| Mapping::of_item(found.item)))
+            }
+            Operation::Protect { writable, .. } => {
+                let change = |mut property: Property| {
+                    property.flags.set(PageFlags::WRITE, writable);
+                    property
+                };
+                Answer::frames(cursor.protect(range.end, change, memory))
+            }
+        };
+        (answer, *table.mappings())
+    }
+
+    fn items(&self) -> impl Iterator<Item = (u64, RawItem)> + '_ {
+        let pages = (0..).zip(&self.pages);
+        pages.filter_map(|(page, mapping)| Some((page, mapping.as_ref()?.as_item())))
+    }
+}
+
+impl Store for PageMap {
+    fn last_until(&self, page: u64) -> Option<(u64, RawItem)> {
+        self.items().take_while(|(at, _)| *at <= page).last()
+    }
+
+    fn first_from(&self, page: u64) -> Option<(u64, RawItem)> {
+        self.items().find(|(at, _)| *at >= page)
+    }
+
+    fn insert(&mut self, page: u64, item: RawItem) {
+        self.pages[page as usize] = Some(Mapping::of_item(item));
+    }
+
+    fn remove(&mut self, page: u64) {
+        self.pages[page as usize] = None;
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use weft_backend_loom::engine::{
     Access, Body, Engine, EngineWord, Execution, Exploration, Program, Search,
 };
+use weft_scenarios::random::Random;
 
 const WORDS: usize = 2;
 
@@ -89,28 +90,11 @@ pub(crate) type Threads = Vec<Vec<Operation>>;
 /// What every reading operation returned, and the final memory.
 pub(crate) type Outcome = (Vec<Vec<u64>>, [u64; WORDS]);
 
-/// A generator of numbers below a bound: splitmix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
 /// The program of a seed: two threads of two to four operations, rather fewer than more, since long
 /// programs take most of the time and show little that short ones do not. Values are distinct
 /// enough to tell the stores apart.
 pub(crate) fn generate(seed: u64, with_updates: bool) -> Threads {
-    let numbers = &mut Numbers(seed);
+    let numbers = &mut Random::new(seed);
     (0..2)
         .map(|thread| {
             let length = numbers.pick(&[2, 2, 2, 3, 3, 4]);
@@ -120,9 +104,9 @@ pub(crate) fn generate(seed: u64, with_updates: bool) -> Threads {
         .collect()
 }
 
-fn draw(numbers: &mut Numbers, value: u64, with_updates: bool) -> Operation {
+fn draw(numbers: &mut Random, value: u64, with_updates: bool) -> Operation {
     let any = [Relaxed, Acquire, Release, AcqRel];
-    let word = numbers.below(WORDS);
+    let word = numbers.below(WORDS as u64) as usize;
     match numbers.below(if with_updates { 10 } else { 7 }) {
         0..3 => Write(word, value, numbers.pick(&[Relaxed, Release])),
         3..6 => Read(word, numbers.pick(&[Relaxed, Acquire])),
@@ -130,7 +114,7 @@ fn draw(numbers: &mut Numbers, value: u64, with_updates: bool) -> Operation {
         7 => Swap(word, value, numbers.pick(&any)),
         8 => Add(word, 10 * value, numbers.pick(&any)),
         _ => {
-            let expected = numbers.below(2) as u64 * value;
+            let expected = numbers.below(2) * value;
             CompareExchange(
                 word,
                 expected,

@@ -1,9 +1,7 @@
 //! Histories by hand, and at random against an enumerator that tries every order.
 
-extern crate alloc;
 extern crate std;
 
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
@@ -14,6 +12,7 @@ use crate::history::History;
 use crate::linearize::assert_linearizable;
 use crate::mark::Mark;
 use crate::page_map::{Answer, Mapping, Operation, PageMap};
+use crate::specification::Memory;
 use Answer::{AlreadyMapped, Found, Frames, Mapped, OutOfMemory};
 
 const SEVEN: Mapping = Mapping::writable(7);
@@ -223,82 +222,25 @@ fn what_a_cpu_did_is_printed_without_its_marks() {
     assert_eq!(PageMap::EMPTY.with(1..3, NINE).to_string(), "1 is #9, 2 is #9");
 }
 
-/// The sequential map once more, in other words: pages of three, to frame and right to write.
-type Oracle = BTreeMap<u8, (u8, bool)>;
-
 const PAGES: u8 = 3;
 
-/// An operation in plain numbers, for the oracle.
-#[derive(Clone, Copy, Debug)]
-enum Wish {
-    Map(u8, u8, u8, bool),
-    Unmap(u8, u8),
-    Query(u8),
-    Protect(u8, u8, bool),
-}
-
-impl Wish {
-    fn operation(self) -> Operation {
-        match self {
-            Self::Map(start, end, frame, writable) => {
-                Operation::map(start..end, mapping((frame, writable)))
-            }
-            Self::Unmap(start, end) => Operation::unmap(start..end),
-            Self::Query(page) => Operation::query(page),
-            Self::Protect(start, end, writable) => Operation::protect(start..end, writable),
-        }
-    }
-
-    /// What a page table that is alone with one CPU does and answers.
-    fn carry_out(self, map: &mut Oracle) -> Answer {
-        match self {
-            Self::Map(start, end, frame, writable) => {
-                if map.range(start..end).next().is_some() {
-                    return AlreadyMapped;
-                }
-                map.extend((start..end).map(|page| (page, (frame, writable))));
-                Mapped
-            }
-            Self::Unmap(start, end) => {
-                let before = map.len();
-                map.retain(|page, _| !(start..end).contains(page));
-                Frames((before - map.len()) as u64)
-            }
-            Self::Query(page) => Found(map.get(&page).copied().map(mapping)),
-            Self::Protect(start, end, writable) => {
-                let mut touched = 0;
-                for (_, (_, may_write)) in map.range_mut(start..end) {
-                    *may_write = writable;
-                    touched += 1;
-                }
-                Frames(touched)
-            }
-        }
-    }
-}
-
-fn mapping((frame, writable): (u8, bool)) -> Mapping {
-    if writable { Mapping::writable(frame) } else { Mapping::read_only(frame) }
-}
-
-fn page_map(oracle: &Oracle) -> PageMap {
-    PageMap::of(0..PAGES, |page| oracle.get(&page).copied().map(mapping))
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
+fn operation() -> impl Strategy<Value = Operation> {
     let range = || (0..PAGES).prop_flat_map(|start| (Just(start), start + 1..=PAGES));
+    let range = || range().prop_map(|(start, end)| start..end);
+    let mapping = (1..4_u8, any::<bool>()).prop_map(|(frame, writable)| match writable {
+        true => Mapping::writable(frame),
+        false => Mapping::read_only(frame),
+    });
     prop_oneof![
-        (range(), 1..4_u8, any::<bool>())
-            .prop_map(|((start, end), frame, writable)| Wish::Map(start, end, frame, writable)),
-        range().prop_map(|(start, end)| Wish::Unmap(start, end)),
-        (0..PAGES).prop_map(Wish::Query),
-        (range(), any::<bool>())
-            .prop_map(|((start, end), writable)| Wish::Protect(start, end, writable)),
+        (range(), mapping).prop_map(|(pages, to)| Operation::map(pages, to)),
+        range().prop_map(Operation::unmap),
+        (0..PAGES).prop_map(Operation::query),
+        (range(), any::<bool>()).prop_map(|(pages, writable)| Operation::protect(pages, writable)),
     ]
 }
 
-/// A step of the oracle's run: who, what, and how far its interval reaches around its point.
-type Planned = (usize, Wish, u64, u64);
+/// A step that is to be run: who, what, and how far its interval reaches around its point.
+type Planned = (usize, Operation, u64, u64);
 
 /// A step that was carried out: who, from when to when, what, and the answer.
 #[derive(Clone, Copy, Debug)]
@@ -306,18 +248,19 @@ struct Done {
     cpu: usize,
     begin: u64,
     end: u64,
-    wish: Wish,
+    operation: Operation,
     answer: Answer,
 }
 
 /// Runs the steps one after the other, 100 apart, and stretches their intervals as far as the order
 /// of each CPU allows.
-fn run(planned: &[Planned]) -> (Vec<Done>, Oracle) {
-    let mut map = Oracle::new();
+fn run(planned: &[Planned]) -> (Vec<Done>, PageMap) {
+    let mut map = PageMap::EMPTY;
     let point = |number: usize| 1_000 + 100 * number as u64;
     let mut done: Vec<Done> = Vec::new();
-    for (number, &(cpu, wish, before, after)) in planned.iter().enumerate() {
-        let answer = wish.carry_out(&mut map);
+    for (number, &(cpu, operation, before, after)) in planned.iter().enumerate() {
+        let answer;
+        (answer, map) = map.carry_out(operation, Memory::Suffices);
         let own = |other: &Planned| other.0 == cpu;
         let next = planned[number + 1..].iter().position(own);
         // Half way to the neighbours at most; numbers that no other step has.
@@ -326,7 +269,7 @@ fn run(planned: &[Planned]) -> (Vec<Done>, Oracle) {
         let latest = next.map_or(9_000, |skipped| point(number) + 50 * (skipped as u64 + 1) - 1);
         let begin = (point(number) - before).max(earliest);
         let end = (point(number) + 1 + after).min(latest);
-        done.push(Done { cpu, begin, end, wish, answer });
+        done.push(Done { cpu, begin, end, operation, answer });
     }
     (done, map)
 }
@@ -335,31 +278,29 @@ fn histories(done: &[Done]) -> [History; 3] {
     let mut histories = [History::new(); 3];
     for step in done {
         let (begin, end) = (Mark::at(step.begin), Mark::at(step.end));
-        histories[step.cpu].step(begin, end, &[(step.wish.operation(), step.answer)]);
+        histories[step.cpu].step(begin, end, &[(step.operation, step.answer)]);
     }
     histories
 }
 
 /// Tries every order, without any of the search's ideas.
-fn some_order_exists(left: &[Done], map: &Oracle, last: &PageMap) -> bool {
+fn some_order_exists(left: &[Done], map: &PageMap, last: &PageMap) -> bool {
     if left.is_empty() {
-        return page_map(map) == *last;
+        return map == last;
     }
     (0..left.len()).any(|number| {
         let step = left[number];
         let must_wait = left.iter().enumerate().any(|(other, earlier)| {
             earlier.end < step.begin || (earlier.cpu == step.cpu && other < number)
         });
-        let mut map = map.clone();
         let rest: Vec<Done> = left[..number].iter().chain(&left[number + 1..]).copied().collect();
-        !must_wait
-            && step.wish.carry_out(&mut map) == step.answer
-            && some_order_exists(&rest, &map, last)
+        let after = map.after(step.operation, step.answer).filter(|_| !must_wait);
+        after.is_some_and(|map| some_order_exists(&rest, &map, last))
     })
 }
 
 fn planned(steps: core::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<Planned>> {
-    prop::collection::vec((0..3_usize, wish(), 0..400_u64, 0..400_u64), steps)
+    prop::collection::vec((0..3_usize, operation(), 0..400_u64, 0..400_u64), steps)
         .prop_filter("a CPU has room for six", |steps| {
             (0..3).all(|cpu| steps.iter().filter(|step| step.0 == cpu).count() <= 6)
         })
@@ -369,28 +310,31 @@ proptest! {
     #[test]
     fn what_was_run_in_some_order_is_linearizable(steps in planned(1..=12)) {
         let (done, last) = run(&steps);
-        prop_assert!(is_linearizable(&PageMap::EMPTY, &histories(&done), &page_map(&last)));
+        prop_assert!(is_linearizable(&PageMap::EMPTY, &histories(&done), &last));
     }
 
     #[test]
     fn the_search_agrees_with_trying_every_order(
         steps in planned(1..=6),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), wish()), 1..3),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), operation()), 1..3),
         other_end in any::<bool>(),
     ) {
         let (mut done, mut last) = run(&steps);
-        for (index, wish) in changes {
+        for (index, other) in changes {
             // An answer that the operation could have given in another state, or to another wish.
-            let (state, step) = (index.index(4), index.index(done.len()));
-            let mut map: Oracle = (0..state as u8).map(|page| (page, (page + 1, true))).collect();
-            let asked = if state == 3 { wish } else { done[step].wish };
-            done[step].answer = asked.carry_out(&mut map);
+            let (state, step) = (index.index(4) as u8, index.index(done.len()));
+            let mapped = |page| (page < state).then(|| Mapping::writable(page + 1));
+            let asked = if state == 3 { other } else { done[step].operation };
+            let map = PageMap::of(0..PAGES, mapped);
+            done[step].answer = map.carry_out(asked, Memory::Suffices).0;
         }
         if other_end {
-            last.remove(&0);
+            last = PageMap::of(0..PAGES, |page| match page {
+                0 => None,
+                _ => last.carry_out(Operation::query(page), Memory::Suffices).0.found(),
+            });
         }
-        let last = page_map(&last);
-        let expected = some_order_exists(&done, &Oracle::new(), &last);
+        let expected = some_order_exists(&done, &PageMap::EMPTY, &last);
         let found = is_linearizable(&PageMap::EMPTY, &histories(&done), &last);
         prop_assert_eq!(found, expected, "{:?}", done);
     }
