@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
-use crate::engine::{is_inert, perform};
+use crate::engine::{Stop, is_inert, perform};
 use crate::event::{Kind, NO_LOCATION, Payload, Request, Update};
 use crate::handle::Handle;
 
@@ -196,8 +196,48 @@ impl Atomic {
         let at = Location::caller();
         perform(|engine| {
             let location = self.0.enter(engine, at)?;
-            Err(engine.wait_for_change(location, at))
-        })
+            engine.wait_for_change(Some(location), at)
+        });
+    }
+}
+
+/// Waits for a change of anything that the last round of a loop has read.
+///
+/// To be called at the end of a round that did not succeed, directly after an atomic read. It is
+/// what a spin hint or a yield is in real code:
+///
+/// ```
+/// # use std::sync::atomic::Ordering::Acquire;
+/// # use weft_explorer::{Atomic, Options, explore, wait_for_any_change};
+/// fn wait_for_both(first: &Atomic, second: &Atomic) {
+///     while first.load(Acquire) == 0 || second.load(Acquire) == 0 {
+///         wait_for_any_change();
+///     }
+/// }
+/// # let both = || wait_for_both(&Atomic::new(1), &Atomic::new(1));
+/// # assert_eq!(explore(&Options::default(), both).executions, 1);
+/// ```
+///
+/// The thread ends here; the executions in which the loop ends are those in which a read of its
+/// last round gets another value.
+#[track_caller]
+pub fn wait_for_any_change() {
+    if is_inert() {
+        return;
+    }
+    let at = Location::caller();
+    perform(|engine| engine.wait_for_change(None, at));
+}
+
+/// Gives this execution up unless the condition holds: it counts as blocked, and is no deadlock.
+///
+/// For loops that retry: an assumption in place of the next attempt explores only the executions
+/// in which the first attempt succeeds, which are all that matter if an attempt that fails has no
+/// effect. It also hides what happens after a failure, so it is for measuring and for proofs of
+/// one's own, and not for code that is to be checked as it is.
+pub fn assume(condition: bool) {
+    if !condition && !is_inert() {
+        perform(|engine| -> Result<(), Stop> { Err(engine.give_up()) });
     }
 }
 

@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::report::{FailureKind, RawFailure, SourcePlace};
 use crate::token::Guide;
 use crate::trace::describe;
+use crate::waiting::Probe;
 
 /// Why a thread was stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,19 +40,25 @@ pub(crate) enum Outcome {
     Blocked,
     Redundant,
     Failed,
+    /// Every waiting thread has read the newest value where it waits: see `waiting`.
+    Suspected,
 }
 
 type Body = Box<dyn FnOnce()>;
 
 /// The state of one run; the graph outlives it.
 #[derive(Default)]
-struct Run {
-    current: usize,
+pub(crate) struct Run {
+    pub(crate) current: usize,
     /// Index of each thread's next event.
-    next: [usize; THREADS_MAX],
+    pub(crate) next: [usize; THREADS_MAX],
     thread_count: usize,
     bodies: [Option<Body>; THREADS_MAX],
     blocked: [bool; THREADS_MAX],
+    /// A thread has ended because it assumed what is not so.
+    pub(crate) assumed: bool,
+    /// What waiting threads would do next, where that is being asked.
+    pub(crate) probe: Option<Probe>,
     /// How many locations each thread has created; numbers them the same way in every run.
     created: [u32; THREADS_MAX],
 }
@@ -61,10 +68,10 @@ pub(crate) struct Engine {
     /// Steers a replay; no choices are explored then.
     pub(crate) guide: Option<Guide>,
     pub(crate) failure: Option<RawFailure>,
-    run: Run,
+    pub(crate) run: Run,
     /// Which exploration this is, so that objects of another one are noticed.
     exploration: u32,
-    events_max: usize,
+    pub(crate) events_max: usize,
 }
 
 /// What to do next with the spawned threads.
@@ -142,9 +149,10 @@ impl Engine {
 
     /// Prepares to run the program on the current graph. The bodies that are returned were never
     /// run, and are to be dropped inertly.
-    pub(crate) fn begin(&mut self) -> impl Sized + use<> {
+    pub(crate) fn begin(&mut self, probe: Option<Probe>) -> impl Sized + use<> {
         let old = std::mem::take(&mut self.run);
         self.run.thread_count = 1;
+        self.run.probe = probe;
         old.bodies
     }
 
@@ -155,6 +163,9 @@ impl Engine {
         message: String,
         at: Option<SourcePlace>,
     ) -> Stop {
+        if self.is_probing() {
+            return self.goes_on();
+        }
         let thread = self.run.current;
         self.failure.get_or_insert(RawFailure { kind, message, at, thread });
         Stop::Failed
@@ -223,7 +234,7 @@ impl Engine {
         Ok(None)
     }
 
-    fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
+    pub(crate) fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
         let recorded = &self.search.graph.threads[thread][index];
         let at = SourcePlace::of(recorded.request.at);
         let was = describe(&self.search.graph, &recorded.request);
@@ -240,6 +251,9 @@ impl Engine {
 
     /// An atomic read, with its write if it is a read-modify-write.
     pub(crate) fn read(&mut self, request: Request) -> Result<(u64, EventId), Stop> {
+        if self.is_probing() {
+            return self.probe_read(&request).map(|value| (value, INITIAL));
+        }
         let read = match self.find(&request)? {
             Some(read) => read,
             None => {
@@ -294,6 +308,9 @@ impl Engine {
 
     /// An atomic store.
     pub(crate) fn write(&mut self, request: Request, payload: Payload) -> Result<(), Stop> {
+        if self.is_probing() {
+            return self.probe_write(&request);
+        }
         if self.find(&request)?.is_none() {
             let location = request.location;
             let write = self.search.add_store(self.run.current, request, payload);
@@ -313,6 +330,9 @@ impl Engine {
 
     /// A fence, spawn, join or choice; returns the value chosen.
     pub(crate) fn other(&mut self, request: Request) -> Result<u64, Stop> {
+        if self.is_probing() {
+            return self.probe_other(&request);
+        }
         let id = match self.find(&request)? {
             Some(id) => id,
             None => {
@@ -339,6 +359,9 @@ impl Engine {
 
     /// A plain access: every conflicting access must be ordered with it by happens-before.
     pub(crate) fn plain(&mut self, request: Request) -> Result<u64, Stop> {
+        if self.is_probing() {
+            return self.probe_plain(&request);
+        }
         if let Some(id) = self.find(&request)? {
             self.advance();
             return Ok(self.search.graph.event(id).value);
@@ -376,39 +399,6 @@ impl Engine {
         self.search.graph.push(thread, event);
         self.advance();
         Ok(value)
-    }
-
-    /// The calling thread would only repeat its last read: it is blocked there.
-    pub(crate) fn wait_for_change(
-        &mut self,
-        location: u32,
-        at: &'static Location<'static>,
-    ) -> Stop {
-        let thread = self.run.current;
-        let index = self.run.next[thread];
-        if index < self.search.graph.threads[thread].len() {
-            return self.diverges(thread, index, "a wait for a change");
-        }
-        let graph = &mut self.search.graph;
-        let last = index.checked_sub(1).map(|index| EventId::new(thread, index));
-        let read = last.filter(|id| {
-            let request = &graph.event(*id).request;
-            request.kind == Kind::Read && request.location == location
-        });
-        let Some(read) = read else {
-            return self.misuse(
-                at,
-                "wait_for_change must directly follow a load or a failed compare_exchange of the \
-                 same word by the same thread",
-            );
-        };
-        let event = graph.event_mut(read);
-        (event.waits, event.waits_on) = (true, event.value);
-        if self.guide.is_none() && graph.is_stale(read) {
-            self.search.counts.redundant += 1;
-            return Stop::Redundant;
-        }
-        Stop::Blocked
     }
 
     /// Registers a thread, or refuses.
@@ -451,7 +441,8 @@ impl Engine {
         for thread in 1..self.run.thread_count {
             let Some(body) = self.run.bodies[thread].take() else { continue };
             let last = self.search.graph.threads[thread].last();
-            if self.guide.is_none() && last.is_some_and(|event| event.blocks()) {
+            let skips = self.guide.is_none() && self.run.probe.is_none();
+            if skips && last.is_some_and(|event| event.blocks()) {
                 self.run.blocked[thread] = true;
                 return NextThread::Skip(body);
             }
@@ -468,6 +459,11 @@ impl Engine {
         ended: Result<(), Stop>,
     ) -> Result<(), Stop> {
         let result = match ended {
+            Ok(()) if self.is_probing() => {
+                self.goes_on();
+                self.run.blocked[thread] = true;
+                Ok(())
+            }
             Ok(()) if self.run.next[thread] < self.search.graph.threads[thread].len() => {
                 Err(self.diverges(thread, self.run.next[thread], "the end of the thread"))
             }
@@ -496,37 +492,5 @@ impl Engine {
             (Ok(()), Ok(())) if !self.run.blocked.contains(&true) => Outcome::Complete,
             _ => self.conclude_blocked(),
         }
-    }
-
-    /// Threads wait. If each of them has read the newest value, nobody will ever wake them.
-    fn conclude_blocked(&mut self) -> Outcome {
-        let graph = &self.search.graph;
-        let waiting =
-            |thread: &usize| graph.threads[*thread].last().is_some_and(|event| event.blocks());
-        let waiting: Vec<usize> = (0..THREADS_MAX).filter(waiting).collect();
-        let reads_newest = |thread: &usize| {
-            let read = EventId::new(*thread, graph.threads[*thread].len() - 1);
-            let event = graph.event(read);
-            let location = event.request.location;
-            graph.coherence_position(location, event.reads_from)
-                == graph.place(location).coherence.len()
-        };
-        let held_back = self.guide.as_ref().is_some_and(|guide| !guide.is_complete(graph));
-        if waiting.is_empty() || held_back || !waiting.iter().all(reads_newest) {
-            return Outcome::Blocked;
-        }
-        let waits: Vec<String> = waiting
-            .iter()
-            .map(|thread| {
-                let event = &graph.threads[*thread][graph.threads[*thread].len() - 1];
-                let operation = describe(graph, &event.request);
-                format!("thread {thread} waits at {operation} and reads {}", event.value)
-            })
-            .collect();
-        let message = format!("nobody can go on: {}", waits.join("; "));
-        let last = graph.threads[waiting[0]].last();
-        let at = last.map(|event| SourcePlace::of(event.request.at));
-        self.fail(FailureKind::Deadlock, message, at);
-        Outcome::Failed
     }
 }

@@ -3,8 +3,8 @@
 //! *Fewest deviations.* The execution that is found first is deep in the search: it may deviate
 //! from the default execution in dozens of places that have nothing to do with the failure. The
 //! search is repeated with a growing bound on deviations, and the first failure it meets is
-//! reported instead; the search is within a budget of runs and of time, and the failure says if that
-//! ended it.
+//! reported instead; the search is within a budget of runs and of time, and the failure says if
+//! that ended it.
 //!
 //! *Token.* The failing graph is turned into a script, the script is run, and what mattered in it
 //! becomes the token (see `token`).

@@ -45,8 +45,9 @@
 //!   the same values is reported as nondeterminism; a leak that changes nothing but a message is
 //!   not.
 //! * **Waiting is said, not spun.** [`Atomic::await_eq`] and its kin, [`Mutex`], or
-//!   [`Atomic::wait_for_change`] in a loop that re-reads a word. Retry loops that change
-//!   something in every round need nothing. A loop that never ends is reported.
+//!   [`Atomic::wait_for_change`] and [`wait_for_any_change`] at the end of a round of a loop that
+//!   only reads. A retry loop that goes round only if another thread has changed something needs
+//!   nothing. A loop that never ends is reported.
 //! * **Objects are created inside the closure**, and destructors may run while a stopped thread
 //!   unwinds; all operations do nothing then.
 //! * Histories are stamped with [`mark`], which knows happens-before, and not with a clock.
@@ -68,8 +69,9 @@
 //! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`
 //! and `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
 //! algorithm with the arguments why nothing is lost or repeated, `engine` and `run` for how a
-//! closure is made to follow a graph, `workers` for the search, and `trace`, `token` and `failing`
-//! for what becomes of a failure. `tests/gate` compares all of it with independent enumerators.
+//! closure is made to follow a graph, `waiting` for deadlocks, `workers` for the search, and
+//! `trace`, `token` and `failing` for what becomes of a failure. `tests/gate` compares all of it
+//! with independent enumerators.
 #![forbid(unsafe_code)]
 
 mod atomic;
@@ -91,9 +93,10 @@ mod sample;
 mod threads;
 mod token;
 mod trace;
+mod waiting;
 mod workers;
 
-pub use atomic::{Atomic, fence};
+pub use atomic::{Atomic, assume, fence, wait_for_any_change};
 pub use consistency::Model;
 pub use mutex::{Mutex, MutexGuard};
 pub use options::{Options, Progress, ProgressCallback, Sample};

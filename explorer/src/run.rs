@@ -1,15 +1,24 @@
 //! Running the program once over the current graph.
 
-use crate::engine::{NextThread, Outcome, drop_inertly, perform, with};
+use crate::engine::{NextThread, Outcome, Stop, drop_inertly, perform, with};
 use crate::panics::catch;
+use crate::waiting::Probe;
 
-/// Runs the program, which replays the graph and then extends it.
+/// Runs the program, which replays the graph and then extends it. Where that looks like a deadlock,
+/// runs it once more to see what the waiting threads would do next.
 pub(crate) fn run_once(program: &dyn Fn()) -> Outcome {
-    drop_inertly(with(|engine| engine.begin()));
+    match pass(program, None) {
+        Outcome::Suspected => pass(program, Some(Probe::default())),
+        outcome => outcome,
+    }
+}
+
+fn pass(program: &dyn Fn(), probe: Option<Probe>) -> Outcome {
+    drop_inertly(with(|engine| engine.begin(probe)));
     let main = catch(program);
     // Threads that were not joined run now; after a failure nothing runs any more.
     let others = match main {
-        Ok(()) | Err(crate::engine::Stop::Blocked) => catch(run_threads),
+        Ok(()) | Err(Stop::Blocked) => catch(run_threads),
         Err(_) => Ok(()),
     };
     with(|engine| engine.conclude(main, others))

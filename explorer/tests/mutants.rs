@@ -4,8 +4,6 @@
 //! prints. Applying it and running the command is another tool's job; this test only notices at
 //! once when an edit leaves a patch behind.
 
-use std::path::Path;
-
 /// The lines that each hunk of a patch expects, with the file they are in.
 fn expected_text(patch: &str) -> Vec<(String, String)> {
     let mut hunks: Vec<(String, String)> = Vec::new();

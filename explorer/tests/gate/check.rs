@@ -6,11 +6,23 @@ use std::time::Duration;
 
 use weft_explorer::{
     Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, explore, fence, spawn,
+    wait_for_any_change,
 };
 
 use super::program::{Operation, Outcome, Outcomes, Program};
 use super::random::Flavour;
 use super::{axiomatic, operational};
+
+/// How a thread waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spin {
+    /// In an await operation.
+    Never,
+    /// In a loop with `wait_for_change`.
+    OnOneWord,
+    /// In a loop whose rounds read the word, then another one, and wait there.
+    OnTwoWords,
+}
 
 /// How a program is put to the engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,14 +31,14 @@ pub(crate) struct Harness {
     pub(crate) flavour: Flavour,
     /// The main thread plays the last thread of the program.
     pub(crate) is_lean: bool,
-    /// Awaiting compare-exchanges are written as loops with `wait_for_change`.
-    pub(crate) spins: bool,
+    /// How awaiting compare-exchanges are written.
+    pub(crate) spins: Spin,
     pub(crate) workers: usize,
 }
 
 impl Harness {
     pub(crate) const fn new(model: Model, flavour: Flavour) -> Harness {
-        Harness { model, flavour, is_lean: false, spins: false, workers: 1 }
+        Harness { model, flavour, is_lean: false, spins: Spin::Never, workers: 1 }
     }
 }
 
@@ -57,12 +69,24 @@ fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u6
                     word.compare_exchange(expected, value, order, failure);
                 return Some(found);
             }
-            if harness.spins {
-                while word.compare_exchange(expected, value, order, failure).is_err() {
-                    word.wait_for_change();
+            let other = &memory.words[memory.words.len() - 1];
+            match harness.spins {
+                Spin::Never => word.await_cas(expected, value, order),
+                Spin::OnOneWord => {
+                    while word.compare_exchange(expected, value, order, failure).is_err() {
+                        word.wait_for_change();
+                    }
                 }
-            } else {
-                word.await_cas(expected, value, order);
+                Spin::OnTwoWords => loop {
+                    let seen = word.load(Relaxed);
+                    other.load(Relaxed);
+                    if seen == expected
+                        && word.compare_exchange(expected, value, order, failure).is_ok()
+                    {
+                        break;
+                    }
+                    wait_for_any_change();
+                },
             }
             Some(expected)
         }
@@ -221,7 +245,7 @@ fn compare_strong_models(program: &Program, harness: Harness) -> Result<Duration
     Ok(engine)
 }
 
-/// Deadlock verdicts, and waiting by `wait_for_change` against waiting by await.
+/// Deadlock verdicts, and waiting in loops against waiting by await.
 fn compare_waiting(
     program: &Program,
     harness: Harness,
@@ -232,7 +256,7 @@ fn compare_waiting(
     for model in [Model::Rc11, Model::Sc] {
         let harness = Harness { model, ..harness };
         let (outcomes, report) = run(program, harness);
-        let (spun_outcomes, spun) = run(program, Harness { spins: true, ..harness });
+        let (spun_outcomes, spun) = run(program, Harness { spins: Spin::OnOneWord, ..harness });
         if model == Model::Sc {
             expect("deadlock verdicts", &deadlocks(&report), &sc_deadlocks)?;
         } else if sc_deadlocks && !deadlocks(&report) {
@@ -242,7 +266,11 @@ fn compare_waiting(
         expect("outcome sets of spinning", &spun_outcomes, &outcomes)?;
         expect("execution counts of spinning", &spun.executions, &report.executions)?;
         expect("duplicates of spinning", &spun.duplicates, &0)?;
-        engine += report.elapsed + spun.elapsed;
+        let (outcomes_of_two, two) = run(program, Harness { spins: Spin::OnTwoWords, ..harness });
+        expect("deadlock verdicts of rounds", &deadlocks(&two), &deadlocks(&report))?;
+        expect("outcome sets of rounds", &outcomes_of_two, &outcomes)?;
+        expect("duplicates of rounds", &two.duplicates, &0)?;
+        engine += report.elapsed + spun.elapsed + two.elapsed;
     }
     Ok(engine)
 }
