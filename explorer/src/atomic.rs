@@ -3,9 +3,10 @@
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
-use crate::engine::{Stop, is_inert, perform};
+use crate::engine::{Stop, perform};
 use crate::event::{Kind, NO_LOCATION, Payload, Request, Update};
 use crate::handle::Handle;
+use crate::inert::{inert_load, is_inert, skips};
 
 /// What an inert `fetch_*` returns: neither 0 nor 1, so that no destructor takes itself for the
 /// owner of the last reference.
@@ -13,15 +14,23 @@ const INERT_COUNT: u64 = 1 << 20;
 
 /// A 64-bit atomic word.
 ///
-/// Created inside the program. All operations are inert while the thread unwinds: loads give 0,
-/// `fetch_*` a large number, compare-exchange succeeds, waiting ends at once, nothing is stored.
+/// Created inside the program. All operations are inert while the thread unwinds: loads give 0, as
+/// far as a loop that waits does not need another value, `fetch_*` a large number, compare-exchange
+/// succeeds, waiting ends at once, nothing is stored.
 #[derive(Debug)]
 pub struct Atomic(Handle);
 
 impl Atomic {
     /// A word with an initial value, which every thread that gets hold of the word knows.
+    #[track_caller]
     pub fn new(initial: u64) -> Atomic {
-        Atomic(Handle::create(initial, Payload::default()))
+        Atomic(Handle::create(initial, Payload::default(), None, Location::caller()))
+    }
+
+    /// A word that reports call by this name.
+    #[track_caller]
+    pub fn named(name: &'static str, initial: u64) -> Atomic {
+        Atomic(Handle::create(initial, Payload::default(), Some(name), Location::caller()))
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -57,19 +66,17 @@ impl Atomic {
     /// Loads the value.
     #[track_caller]
     pub fn load(&self, order: Ordering) -> u64 {
-        if is_inert() {
-            return 0;
-        }
-        self.read(Update::None, order, Ordering::Relaxed, Location::caller())
+        let at = Location::caller();
+        inert_load(at).unwrap_or_else(|| self.read(Update::None, order, Ordering::Relaxed, at))
     }
 
     /// Stores a value.
     #[track_caller]
     pub fn store(&self, value: u64, order: Ordering) {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return;
         }
-        let at = Location::caller();
         perform(|engine| {
             let location = self.0.enter(engine, at)?;
             if matches!(order, Ordering::Acquire | Ordering::AcqRel) {
@@ -85,16 +92,23 @@ impl Atomic {
 
     #[track_caller]
     fn update(&self, update: Update, order: Ordering) -> u64 {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return INERT_COUNT;
         }
-        self.read(update, order, Ordering::Relaxed, Location::caller())
+        self.read(update, order, Ordering::Relaxed, at)
     }
 
     /// Stores a value and returns the one before.
     #[track_caller]
     pub fn swap(&self, value: u64, order: Ordering) -> u64 {
-        self.update(Update::Exchange(value), order)
+        let at = Location::caller();
+        match inert_load(at) {
+            Some(0) => INERT_COUNT,
+            // A loop that takes a lock this way has it in the end.
+            Some(value) => value % 2 * value,
+            None => self.read(Update::Exchange(value), order, Ordering::Relaxed, at),
+        }
     }
 
     /// Adds, wrapping around, and returns the value before.
@@ -121,6 +135,67 @@ impl Atomic {
         self.update(Update::Or(operand), order)
     }
 
+    /// Exclusive-ors bitwise and returns the value before.
+    #[track_caller]
+    pub fn fetch_xor(&self, operand: u64, order: Ordering) -> u64 {
+        self.update(Update::Xor(operand), order)
+    }
+
+    /// Ands bitwise, complements, and returns the value before.
+    #[track_caller]
+    pub fn fetch_nand(&self, operand: u64, order: Ordering) -> u64 {
+        self.update(Update::Nand(operand), order)
+    }
+
+    /// Stores the larger one of the value and `operand`, and returns the value before.
+    #[track_caller]
+    pub fn fetch_max(&self, operand: u64, order: Ordering) -> u64 {
+        self.update(Update::Max(operand), order)
+    }
+
+    /// Stores the smaller one of the value and `operand`, and returns the value before.
+    #[track_caller]
+    pub fn fetch_min(&self, operand: u64, order: Ordering) -> u64 {
+        self.update(Update::Min(operand), order)
+    }
+
+    /// Loads, and stores what `change` makes of the value, again and again until no other thread
+    /// has come between; `std` does it in the same steps.
+    ///
+    /// # Errors
+    /// The value for which `change` gave nothing.
+    #[track_caller]
+    pub fn fetch_update(
+        &self,
+        set_order: Ordering,
+        fetch_order: Ordering,
+        mut change: impl FnMut(u64) -> Option<u64>,
+    ) -> Result<u64, u64> {
+        let mut value = self.load(fetch_order);
+        while let Some(new) = change(value) {
+            match self.compare_exchange_weak(value, new, set_order, fetch_order) {
+                Ok(before) => return Ok(before),
+                Err(newer) => value = newer,
+            }
+        }
+        Err(value)
+    }
+
+    /// As [`Atomic::compare_exchange`]: it does not fail spuriously here either.
+    ///
+    /// # Errors
+    /// The value found, if it is not `current`.
+    #[track_caller]
+    pub fn compare_exchange_weak(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.compare_exchange(current, new, success, failure)
+    }
+
     /// Stores `new` if the value is `current`. Never fails spuriously: where code must bear that,
     /// let [`crate::choose`] decide.
     ///
@@ -134,40 +209,44 @@ impl Atomic {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return Ok(current);
         }
         let update = Update::CompareExchange { expected: current, new };
-        let value = self.read(update, success, failure, Location::caller());
+        let value = self.read(update, success, failure, at);
         if value == current { Ok(value) } else { Err(value) }
     }
 
     /// Waits until the value is `expected`, and returns it.
     #[track_caller]
     pub fn await_eq(&self, expected: u64, order: Ordering) -> u64 {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return expected;
         }
-        self.read(Update::AwaitEqual(expected), order, Ordering::Relaxed, Location::caller())
+        self.read(Update::AwaitEqual(expected), order, Ordering::Relaxed, at)
     }
 
     /// Waits until the value is not `refused`, and returns it.
     #[track_caller]
     pub fn await_ne(&self, refused: u64, order: Ordering) -> u64 {
-        if is_inert() {
-            return 0;
+        let at = Location::caller();
+        if skips(at) {
+            return refused.wrapping_add(1);
         }
-        self.read(Update::AwaitUnequal(refused), order, Ordering::Relaxed, Location::caller())
+        self.read(Update::AwaitUnequal(refused), order, Ordering::Relaxed, at)
     }
 
     /// Waits until the value is `expected` and replaces it with `new`, in one step.
     #[track_caller]
     pub fn await_cas(&self, expected: u64, new: u64, order: Ordering) {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return;
         }
         let update = Update::AwaitExchange { expected, new };
-        self.read(update, order, Ordering::Relaxed, Location::caller());
+        self.read(update, order, Ordering::Relaxed, at);
     }
 
     /// Waits for another value, in a loop that would otherwise only read this word again.
@@ -190,10 +269,10 @@ impl Atomic {
     /// gets another value. So the loop must have no effect besides reading.
     #[track_caller]
     pub fn wait_for_change(&self) {
-        if is_inert() {
+        let at = Location::caller();
+        if skips(at) {
             return;
         }
-        let at = Location::caller();
         perform(|engine| {
             let location = self.0.enter(engine, at)?;
             engine.wait_for_change(Some(location), at)
@@ -222,10 +301,10 @@ impl Atomic {
 /// last round gets another value.
 #[track_caller]
 pub fn wait_for_any_change() {
-    if is_inert() {
+    let at = Location::caller();
+    if skips(at) {
         return;
     }
-    let at = Location::caller();
     perform(|engine| engine.wait_for_change(None, at));
 }
 
@@ -244,10 +323,10 @@ pub fn assume(condition: bool) {
 /// A fence: Acquire, Release, `AcqRel` or `SeqCst`.
 #[track_caller]
 pub fn fence(order: Ordering) {
-    if is_inert() {
+    let at = Location::caller();
+    if skips(at) {
         return;
     }
-    let at = Location::caller();
     perform(|engine| {
         if order == Ordering::Relaxed {
             return Err(engine.misuse(at, "a fence cannot be Relaxed: leave it out, or order it"));

@@ -10,12 +10,13 @@
 //! A thread that cannot go on is *stopped*: the operation returns [`Stop`], and the interface
 //! unwinds the thread to where it was started. While a thread unwinds, operations are inert.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::choices::Search;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
+use crate::handle::Early;
 use crate::options::Options;
 use crate::report::{FailureKind, RawFailure, SourcePlace};
 use crate::token::Guide;
@@ -49,6 +50,8 @@ type Body = Box<dyn FnOnce()>;
 /// The state of one run; the graph outlives it.
 #[derive(Default)]
 pub(crate) struct Run {
+    /// No other run of this process has the same.
+    pub(crate) number: u64,
     pub(crate) current: usize,
     /// Index of each thread's next event.
     pub(crate) next: [usize; THREADS_MAX],
@@ -59,6 +62,8 @@ pub(crate) struct Run {
     pub(crate) assumed: bool,
     /// What waiting threads would do next, where that is being asked.
     pub(crate) probe: Option<Probe>,
+    /// Objects of earlier runs that were used before this run has made them.
+    pub(crate) early: Vec<Early>,
     /// How many locations each thread has created; numbers them the same way in every run.
     created: [u32; THREADS_MAX],
 }
@@ -84,19 +89,6 @@ pub(crate) enum NextThread {
 
 thread_local! {
     static ENGINE: RefCell<Option<Box<Engine>>> = const { RefCell::new(None) };
-    static DROPPING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether operations do nothing: the thread unwinds, or a closure is dropped without being run.
-pub(crate) fn is_inert() -> bool {
-    std::thread::panicking() || DROPPING.get()
-}
-
-/// Drops a value whose destructor may use the program's objects, without letting it act.
-pub(crate) fn drop_inertly<T>(value: T) {
-    let before = DROPPING.replace(true);
-    drop(value);
-    DROPPING.set(before);
 }
 
 /// Installs an engine for this OS thread, which has none.
@@ -150,7 +142,9 @@ impl Engine {
     /// Prepares to run the program on the current graph. The bodies that are returned were never
     /// run, and are to be dropped inertly.
     pub(crate) fn begin(&mut self, probe: Option<Probe>) -> impl Sized + use<> {
+        static RUNS: AtomicU64 = AtomicU64::new(1);
         let old = std::mem::take(&mut self.run);
+        self.run.number = RUNS.fetch_add(1, Ordering::Relaxed);
         self.run.thread_count = 1;
         self.run.probe = probe;
         old.bodies
@@ -205,6 +199,15 @@ impl Engine {
         if index < length {
             let recorded = &self.search.graph.threads[thread][index];
             let (old, new) = (&recorded.request, request);
+            let created = self.run.created[thread];
+            if recorded.created != created {
+                let now = format!(
+                    "{}, after it has created {created} objects where it had created {}",
+                    describe(&self.search.graph, request),
+                    recorded.created
+                );
+                return Err(self.diverges(thread, index, &now));
+            }
             let same = (old.kind, old.location) == (new.kind, new.location)
                 && (old.order, old.failure_order, old.update)
                     == (new.order, new.failure_order, new.update);
@@ -245,6 +248,11 @@ impl Engine {
         self.fail(FailureKind::Nondeterminism, message, Some(at))
     }
 
+    /// Notes with a new event what its thread had created before.
+    fn note_created(&mut self, id: EventId) {
+        self.search.graph.event_mut(id).created = self.run.created[id.thread()];
+    }
+
     fn advance(&mut self) {
         self.run.next[self.run.current] += 1;
     }
@@ -259,6 +267,7 @@ impl Engine {
             None => {
                 let read = self.search.add_read(self.run.current, request);
                 self.guide_read(read)?;
+                self.note_created(read);
                 if !self.search.add_update(read) {
                     let message = "two read-modify-writes of the token read the same write";
                     return Err(self.misuse(request.at, message));
@@ -314,6 +323,7 @@ impl Engine {
         if self.find(&request)?.is_none() {
             let location = request.location;
             let write = self.search.add_store(self.run.current, request, payload);
+            self.note_created(write);
             if let Some(guide) = &mut self.guide {
                 self.search.alternatives.clear();
                 let graph = &mut self.search.graph;
@@ -338,6 +348,7 @@ impl Engine {
             None => {
                 let is_choice = request.kind == Kind::Choose;
                 let id = self.search.add_other(self.run.current, request);
+                self.note_created(id);
                 if let Some(guide) = &mut self.guide
                     && is_choice
                 {
@@ -396,6 +407,7 @@ impl Engine {
             event.value = newest.map_or(place.initial, |(_, value)| value);
         }
         let value = event.value;
+        event.created = self.run.created[thread];
         self.search.graph.push(thread, event);
         self.advance();
         Ok(value)
@@ -489,7 +501,7 @@ impl Engine {
         match (main, others) {
             (Err(Stop::Failed), _) | (_, Err(Stop::Failed)) => Outcome::Failed,
             (Err(Stop::Redundant), _) | (_, Err(Stop::Redundant)) => Outcome::Redundant,
-            (Ok(()), Ok(())) if !self.run.blocked.contains(&true) => Outcome::Complete,
+            (Ok(()), Ok(())) if !self.run.blocked.contains(&true) => self.check_early(),
             _ => self.conclude_blocked(),
         }
     }

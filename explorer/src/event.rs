@@ -23,7 +23,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::drop_inertly;
+use crate::inert::drop_inertly;
 
 /// The most threads a program may have, the main thread included.
 pub(crate) const THREADS_MAX: usize = 8;
@@ -108,6 +108,10 @@ pub(crate) enum Update {
     Exchange(u64),
     Or(u64),
     And(u64),
+    Xor(u64),
+    Nand(u64),
+    Max(u64),
+    Min(u64),
     /// Blocks until the value is `expected`, then writes `new`.
     AwaitExchange {
         expected: u64,
@@ -130,6 +134,10 @@ impl Update {
             Update::Exchange(new) => Some(new),
             Update::Or(operand) => Some(value | operand),
             Update::And(operand) => Some(value & operand),
+            Update::Xor(operand) => Some(value ^ operand),
+            Update::Nand(operand) => Some(!(value & operand)),
+            Update::Max(operand) => Some(value.max(operand)),
+            Update::Min(operand) => Some(value.min(operand)),
         }
     }
 
@@ -213,6 +221,8 @@ impl Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) request: Request,
+    /// How many objects the thread had created before.
+    pub(crate) created: u32,
     /// The write half of a read-modify-write.
     pub(crate) exclusive: bool,
     /// The choice made for this event is not the default one, the newest value or place.

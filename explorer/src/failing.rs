@@ -47,7 +47,8 @@ fn finish(found: Found, is_minimal: bool, token: Token) -> Failure {
 }
 
 fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Found, bool) {
-    if found.failure.kind == FailureKind::Nondeterminism {
+    // What depends on earlier executions fails differently in a search of its own.
+    if matches!(found.failure.kind, FailureKind::Nondeterminism | FailureKind::Misuse) {
         return (found, false);
     }
     let started = Instant::now();

@@ -13,6 +13,7 @@
 //! superseded by one that it already knows ([`Graph::coherence_bound`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::Location;
 use std::sync::atomic::Ordering;
 
 use crate::event::{
@@ -27,6 +28,9 @@ pub(crate) struct Place {
     pub(crate) unlocked: Vec<(EventId, Payload)>,
     /// An engine mutex; matters only for how events are described.
     pub(crate) is_mutex: bool,
+    pub(crate) name: Option<&'static str>,
+    /// Which run has made it last, and where.
+    pub(crate) made: Option<(u64, &'static Location<'static>)>,
     /// Atomic writes in coherence order, without the initial one.
     pub(crate) coherence: Vec<EventId>,
     /// Atomic reads; for plain memory, all accesses.
@@ -45,7 +49,7 @@ impl Clone for Place {
         self.initial = other.initial;
         self.payload.clone_from(&other.payload);
         self.unlocked.clone_from(&other.unlocked);
-        self.is_mutex = other.is_mutex;
+        (self.is_mutex, self.name, self.made) = (other.is_mutex, other.name, other.made);
         self.coherence.clone_from(&other.coherence);
         self.accesses.clone_from(&other.accesses);
     }
@@ -114,6 +118,15 @@ impl Graph {
         place.payload = payload;
     }
 
+    /// What reports call a location.
+    pub(crate) fn name(&self, location: u32) -> String {
+        match self.places.get(location as usize) {
+            Some(Place { name: Some(name), .. }) => (*name).to_owned(),
+            Some(Place { is_mutex: true, .. }) => format!("m{location}"),
+            _ => format!("x{location}"),
+        }
+    }
+
     /// The coherence position of a write.
     pub(crate) fn coherence_position(&self, location: u32, write: EventId) -> usize {
         if write == INITIAL {
@@ -174,6 +187,7 @@ impl Graph {
                 _ => 0,
             },
             request,
+            created: 0,
             exclusive: false,
             deviates: false,
             waits: false,

@@ -48,8 +48,9 @@
 //!   [`Atomic::wait_for_change`] and [`wait_for_any_change`] at the end of a round of a loop that
 //!   only reads. A retry loop that goes round only if another thread has changed something needs
 //!   nothing. A loop that never ends is reported.
-//! * **Objects are created inside the closure**, and destructors may run while a stopped thread
-//!   unwinds; all operations do nothing then.
+//! * **Objects are created inside the closure**, anew in each execution. Reports call them by
+//!   number, or by the name that [`Atomic::named`] and its kin give them. Destructors may run while
+//!   a stopped thread unwinds; all operations do nothing then.
 //! * Histories are stamped with [`mark`], which knows happens-before, and not with a clock.
 //!
 //! # Limits
@@ -82,6 +83,8 @@ mod event;
 mod failing;
 mod graph;
 mod handle;
+mod inert;
+mod locals;
 mod mutex;
 mod options;
 mod panics;
@@ -98,6 +101,7 @@ mod workers;
 
 pub use atomic::{Atomic, assume, fence, wait_for_any_change};
 pub use consistency::Model;
+pub use locals::LocalKey;
 pub use mutex::{Mutex, MutexGuard};
 pub use options::{Options, Progress, ProgressCallback, Sample};
 pub use plain::{Plain, PlainValue};

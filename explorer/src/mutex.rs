@@ -9,9 +9,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::{is_inert, perform};
+use crate::engine::perform;
 use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
+use crate::inert::skips;
 
 /// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
 ///
@@ -34,10 +35,21 @@ pub struct MutexGuard<'mutex, T: Clone + Send + Sync + 'static> {
 
 impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     /// A mutex with its data, unlocked.
+    #[track_caller]
     pub fn new(data: T) -> Mutex<T> {
+        Mutex::create(None, data, Location::caller())
+    }
+
+    /// A mutex that reports call by this name.
+    #[track_caller]
+    pub fn named(name: &'static str, data: T) -> Mutex<T> {
+        Mutex::create(Some(name), data, Location::caller())
+    }
+
+    fn create(name: Option<&'static str>, data: T, at: &'static Location<'static>) -> Mutex<T> {
         let first = Arc::new(data);
         let payload = Payload::new(Arc::clone(&first));
-        Mutex { handle: Handle::create(0, payload), first }
+        Mutex { handle: Handle::create(0, payload, name, at), first }
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -49,7 +61,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let at = Location::caller();
-        if is_inert() {
+        if skips(at) {
             return MutexGuard { mutex: self, data: Some(T::clone(&self.first)), at };
         }
         let payload = perform(|engine| {
@@ -87,7 +99,7 @@ impl<T: Clone + Send + Sync + 'static> DerefMut for MutexGuard<'_, T> {
 
 impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        if is_inert() {
+        if skips(self.at) {
             return;
         }
         let payload = self.data.take().map(|data| Payload::new(Arc::new(data)));

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::engine::{Stop, with};
+use crate::inert;
 use crate::report::{FailureKind, SourcePlace};
 
 thread_local! {
@@ -37,6 +38,7 @@ pub(crate) fn install_hook() {
 /// Runs a part of the program. A panic of its own becomes a failure of the engine.
 pub(crate) fn catch(part: impl FnOnce()) -> Result<(), Stop> {
     let before = INSIDE.replace(true);
+    inert::begin();
     let ended = catch_unwind(AssertUnwindSafe(part));
     INSIDE.set(before);
     ended.map_err(|payload| match payload.downcast_ref::<Stop>() {

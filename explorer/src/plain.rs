@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use crate::engine::{is_inert, perform};
+use crate::engine::perform;
 use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
+use crate::inert::{inert_load, skips};
 
 mod sealed {
     pub trait Sealed {}
@@ -66,14 +67,26 @@ impl PlainValue for () {
 /// Plain memory: every pair of accesses that are not both reads must be ordered by happens-before,
 /// or the program fails with a data race.
 ///
-/// Inert while the thread unwinds: `get` gives the value whose bits are zero.
+/// Inert while the thread unwinds: `get` gives the value whose bits are zero, as far as a loop that
+/// waits does not need another one.
 #[derive(Debug)]
 pub struct Plain<T>(Handle, PhantomData<fn(T) -> T>);
 
 impl<T: PlainValue> Plain<T> {
     /// Memory with an initial value, which every thread that gets hold of it may read.
+    #[track_caller]
     pub fn new(initial: T) -> Plain<T> {
-        Plain(Handle::create(initial.to_bits(), Payload::default()), PhantomData)
+        Plain::create(None, initial, Location::caller())
+    }
+
+    /// Memory that reports call by this name.
+    #[track_caller]
+    pub fn named(name: &'static str, initial: T) -> Plain<T> {
+        Plain::create(Some(name), initial, Location::caller())
+    }
+
+    fn create(name: Option<&'static str>, initial: T, at: &'static Location<'static>) -> Plain<T> {
+        Plain(Handle::create(initial.to_bits(), Payload::default(), name, at), PhantomData)
     }
 
     /// The number of the location, as traces print it; the same in every execution.
@@ -91,17 +104,17 @@ impl<T: PlainValue> Plain<T> {
     /// Reads.
     #[track_caller]
     pub fn get(&self) -> T {
-        if is_inert() {
-            return T::from_bits(0);
-        }
-        T::from_bits(self.access(Kind::PlainRead, Update::None, Location::caller()))
+        let at = Location::caller();
+        let value = inert_load(at);
+        T::from_bits(value.unwrap_or_else(|| self.access(Kind::PlainRead, Update::None, at)))
     }
 
     /// Writes.
     #[track_caller]
     pub fn set(&self, value: T) {
-        if !is_inert() {
-            self.access(Kind::PlainWrite, Update::Store(value.to_bits()), Location::caller());
+        let at = Location::caller();
+        if !skips(at) {
+            self.access(Kind::PlainWrite, Update::Store(value.to_bits()), at);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Running the program once over the current graph.
 
-use crate::engine::{NextThread, Outcome, Stop, drop_inertly, perform, with};
+use crate::engine::{NextThread, Outcome, Stop, perform, with};
+use crate::inert::drop_inertly;
+use crate::locals;
 use crate::panics::catch;
 use crate::waiting::Probe;
 
@@ -15,12 +17,16 @@ pub(crate) fn run_once(program: &dyn Fn()) -> Outcome {
 
 fn pass(program: &dyn Fn(), probe: Option<Probe>) -> Outcome {
     drop_inertly(with(|engine| engine.begin(probe)));
-    let main = catch(program);
+    let main = catch(|| {
+        program();
+        locals::end_thread();
+    });
     // Threads that were not joined run now; after a failure nothing runs any more.
     let others = match main {
         Ok(()) | Err(Stop::Blocked) => catch(run_threads),
         Err(_) => Ok(()),
     };
+    drop_inertly(locals::take());
     with(|engine| engine.conclude(main, others))
 }
 

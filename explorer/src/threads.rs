@@ -5,8 +5,10 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::engine::{is_inert, perform, with};
+use crate::engine::{perform, with};
 use crate::event::{Kind, NO_LOCATION, Request, Update, View};
+use crate::inert::{is_inert, skips};
+use crate::locals;
 use crate::run::run_threads;
 
 /// A spawned thread.
@@ -39,7 +41,10 @@ where
     let at = Location::caller();
     let thread = perform(|engine| engine.spawn(at));
     let slot = Rc::clone(&result);
-    let body = Box::new(move || slot.set(Some(body())));
+    let body = Box::new(move || {
+        slot.set(Some(body()));
+        locals::end_thread();
+    });
     with(|engine| engine.set_body(thread, body));
     JoinHandle { thread, result }
 }
@@ -69,10 +74,10 @@ impl<T> JoinHandle<T> {
 /// A choice between `0..n` that is explored like all others.
 #[track_caller]
 pub fn choose(n: u64) -> u64 {
-    if is_inert() {
+    let at = Location::caller();
+    if skips(at) {
         return 0;
     }
-    let at = Location::caller();
     perform(|engine| {
         if n == 0 {
             return Err(engine.misuse(at, "choose(0) has nothing to choose from: give at least 1"));

@@ -164,6 +164,10 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
                 Update::AwaitUnequal(value) => (8, value, 0),
                 Update::Store(value) => (9, value, 0),
                 Update::Choose(count) => (10, count, 0),
+                Update::Xor(operand) => (11, operand, 0),
+                Update::Nand(operand) => (12, operand, 0),
+                Update::Max(operand) => (13, operand, 0),
+                Update::Min(operand) => (14, operand, 0),
             };
             [tag, first, second].into_iter().for_each(&mut feed);
         }

@@ -115,6 +115,8 @@ pub struct TraceEvent {
     pub kind: TraceKind,
     /// The location, as `Atomic::id` gives it.
     pub location: Option<u32>,
+    /// What the program calls the location, or `x` or `m` with its number; empty if there is none.
+    pub name: String,
     /// The memory order of atomic accesses and fences; the failure order where that applied.
     pub order: Option<Ordering>,
     /// The value read, written or chosen; the other thread of a spawn or join.
@@ -132,10 +134,10 @@ impl fmt::Display for TraceEvent {
         write!(formatter, "{}", self.kind.name())?;
         match (self.kind, self.location) {
             (TraceKind::Spawn | TraceKind::Join, _) => write!(formatter, " T{}", self.value)?,
-            (TraceKind::Lock | TraceKind::Locked | TraceKind::Unlock, Some(location)) => {
-                write!(formatter, " m{location}")?;
+            (TraceKind::Lock | TraceKind::Locked | TraceKind::Unlock, Some(_)) => {
+                write!(formatter, " {}", self.name)?;
             }
-            (_, Some(location)) => write!(formatter, " x{location} = {:#x}", self.value)?,
+            (_, Some(_)) => write!(formatter, " {} = {:#x}", self.name, self.value)?,
             (TraceKind::Choose, None) => write!(formatter, " {}", self.value)?,
             (_, None) => {}
         }
@@ -212,13 +214,14 @@ impl Trace {
 
 fn awaited(graph: &Graph, event: &Event) -> String {
     let location = event.request.location;
+    let name = graph.name(location);
     match event.request.update {
-        _ if graph.place(location).is_mutex => format!("m{location} to be unlocked"),
+        _ if graph.place(location).is_mutex => format!("{name} to be unlocked"),
         Update::AwaitEqual(value) | Update::AwaitExchange { expected: value, .. } => {
-            format!("{value:#x} in x{location}")
+            format!("{value:#x} in {name}")
         }
-        Update::AwaitUnequal(value) => format!("anything but {value:#x} in x{location}"),
-        _ => format!("a change of x{location} from {:#x}", event.value),
+        Update::AwaitUnequal(value) => format!("anything but {value:#x} in {name}"),
+        _ => format!("a change of {name} from {:#x}", event.value),
     }
 }
 
@@ -288,10 +291,12 @@ impl Teller<'_> {
         });
         let has_order = matches!(request.kind, Kind::Read | Kind::Write | Kind::Fence);
         let is_thread = matches!(request.kind, Kind::Spawn | Kind::Join);
+        let location = (request.location != NO_LOCATION && !is_thread).then_some(request.location);
         TraceEvent {
             event: reference(id),
             kind,
-            location: (request.location != NO_LOCATION && !is_thread).then_some(request.location),
+            location,
+            name: location.map_or_else(String::new, |location| graph.name(location)),
             order: has_order.then(|| event.effective_order()),
             value: if is_thread { u64::from(request.location) } else { event.value },
             reads_from: is_read.then(|| source(event.reads_from)),
@@ -329,16 +334,17 @@ pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
         Update::Store(value) | Update::Choose(value) => value,
         _ => 0,
     };
+    let name = graph.name(location);
     let is_mutex = graph.places.get(location as usize).is_some_and(|place| place.is_mutex);
     let what = match (request.kind, request.update) {
-        (Kind::Read, _) if is_mutex => format!("a lock of m{location}"),
-        (Kind::Write, _) if is_mutex => format!("an unlock of m{location}"),
-        (Kind::Read, Update::None) => format!("a load of x{location} ({order:?})"),
-        (Kind::Read, update) => format!("{update:?} of x{location} ({order:?})"),
-        (Kind::Write, _) => format!("a store of {operand} to x{location} ({order:?})"),
+        (Kind::Read, _) if is_mutex => format!("a lock of {name}"),
+        (Kind::Write, _) if is_mutex => format!("an unlock of {name}"),
+        (Kind::Read, Update::None) => format!("a load of {name} ({order:?})"),
+        (Kind::Read, update) => format!("{update:?} of {name} ({order:?})"),
+        (Kind::Write, _) => format!("a store of {operand} to {name} ({order:?})"),
         (Kind::Fence, _) => format!("a fence ({order:?})"),
-        (Kind::PlainRead, _) => format!("a plain read of x{location}"),
-        (Kind::PlainWrite, _) => format!("a plain write to x{location}"),
+        (Kind::PlainRead, _) => format!("a plain read of {name}"),
+        (Kind::PlainWrite, _) => format!("a plain write to {name}"),
         (Kind::Spawn, _) => format!("the spawn of thread {location}"),
         (Kind::Join, _) => format!("the join of thread {location}"),
         (Kind::Choose, _) => format!("a choice of {operand}"),

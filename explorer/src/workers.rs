@@ -12,8 +12,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::choices::{Pending, Search};
-use crate::engine::{Engine, Outcome, drop_inertly, install, number_exploration, uninstall, with};
+use crate::engine::{Engine, Outcome, install, number_exploration, uninstall, with};
 use crate::graph::Graph;
+use crate::inert::drop_inertly;
 use crate::options::{Options, Progress};
 use crate::report::{RawFailure, Report, Verdict};
 use crate::run::run_once;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -234,4 +234,54 @@ fn threads_and_events_are_numbered_as_in_the_trace() {
     let noted = noted.lock().expect("no panic holds it").expect("the thread ran");
     let store = failure.trace.events.iter().find(|event| event.value == 7).expect("it stored 7");
     assert_eq!((store.event.thread, store.event.index), noted);
+}
+
+#[test]
+fn every_read_modify_write_does_what_it_does_in_std() {
+    use std::sync::atomic::AtomicU64;
+    let report = explore(&Options::default(), || {
+        for (initial, operand) in [(6, 3), (3, 6), (u64::MAX, 1), (0, u64::MAX)] {
+            let (ours, theirs) = (Atomic::new(initial), AtomicU64::new(initial));
+            macro_rules! same {
+                ($operation:ident) => {
+                    assert_eq!(
+                        (ours.$operation(operand, AcqRel), ours.load(Relaxed)),
+                        (theirs.$operation(operand, AcqRel), theirs.load(Relaxed)),
+                        stringify!($operation)
+                    );
+                };
+            }
+            same!(fetch_add);
+            same!(fetch_max);
+            same!(fetch_xor);
+            same!(fetch_nand);
+            same!(fetch_min);
+            same!(fetch_or);
+            same!(fetch_sub);
+            same!(fetch_and);
+            same!(swap);
+            let change = |value| (value != 5).then_some(5);
+            for _ in 0..2 {
+                assert_eq!(
+                    ours.fetch_update(AcqRel, Relaxed, change),
+                    theirs.fetch_update(AcqRel, Relaxed, change)
+                );
+            }
+        }
+    });
+    assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 1), "{report}");
+}
+
+#[test]
+fn an_update_by_exchange_is_repeated_if_another_comes_between() {
+    let report = explore(&Options::default(), || {
+        let word = Arc::new(Atomic::new(1));
+        let other = Arc::clone(&word);
+        let double = |word: &Atomic| word.fetch_update(AcqRel, Acquire, |value| Some(value * 2));
+        let thread = spawn(move || double(&other));
+        double(&word).expect("there is always a new value");
+        thread.join().expect("there is always a new value");
+        assert_eq!(word.load(Relaxed), 4);
+    });
+    assert_eq!(report.verdict, Verdict::Exhausted, "{report}");
 }
