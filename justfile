@@ -64,7 +64,7 @@ test-long:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
-    BARE_METAL=1 cargo clippy --package weft-backend-baremetal --profile kernel -- -D warnings
+    BARE_METAL=1 cargo clippy --package weft-kernel --profile kernel -- -D warnings
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 # Everything that should be green before a change is handed in.

@@ -6,7 +6,7 @@
 //!
 //! Three parameters say what differs from machine to machine. The geometry, as the core defines
 //! it. The [`Tables`]: which configurations there are, for the moment when something that has
-//! waited for a grace period is given up by someone who does not know its type. And the
+//! waited for a grace period is given up by code that does not know its type. And the
 //! [`Processors`]: the instructions that no arithmetic replaces.
 
 use core::fmt;
@@ -31,8 +31,23 @@ pub trait Tables: Send + Sync + 'static {
     fn drop_erased<B: Backend>(reference: Erased<B>);
 }
 
-/// The instructions of a machine's processors, each run on the processor itself.
-pub trait Processors: Send + Sync + Sized + 'static {
+/// The instructions of a machine's processors, each run on the processor itself, and where its
+/// frames come from.
+///
+/// What is left out costs nothing: the methods here are inlined, and those with a default do what a
+/// machine without translation caches needs, or nothing.
+///
+/// # Safety
+///
+/// The implementor promises that
+///
+/// 1. [`allocate`](Self::allocate) returns what [`Region::allocate`] or [`Region::allocate_near`]
+///    of that region returned to it, and each frame once, until [`free`](Self::free) gives it back
+///    there;
+/// 2. [`entry`](Self::entry) returns the word that it is given, seen as a type that accesses it as
+///    an atomic, as [`Backend`] demands of words and of the orderings of sites;
+/// 3. [`cpu`](Self::cpu) is never the same on two processors at the same time.
+pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// The grace periods that detached frames wait for: the core's
     /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
     /// translations before it.
@@ -58,22 +73,29 @@ pub trait Processors: Send + Sync + Sized + 'static {
     /// processor.
     unsafe fn load_root(&self, root: Option<Paddr>);
 
-    /// Hears what happens in the core. For kernels that test themselves; nothing by default.
+    /// Takes a frame for the calling processor, or `None` if it gets none. With more than a few
+    /// processors, override it with [`Region::allocate_near`] and the processor's number.
+    #[inline]
+    fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
+        region.allocate()
+    }
+
+    /// Gives a frame back.
+    ///
+    /// # Safety
+    ///
+    /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
+    /// 2. Nobody uses the frame, its metadata or its words any more.
+    #[inline]
+    unsafe fn free<B: Backend>(&self, region: &Region<B>, frame: Paddr) {
+        // SAFETY: (1) `allocate` passes on what the region gave, by the first promise of this
+        // trait; the rest is the caller's contract.
+        unsafe { region.free(frame) }
+    }
+
+    /// Hears what happens in the core, as [`Backend::observe`] says.
     #[inline]
     fn observe(&self, _event: Event) {}
-
-    /// Which frames are near the calling processor; see [`Region::allocate_near`]. The same on all
-    /// processors by default.
-    #[inline]
-    fn shelf(&self) -> usize {
-        0
-    }
-
-    /// Whether the calling processor gets another frame. For kernels that test themselves.
-    #[inline]
-    fn may_allocate(&self) -> bool {
-        true
-    }
 
     /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
     fn flush(&self, _what: Flush, _cpus: CpuSet) {}
@@ -178,7 +200,8 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
     }
 }
 
-// SAFETY: (1) the region gives a frame out once until it is freed; (2) metadata and words are
+// SAFETY: (1) the region gives a frame out once until it is freed, and the processors pass it on;
+// (2) metadata and words are
 // found by arithmetic on the frame's address, which is one-to-one and always the same; (3) words
 // and cells are atomics; (4) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
@@ -192,23 +215,19 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Geometry = G;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
-        let processors = &self.parts.processors;
-        if !processors.may_allocate() {
-            return None;
-        }
-        self.parts.region.allocate_near(processors.shelf())
+        self.parts.processors.allocate(&self.parts.region)
     }
 
     unsafe fn free(&self, frame: Paddr) {
-        // SAFETY: (1) `allocate` passes on what the region gave, and the caller promises that the
-        // frame was not freed since; (2) the caller promises that nobody uses it.
-        unsafe { self.parts.region.free(frame) }
+        // SAFETY: (1) `allocate` passes on what the processors gave, and the caller promises that
+        // the frame was not freed since; (2) the caller promises that nobody uses it.
+        unsafe { self.parts.processors.free(&self.parts.region, frame) }
     }
 
     #[inline]
     unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self> {
-        // SAFETY: `allocate` passes on what the region gave, and the caller promises that the
-        // frame is not freed while the result is used.
+        // SAFETY: `allocate` passes on what the region gave, by the first promise of the
+        // processors; the caller promises that the frame is not freed while the result is used.
         unsafe { self.parts.region.metadata(frame) }
     }
 

@@ -28,9 +28,7 @@
 use core::array;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc::vec::Vec;
 use spin::mutex::SpinMutex;
 use weft_core::address::{FRAME_SIZE, Paddr};
 use weft_core::node::Metadata;
@@ -65,8 +63,6 @@ pub struct Region<B: Backend> {
     /// Binary logarithm of the number of frames that belong to a shelf.
     shelf_bits: u32,
     shelves: [Shelf; SHELVES],
-    /// How many more allocations succeed before one fails, or `NONE` if none is going to.
-    until_failure: AtomicU64,
 }
 
 /// A part of the free frames, in cache lines of its own.
@@ -87,15 +83,6 @@ struct FreeList {
     end: u64,
     /// How many frames are in use.
     live: u64,
-}
-
-/// Which frames were free at some moment.
-#[derive(Clone, Debug)]
-pub struct FreeFrames {
-    /// Those that had been given back, in order.
-    listed: Vec<u64>,
-    /// For each shelf, the first of those that had never been given out.
-    fresh: [u64; SHELVES],
 }
 
 // SAFETY: the pointers lead to memory that `new` got for good and that is accessed as atomics, or
@@ -158,7 +145,6 @@ impl<B: Backend> Region<B> {
             shelf_bits: shelf_frames.trailing_zeros(),
             shelves: array::from_fn(shelf),
             frames,
-            until_failure: AtomicU64::new(NONE),
         }
     }
 
@@ -183,9 +169,6 @@ impl<B: Backend> Region<B> {
     /// As [`allocate`](Self::allocate), from the shelf that is near processor `number` as long as
     /// there are frames on it.
     pub fn allocate_near(&self, number: usize) -> Option<Paddr> {
-        if self.until_failure.load(Ordering::Relaxed) != NONE && self.is_to_fail() {
-            return None;
-        }
         (number..number + SHELVES).find_map(|shelf| self.take(&self.shelves[shelf % SHELVES]))
     }
 
@@ -204,18 +187,6 @@ impl<B: Backend> Region<B> {
         }
         free.live += 1;
         Some(Paddr::of_frame(frame))
-    }
-
-    /// Counts an allocation towards the one that is to fail. Whether this is it.
-    #[cold]
-    fn is_to_fail(&self) -> bool {
-        let count = |left: u64| match left {
-            NONE => None,
-            0 => Some(NONE),
-            _ => Some(left - 1),
-        };
-        let before = self.until_failure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
-        before == Ok(0)
     }
 
     /// The shelf that a frame belongs to.
@@ -289,44 +260,5 @@ impl<B: Backend> Region<B> {
     /// How many frames there are, in use or not.
     pub fn capacity(&self) -> u64 {
         self.frames.end - self.frames.start
-    }
-
-    /// Which frames are free at this moment; see [`taken_since`](Self::taken_since).
-    pub fn free_frames(&self) -> FreeFrames {
-        let mut listed = Vec::new();
-        let fresh = array::from_fn(|shelf| {
-            let free = self.shelves[shelf].free.lock();
-            let mut next = free.head;
-            while next != NONE {
-                listed.push(next);
-                // SAFETY: a frame on the list is one of ours, and its words are the list's.
-                next = unsafe { self.word(Paddr::of_frame(next), LINK) }.load_link();
-            }
-            free.fresh
-        });
-        listed.sort_unstable();
-        FreeFrames { listed, fresh }
-    }
-
-    /// The frames that are in use at this moment, and were free `then`. For harnesses that look at
-    /// what a run has left: it takes time in proportion to the frames that were ever in use.
-    pub fn taken_since(&self, then: &FreeFrames) -> impl Iterator<Item = Paddr> + use<B> {
-        let now = self.free_frames();
-        let fresh = then.fresh.into_iter().zip(now.fresh).flat_map(|(then, now)| then..now);
-        let mut taken: Vec<u64> = then.listed.iter().copied().chain(fresh).collect();
-        taken.retain(|frame| now.listed.binary_search(frame).is_err());
-        taken.into_iter().map(Paddr::of_frame)
-    }
-
-    /// Makes one allocation fail as if no frame were left: the next one but `allocations`. For
-    /// tests of what an error leaves behind.
-    pub fn fail_after(&self, allocations: u64) {
-        self.until_failure.store(allocations, Ordering::Relaxed);
-    }
-
-    /// Takes back what [`fail_after`](Self::fail_after) asked for. Returns whether it was still to
-    /// come, so that a test notices when there are no more allocations to fail.
-    pub fn cancel_failure(&self) -> bool {
-        self.until_failure.swap(NONE, Ordering::Relaxed) != NONE
     }
 }

@@ -1,23 +1,24 @@
-//! A machine on a host: memory from an anonymous mapping, threads as processors.
+//! A machine on a host: memory from the allocator, threads as processors.
 //!
-//! Physical addresses are offsets into the mapping. A thread says which processor it is with
+//! Physical addresses are offsets into that memory. A thread says which processor it is with
 //! [`on_cpu`]; a root that is loaded is remembered, so that tests can ask for it, and translates
 //! nothing. What the MMU would write into entries is written by [`hardware_sets`].
 //!
-//! The mapping is never given back: handles of the machine are good for as long as the process
-//! lives, so nothing can tell when the last one is gone. Pages that were never touched cost
-//! nothing, and a test that makes thousands of tables makes them on one machine.
+//! The memory is never given back: handles of the machine are good for as long as the process
+//! lives, so nothing can tell when the last one is gone. It is asked for zeroed, which an operating
+//! system does page by page when they are first touched, and a test that makes thousands of tables
+//! makes them on one machine.
 
 extern crate std;
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::boxed::Box;
 use std::cell::Cell;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread_local;
 
-use memmap2::MmapMut;
-use weft_core::address::{CpuId, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::config::Config;
 use weft_core::format::EntryFormat;
 use weft_core::geometry::Geometry;
@@ -37,25 +38,33 @@ pub type HostedMachine<G, T> = Machine<G, T, Threads>;
 ///
 /// # Errors
 ///
-/// What the operating system says when it does not give the memory.
+/// If there is not so much memory.
 pub fn start<G: Geometry, T: Tables>(frames: u64) -> io::Result<HostedMachine<G, T>> {
-    start_with(frames, Threads::new())
+    start_with(frames, Threads::default())
 }
 
 /// As [`start`], with processors of the caller's own.
 ///
 /// # Errors
 ///
-/// What the operating system says when it does not give the memory.
+/// If there is not so much memory.
 pub fn start_with<G: Geometry, T: Tables, P: Processors>(
     frames: u64,
     processors: P,
 ) -> io::Result<Machine<G, T, P>> {
     let bytes = Region::<Machine<G, T, P>>::bytes_for(frames);
-    let mapping = Box::leak(Box::new(MmapMut::map_anon(bytes as usize)?));
-    // SAFETY: (1) the mapping is writable, `bytes` long, and leaked in the line above; (2) it is
-    // used through this pointer only.
-    let region = unsafe { Region::new(mapping.as_mut_ptr(), Paddr::new(0)..Paddr::new(bytes)) };
+    // An allocator clears what it has to align to a page by touching it: align by hand.
+    let room = usize::try_from(bytes + FRAME_SIZE).map_err(io::Error::other)?;
+    let layout = Layout::from_size_align(room, align_of::<u64>()).map_err(io::Error::other)?;
+    // SAFETY: the layout has a size: a frame's at least.
+    let memory = unsafe { alloc_zeroed(layout) };
+    if memory.is_null() {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let base = memory.wrapping_add(memory.align_offset(FRAME_SIZE as usize));
+    // SAFETY: (1) the memory can be written, is never given back, and has room for `bytes` bytes
+    // behind the less than a frame that `base` skips; (2) it is used through this pointer only.
+    let region = unsafe { Region::new(base, Paddr::new(0)..Paddr::new(bytes)) };
     Ok(Machine::new(Box::leak(Box::new(Parts::new(region, processors)))))
 }
 
@@ -90,18 +99,22 @@ pub struct Threads {
     loaded: Mutex<[Loaded; CpuId::MAX as usize + 1]>,
 }
 
-impl Threads {
-    fn new() -> Self {
+impl Default for Threads {
+    fn default() -> Self {
         Self { loaded: Mutex::new([Loaded::default(); CpuId::MAX as usize + 1]) }
     }
+}
 
+impl Threads {
     /// What `cpu` has loaded.
     pub fn loaded(&self, cpu: CpuId) -> Loaded {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu.as_u32() as usize]
     }
 }
 
-impl Processors for Threads {
+// SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) is the
+// contract of `on_cpu`, and the core refuses to put a CPU online twice.
+unsafe impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
     type Word = AtomicWord;
@@ -115,9 +128,8 @@ impl Processors for Threads {
         CPU.get().expect("a thread that acts as a processor is inside `on_cpu`")
     }
 
-    #[inline]
-    fn shelf(&self) -> usize {
-        CPU.get().map_or(0, |cpu| cpu.as_u32() as usize)
+    fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
+        region.allocate_near(CPU.get().map_or(0, |cpu| cpu.as_u32() as usize))
     }
 
     unsafe fn load_root(&self, root: Option<Paddr>) {

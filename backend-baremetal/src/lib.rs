@@ -15,29 +15,15 @@
 //!
 //! Words are atomics at their addresses, see [`word`]. Once compiled with optimisation nothing of
 //! the facade is left: `qemu-runner/tests/code_generation` reads the machine code.
-//!
-//! [`world`] lets scenarios run on a machine, and [`scenarios`] holds all of them: they are
-//! compiled here whenever the workspace is, without `std`. The kernel that runs them is the binary
-//! beside this library; what it writes to its serial port, and who reads it, share [`protocol`].
 
 #![no_std]
-
-extern crate alloc;
 
 #[expect(unsafe_code, reason = "passes the core's promises about frames on to the region")]
 pub mod backend;
 #[expect(unsafe_code, reason = "where an address becomes memory")]
 pub mod frame;
-#[cfg(not(any(bare_metal, target_os = "none")))]
+#[cfg(all(feature = "hosted", not(target_os = "none")))]
 #[expect(unsafe_code, reason = "gives memory of the host's to a region, and plays hardware")]
 pub mod hosted;
-pub mod protocol;
 #[expect(unsafe_code, reason = "plain data accessed as atomics")]
 pub mod word;
-#[expect(unsafe_code, reason = "the contents of frames")]
-pub mod world;
-
-/// The scenario files, and how to visit them by name.
-pub mod scenarios {
-    include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
-}

@@ -110,22 +110,3 @@ fn nodes_live_in_such_a_region() {
 fn a_region_without_room_for_a_frame_is_refused() {
     let _ = region(0, (PAGES as u64 - 1) * FRAME_SIZE);
 }
-
-#[test]
-fn frames_taken_since_a_moment_are_told_from_those_in_use_before() {
-    let region = region(0, 0);
-    let before: Vec<Paddr> = (0..4).filter_map(|_| region.allocate()).collect();
-    for frame in [before[1], before[2]] {
-        // SAFETY: (1) `allocate` gave it and it is freed once; (2) nobody uses it.
-        unsafe { region.free(frame) }
-    }
-    let then = region.free_frames();
-    assert_eq!(region.taken_since(&then).count(), 0, "nothing has happened");
-    // Those that were given back, last in, first out, and two that were never given out.
-    let taken: Vec<Paddr> = (0..4).filter_map(|_| region.allocate()).collect();
-    // SAFETY: (1) `allocate` gave it and it is freed once; (2) nobody uses it.
-    unsafe { region.free(taken[3]) }
-    let mut found: Vec<Paddr> = region.taken_since(&then).collect();
-    found.sort();
-    assert_eq!(found, [before[1], before[2], taken[2]]);
-}

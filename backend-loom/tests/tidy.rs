@@ -196,3 +196,15 @@ fn the_table_of_sites_is_printed() {
     }
     assert!(ALL.len() > 10, "the table holds every ordering of the core");
 }
+
+#[test]
+fn floors_of_the_kernel_import_from_no_floor_above() {
+    let floors = ["machine", "services", "tests"];
+    for (height, floor) in floors.iter().enumerate() {
+        let files = sources(&format!("backend-baremetal/kernel/src/{floor}"));
+        refuse(&format!("{floor} uses a floor above"), &files, |_, line| {
+            let above = &floors[height + 1..];
+            above.iter().any(|above| line.contains(&format!("crate::{above}::")))
+        });
+    }
+}

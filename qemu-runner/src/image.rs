@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::checkout;
 
-const PACKAGE: &str = "weft-backend-baremetal";
+const PACKAGE: &str = "weft-kernel";
 const BINARY: &str = "weft-kernel";
 
 /// The folder of the workspace that the current folder is in.
@@ -28,7 +28,8 @@ pub fn workspace() -> Result<PathBuf, String> {
 ///
 /// # Errors
 ///
-/// One sentence, if the current folder is in no workspace, or cargo cannot be run or does not succeed; it has written its reasons already.
+/// One sentence, if the current folder is in no workspace, or cargo cannot be run or does not
+/// succeed; it has written its reasons already.
 pub fn build() -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);

@@ -1,8 +1,8 @@
 //! Boots the kernel under QEMU, watches it, and says how it went.
 //!
 //! Every scenario gets a machine of its own: a failure stops the machine, and what the others say
-//! is not lost. The kernel speaks in the lines of [`protocol`], a module that is compiled into both
-//! ends.
+//! is not lost. The kernel speaks in the lines of [`protocol`], a package that both ends depend
+//! on.
 //!
 //! * [`image`]: builds the kernel with cargo; a test reads its machine code;
 //! * [`host`]: which QEMU there is, and which accelerator fits;
@@ -30,4 +30,4 @@ pub mod table;
 pub mod verdict;
 pub mod walker;
 
-pub use weft_backend_baremetal::protocol;
+pub use weft_protocol as protocol;

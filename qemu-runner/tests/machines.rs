@@ -281,7 +281,7 @@ fn a_panic_is_a_violation(bench: &Bench) -> Result<(), Failed> {
     demand(&bench.self_test("bad-panic"), |failure| match failure {
         Failure::Violation { cpu: 0, message, location } => {
             message == "this panic is\na test\tof panics"
-                && location.starts_with("backend-baremetal/src/kernel/selftest.rs:")
+                && location.starts_with("backend-baremetal/kernel/src/tests/selftest.rs:")
         }
         _ => false,
     })
@@ -296,7 +296,7 @@ fn a_fault_is_a_violation(bench: &Bench) -> Result<(), Failed> {
     demand_message(&verdict, "page fault at 0x12345678 error 0x0")?;
     let Some(Failure::Violation { message, .. }) = &verdict.failure else { unreachable!() };
     let names = symbols::names_in(&bench.image, message);
-    if names.iter().any(|name| name.contains("bad_fault at backend-baremetal/src/kernel")) {
+    if names.iter().any(|name| name.contains("bad_fault at backend-baremetal/kernel/src")) {
         Ok(())
     } else {
         Err(format!("the instruction is said to be in {names:?}").into())

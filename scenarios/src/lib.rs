@@ -8,6 +8,7 @@
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
+//!   [`metal`]: the same from processors of the production backend;
 //! * [`specification`]: what a page table promises, for histories and for every other check;
 //! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked of,
 //!   and whether that is possible under the specification; [`mark`]: what was over before what;
@@ -27,6 +28,7 @@ extern crate alloc;
 pub mod history;
 pub mod linearize;
 pub mod mark;
+pub mod metal;
 pub mod page_map;
 pub mod random;
 pub mod scenario;

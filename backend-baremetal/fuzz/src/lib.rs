@@ -36,12 +36,12 @@ mod program;
 #[path = "../../tests/cursor/reference.rs"]
 mod reference;
 
-use weft_backend_baremetal::hosted::{self, HostedMachine};
+use weft_backend_baremetal::hosted;
 use weft_core::address::CpuId;
 use weft_core::geometry::{FourLevels, TinyThree};
 
 use architecture::{Sv39, Sv48};
-use support::AllKinds;
+use support::Machine;
 
 /// Enough for everything that one program can map.
 const FRAMES: u64 = 1 << 15;
@@ -49,10 +49,10 @@ const FRAMES: u64 = 1 << 15;
 /// The machines of a process: their memory is never given back.
 #[derive(Debug)]
 pub struct Machines {
-    four: HostedMachine<FourLevels, AllKinds>,
-    tiny: HostedMachine<TinyThree, AllKinds>,
-    sv39: HostedMachine<Sv39, AllKinds>,
-    sv48: HostedMachine<Sv48, AllKinds>,
+    four: Machine<FourLevels>,
+    tiny: Machine<TinyThree>,
+    sv39: Machine<Sv39>,
+    sv48: Machine<Sv48>,
 }
 
 impl Machines {
@@ -62,12 +62,11 @@ impl Machines {
     ///
     /// If the host has no memory left.
     pub fn start() -> Self {
-        let enough = "the host has this much memory";
         Self {
-            four: hosted::start(FRAMES).expect(enough),
-            tiny: hosted::start(FRAMES).expect(enough),
-            sv39: hosted::start(FRAMES).expect(enough),
-            sv48: hosted::start(FRAMES).expect(enough),
+            four: support::start(FRAMES),
+            tiny: support::start(FRAMES),
+            sv39: support::start(FRAMES),
+            sv48: support::start(FRAMES),
         }
     }
 

@@ -27,12 +27,12 @@ on_every_architecture!(
 /// one fails. Returns how many had to succeed.
 #[track_caller]
 fn allocations_of<G: Architecture>(root: Root<'_, G>, mut body: impl FnMut() -> bool) -> u64 {
-    let region = root.backend().region();
+    let processors = root.backend().processors();
     for allocations in 0.. {
         let before = (dump(root), live(root.backend()));
-        region.fail_after(allocations);
+        processors.fail_after(allocations);
         let worked = body();
-        if region.cancel_failure() {
+        if processors.cancel_failure() {
             assert!(worked, "an operation ran out of memory that was there");
             return allocations;
         }

@@ -41,7 +41,7 @@ const CHECKED_EVERY: usize = 4;
 ///
 /// If table and reference do not agree, or frames are lost.
 pub(crate) fn run<G: Architecture>(machine: &Machine<G>, program: &Program) {
-    machine.region().cancel_failure();
+    machine.processors().cancel_failure();
     let mut cpu = online(machine, 0);
     quiesce(&mut cpu);
     let before = live(machine);
@@ -198,10 +198,10 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     ) -> (R, bool) {
         let before = live(self.machine);
         if let Some(allocations) = failure {
-            self.machine.region().fail_after(allocations.into());
+            self.machine.processors().fail_after(allocations.into());
         }
         let result = body();
-        let failed = failure.is_some() && !self.machine.region().cancel_failure();
+        let failed = failure.is_some() && !self.machine.processors().cancel_failure();
         if failed {
             assert_eq!(live(self.machine), before, "a failure keeps frames");
             self.compare_pages();

@@ -14,7 +14,7 @@ use weft_core::geometry::{FourLevels, TinyThree};
 use crate::architecture::{Architecture, Sv39, Sv48};
 use crate::interpreter::{reached, run, run_bytes};
 use crate::program::{Change, Operation, Place, Program, Rights, Span, Step, Transaction, Way};
-use crate::support::{AllKinds, live};
+use crate::support::{live, start};
 
 /// Enough for everything that one program can map.
 const FRAMES: u64 = 1 << 15;
@@ -187,7 +187,7 @@ fn cursors_do_as_the_reference<G: Architecture>() {
     settings.failure_persistence = None;
     settings.max_shrink_iters = 2000;
     // The mapping of a machine is never given back, so all programs run on one.
-    let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
+    let machine = start::<G>(FRAMES);
     let outcome = hosted::on_cpu(CpuId::new(0), || {
         TestRunner::new(settings).run(&programs(), |program| {
             run::<G>(&machine, &program);
@@ -227,7 +227,7 @@ fn cursors_do_as_the_reference_on_sv48() {
 #[test]
 fn cursors_do_as_the_reference_whatever_the_bytes() {
     fn check<G: Architecture>() {
-        let machine = hosted::start::<G, AllKinds>(FRAMES).expect("the host has this much memory");
+        let machine = start::<G>(FRAMES);
         // Xorshift, after Marsaglia.
         let mut state = 0x5765_6674_u64;
         let mut next = || {

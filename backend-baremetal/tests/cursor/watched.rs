@@ -93,7 +93,9 @@ pub(crate) fn at_flush(hook: Option<Hook>) {
 #[derive(Debug)]
 pub(crate) struct Watch;
 
-impl Processors for Watch {
+// SAFETY: (1) the region's frames are passed on; (2) an entry is the word, counted; (3) a test has
+// one thread.
+unsafe impl Processors for Watch {
     type Reclaim<B: Backend> = Watched<B>;
     type LockWord = AtomicWord;
     type Word = EntryWord;

@@ -47,7 +47,9 @@ pub(crate) struct OneProcessor {
     pub(crate) at_load: OnceLock<Hook>,
 }
 
-impl Processors for OneProcessor {
+// SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) there is one
+// processor.
+unsafe impl Processors for OneProcessor {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
     type Word = AtomicWord;

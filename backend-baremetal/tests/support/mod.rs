@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use weft_backend_baremetal::backend::Tables;
-use weft_backend_baremetal::hosted::{self, HostedMachine};
+use weft_backend_baremetal::backend::{self, Tables};
+use weft_backend_baremetal::hosted;
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
 use weft_core::config::{Config, Kind};
 use weft_core::cpu::Cpu;
@@ -18,15 +18,18 @@ use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
 use self::interrupted::Interrupted;
+use self::processors::Tested;
 
 #[expect(unsafe_code, reason = "an entry format is a contract")]
 pub(crate) mod interrupted;
+#[expect(unsafe_code, reason = "a machine's processors are a contract")]
+pub(crate) mod processors;
 
 /// Enough for every test with one thread, and 4 MiB of address space.
 const FRAMES: u64 = 1024;
 
 /// A machine with the tables below.
-pub(crate) type Machine<G> = HostedMachine<G, AllKinds>;
+pub(crate) type Machine<G> = backend::Machine<G, AllKinds, Tested>;
 /// A table that manages all of its root.
 pub(crate) type Whole<G> = WholeOn<Machine<G>>;
 /// A table that manages the lower half of its root.
@@ -139,6 +142,11 @@ macro_rules! on_every_geometry {
     };
 }
 
+/// Starts a machine with at least `frames` frames.
+pub(crate) fn start<G: Geometry>(frames: u64) -> Machine<G> {
+    hosted::start_with(frames, Tested::default()).expect("the host has this much memory")
+}
+
 /// Runs `body` on a new machine, as CPU 0, and checks that it gave back every frame.
 pub(crate) fn on_machine<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
     on_machine_of(FRAMES, body);
@@ -146,7 +154,7 @@ pub(crate) fn on_machine<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
 
 /// As [`on_machine`], with this many frames.
 pub(crate) fn on_machine_of<G: Geometry>(frames: u64, body: impl FnOnce(&Machine<G>)) {
-    let machine = hosted::start::<G, AllKinds>(frames).expect("the host has a few megabytes");
+    let machine = start::<G>(frames);
     hosted::on_cpu(CpuId::new(0), || body(&machine));
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
 }

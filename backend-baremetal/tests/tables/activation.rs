@@ -19,7 +19,7 @@ on_every_geometry!(
 );
 
 fn loaded<G: Geometry>(machine: &Machine<G>, cpu: u32) -> Loaded {
-    machine.processors().loaded(CpuId::new(cpu))
+    machine.processors().threads.loaded(CpuId::new(cpu))
 }
 
 fn the_first_activation_gives_nothing_back<G: Geometry>() {

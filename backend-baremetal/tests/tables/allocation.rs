@@ -95,10 +95,10 @@ fn allocation_fails_when_no_frame_is_left<G: Geometry>() {
         assert_eq!(places.len() as u64, capacity, "no frame is given out twice");
         assert_eq!(Node::<Whole<G>>::allocate(machine, G::ROOT).err(), Some(OutOfMemory));
         drop(frames);
-        machine.region().fail_after(1);
+        machine.processors().fail_after(1);
         let node: Node<Whole<G>> = node(machine, G::ROOT);
         assert_eq!(Node::<Whole<G>>::allocate(machine, G::ROOT).err(), Some(OutOfMemory));
-        assert!(!machine.region().cancel_failure(), "the failure is over");
+        assert!(!machine.processors().cancel_failure(), "the failure is over");
         drop(node);
     });
 }

@@ -140,17 +140,18 @@ fn tops_are_found_among_the_frames_in_use<G: Geometry>() {
         let gone: [Node<Whole<G>>; 3] = [(); 3].map(|()| node(machine, G::ROOT));
         let kept: Node<Whole<G>> = node(machine, G::ROOT);
         drop(gone);
-        let before = machine.region().free_frames();
+        let before = machine.processors().in_use().clone();
         let cpu = online(machine, 0);
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let taken = 1 + fill(machine, &mut root.borrow(&section).lock(), 0);
         let single: Node<User<G>> = node(machine, G::ROOT);
         drop(node::<Whole<G>>(machine, G::ROOT));
+        let frames = &*machine.processors().in_use() - &before;
         let found = || {
             // SAFETY: (1) nodes and frames of the core are all that takes frames here; (2) what is
             // found goes before anything is changed.
-            machine.region().taken_since(&before).map(|frame| unsafe { Found::new(machine, frame) })
+            frames.iter().map(|&frame| unsafe { Found::new(machine, frame) })
         };
         assert_eq!(found().count() as u64, taken + 1, "the root's frames and the single one");
         let tops: Vec<Paddr> = found()

@@ -145,9 +145,9 @@ fn a_permanent_root_needs_memory_for_its_entries<G: Geometry>() {
                     fill(machine, &mut guard, index);
                 }
                 drop(guard);
-                machine.region().fail_after(allocations as u64);
+                machine.processors().fail_after(allocations as u64);
                 let made = Permanent::new(root, &section);
-                let was_enough = machine.region().cancel_failure();
+                let was_enough = machine.processors().cancel_failure();
                 assert_eq!(was_enough, allocations == C::MANAGED.len() - already.len());
                 match made {
                     Ok(owner) => {

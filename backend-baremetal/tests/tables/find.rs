@@ -140,7 +140,7 @@ fn running_out_of_memory_leaves_nothing_behind<G: Geometry>() {
         for allocations in 0..u64::from(G::LEVELS) - 1 {
             let owner: Node<Whole<G>> = node(machine, G::ROOT);
             let root = owner.borrow(&section);
-            machine.region().fail_after(allocations);
+            machine.processors().fail_after(allocations);
             let error = lock_covering(root, vaddr, Level::LEAF).err();
             assert_eq!(error, Some(FindError::OutOfMemory));
             assert_eq!(live(machine), 1, "what was allocated has gone back");
@@ -153,10 +153,10 @@ fn running_out_of_memory_leaves_nothing_behind<G: Geometry>() {
             assert_eq!(live(machine), 0);
         }
         let owner: Node<Whole<G>> = node(machine, G::ROOT);
-        machine.region().fail_after(u64::from(G::LEVELS) - 1);
+        machine.processors().fail_after(u64::from(G::LEVELS) - 1);
         let guard = lock_covering(owner.borrow(&section), vaddr, Level::LEAF);
         assert!(guard.is_ok(), "the loop above has failed every allocation there is");
-        assert!(machine.region().cancel_failure(), "one more allocation would have failed");
+        assert!(machine.processors().cancel_failure(), "one more allocation would have failed");
     });
 }
 

@@ -83,7 +83,7 @@ fn growing_without_memory_changes_nothing<G: Geometry>() {
         let section = cpu.read_side();
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
-        machine.region().fail_after(0);
+        machine.processors().fail_after(0);
         assert_eq!(grown(&mut guard, 0), Err(GrowError::OutOfMemory));
         assert_eq!((guard.read_raw(0), guard.children(), live(machine)), (0, 0, 1));
         grown(&mut guard, 0).expect("there is memory again");
@@ -170,7 +170,7 @@ fn only_huge_pages_are_split<G: Geometry>() {
         grown(&mut guard, 0).expect("a test has frames enough");
         assert_eq!(split(&mut guard, 0), Err(GrowError::NoHugePage));
         put(&mut guard, 1, Child::Item(untracked::<G>(Level::new(2))));
-        machine.region().fail_after(0);
+        machine.processors().fail_after(0);
         assert_eq!(split(&mut guard, 1), Err(GrowError::OutOfMemory));
         let parts = guard.entry(1).expect("in range").split();
         assert!(parts.is_ok(), "there is memory again");

@@ -215,10 +215,10 @@ impl Model {
         let backend = *guard.node().backend();
         let mut entry = guard.entry(path[path.len() - 1]).expect("the index is in range");
         if frames < u64::MAX {
-            backend.region().fail_after(frames);
+            backend.processors().fail_after(frames);
         }
         let grown = if split { entry.split() } else { entry.allocate_if_absent() };
-        backend.region().cancel_failure();
+        backend.processors().cancel_failure();
         assert_eq!(grown.as_ref().map(|_| ()).map_err(|&error| error), expected);
         let Ok(child) = grown else { return };
         self.slots.insert(path.to_vec(), Slot::Node(child.node().paddr()));
@@ -352,10 +352,10 @@ impl Model {
         let target = Level::new(G::LEVELS - step.depth as u8 + 1);
         let machine = *root.backend();
         if step.frames < u64::MAX {
-            machine.region().fail_after(step.frames);
+            machine.processors().fail_after(step.frames);
         }
         let found = lock_covering(root, vaddr, target).map(|guard| guard.node());
-        machine.region().cancel_failure();
+        machine.processors().cancel_failure();
 
         let above = usize::from(G::LEVELS - target.as_u8());
         let depth_of = |wanted: fn(&Slot) -> bool| {

@@ -29,7 +29,8 @@ impl Scratch {
     ///
     /// # Errors
     ///
-    /// One sentence, if the current folder is in no workspace, or another process breaks the copy at the moment.
+    /// One sentence, if the current folder is in no workspace, or another process breaks the copy
+    /// at the moment.
     pub(crate) fn open() -> Result<Self, String> {
         let root = checkout::root()?;
         let home = root.join("target/mutants");

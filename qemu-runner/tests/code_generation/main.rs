@@ -2,7 +2,7 @@
 //! release build.
 //!
 //! *The kernel*, as `just qemu` builds and boots it, has functions called `probe_*` for this
-//! (`backend-baremetal/src/kernel/probes.rs`). Its words are watched and can be sabotaged; that
+//! (`backend-baremetal/kernel/src/tests/probes.rs`). Its words are watched and can be sabotaged; that
 //! must cost those nothing who find a lock free.
 //!
 //! *A library* of the functions in `backend-baremetal/codegen/functions.rs`, called `weft_*`, is

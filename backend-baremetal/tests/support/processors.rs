@@ -1,0 +1,96 @@
+//! Processors of a test: threads, from which frames can be kept.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use weft_backend_baremetal::backend::Processors;
+use weft_backend_baremetal::frame::Region;
+use weft_backend_baremetal::hosted::Threads;
+use weft_backend_baremetal::word::AtomicWord;
+use weft_core::address::{CpuId, Paddr};
+use weft_core::grace::Monitor;
+use weft_core::sync::Backend;
+
+/// No allocation is going to fail.
+const NONE: u64 = u64::MAX;
+
+/// Threads of a host whose allocations can be made to fail, and are known.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    /// The threads that play processors.
+    pub(crate) threads: Threads,
+    /// How many more allocations succeed before one fails, or [`NONE`].
+    until_failure: AtomicU64,
+    in_use: Mutex<BTreeSet<Paddr>>,
+}
+
+impl Default for Tested {
+    fn default() -> Self {
+        let until_failure = AtomicU64::new(NONE);
+        Self { threads: Threads::default(), until_failure, in_use: Mutex::default() }
+    }
+}
+
+impl Tested {
+    /// Makes one allocation fail as if no frame were left: the next one but `allocations`.
+    pub(crate) fn fail_after(&self, allocations: u64) {
+        self.until_failure.store(allocations, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`fail_after`](Self::fail_after) asked for. Returns whether it was still to
+    /// come, so that a test notices when there are no more allocations to fail.
+    pub(crate) fn cancel_failure(&self) -> bool {
+        self.until_failure.swap(NONE, Ordering::Relaxed) != NONE
+    }
+
+    /// The frames that are in use.
+    pub(crate) fn in_use(&self) -> MutexGuard<'_, BTreeSet<Paddr>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an allocation towards the one that is to fail. Whether this is it.
+    fn is_to_fail(&self) -> bool {
+        let count = |left: u64| match left {
+            NONE => None,
+            0 => Some(NONE),
+            _ => Some(left - 1),
+        };
+        self.until_failure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) == Ok(0)
+    }
+}
+
+// SAFETY: everything is passed on to threads, which keep the promises.
+unsafe impl Processors for Tested {
+    type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
+    type Word = AtomicWord;
+
+    fn entry(word: &AtomicWord) -> &AtomicWord {
+        word
+    }
+
+    fn cpu(&self) -> CpuId {
+        self.threads.cpu()
+    }
+
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.threads.load_root(root) }
+    }
+
+    fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
+        if self.is_to_fail() {
+            return None;
+        }
+        let frame = self.threads.allocate(region)?;
+        assert!(self.in_use().insert(frame), "{frame:?} was given out twice");
+        Some(frame)
+    }
+
+    unsafe fn free<B: Backend>(&self, region: &Region<B>, frame: Paddr) {
+        assert!(self.in_use().remove(&frame), "{frame:?} was given back twice");
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.threads.free(region, frame) }
+    }
+}
