@@ -448,7 +448,10 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
                     child => Some(Misfit::WrongLevel { entry: Level::LEAF, child }),
                 };
                 match fault {
-                    None => Ok(self.table.put(page, item)),
+                    None => {
+                        self.table.put(page, item);
+                        Ok(())
+                    }
                     Some(fault) => {
                         Err(MapError { fault: MapFault::Misfit(fault), item: Some(item) })
                     }

@@ -1,8 +1,8 @@
-//! Fuzzing cursors: bytes become a program, the program runs on a table and on a reference.
+//! Fuzzing cursors: bytes become a program, the program runs on a table and on its specification.
 //!
 //! The body is that of the tests, from the same files: `backend-baremetal/tests/cursor`. Its
 //! programs can ask for any address, level, frame and property. Whatever they ask for, nothing may
-//! panic, every answer has to be the reference's, and every frame has to come back. What the tests
+//! panic, every answer has to be as specified, and every frame has to come back. What the tests
 //! look for with a description of likely programs, a fuzzer looks for by watching which code runs.
 //!
 //! `just test-long` does it for a minute. For longer, from `backend-baremetal/`, with a stable
@@ -19,10 +19,16 @@
 #[expect(dead_code, unused_macros, reason = "tests use the rest of it")]
 mod support;
 
+#[path = "../../tests/support/watched.rs"]
+#[expect(dead_code, reason = "tests use the rest of it")]
+mod watched;
+
 #[macro_use]
 #[path = "../../tests/cursor/architecture.rs"]
 #[expect(unused_macros, reason = "tests use it")]
 mod architecture;
+#[path = "../../tests/cursor/caches.rs"]
+mod caches;
 #[path = "../../tests/cursor/changes.rs"]
 mod changes;
 #[path = "../../tests/cursor/fixture.rs"]
@@ -33,15 +39,11 @@ mod fixture;
 mod interpreter;
 #[path = "../../tests/cursor/program.rs"]
 mod program;
-#[path = "../../tests/cursor/reference.rs"]
-mod reference;
 
-use weft_backend_baremetal::hosted;
-use weft_core::address::CpuId;
 use weft_core::geometry::{FourLevels, TinyThree};
 
 use architecture::{Sv39, Sv48};
-use support::Machine;
+use watched::{Machine, start};
 
 /// Enough for everything that one program can map.
 const FRAMES: u64 = 1 << 15;
@@ -63,10 +65,10 @@ impl Machines {
     /// If the host has no memory left.
     pub fn start() -> Self {
         Self {
-            four: support::start(FRAMES),
-            tiny: support::start(FRAMES),
-            sv39: support::start(FRAMES),
-            sv48: support::start(FRAMES),
+            four: start(FRAMES),
+            tiny: start(FRAMES),
+            sv39: start(FRAMES),
+            sv48: start(FRAMES),
         }
     }
 
@@ -74,14 +76,14 @@ impl Machines {
     ///
     /// # Panics
     ///
-    /// If a cursor does not do what its reference does.
+    /// If a cursor does not do what is specified.
     pub fn run(&self, data: &[u8]) {
         let Some((choice, data)) = data.split_first() else { return };
-        hosted::on_cpu(CpuId::new(0), || match choice % 4 {
+        match choice % 4 {
             0 => interpreter::run_bytes(&self.four, data),
             1 => interpreter::run_bytes(&self.tiny, data),
             2 => interpreter::run_bytes(&self.sv39, data),
             _ => interpreter::run_bytes(&self.sv48, data),
-        });
+        }
     }
 }

@@ -3,45 +3,31 @@
 //! The core knows no format: it is a parameter of a table, as the geometry is. So the tests of
 //! cursors run on entries of x86-64 and of RISC-V. In the latter's tables every level may map
 //! pages, the root's too; fewer cache policies have a word; and hardware's bits are elsewhere. What
-//! a test expects of a format is said here once more, after the manuals and not after the format.
+//! a test expects of a format are the specification's [`Rules`], written after the manuals and not
+//! after the format.
 
 use std::marker::PhantomData;
 
 use weft_core::format::{CachePolicy, Property, RiscV, X86_64};
 use weft_core::geometry::{Dense, FourLevels, Geometry, ThreeLevels};
+use weft_scenarios::specification::Rules;
 
 use crate::support::{Machine, WholeFormat, WholeOn};
+use crate::watched;
 
-/// A geometry, with the format of its tables.
-pub(crate) trait Architecture: Geometry {
+/// The rules of a machine, with the format that follows them.
+pub(crate) trait Architecture: Rules {
     /// How entries are written.
     type Format: WholeFormat;
-    /// So many levels, from the leaves up, have entries that may map pages.
-    const PAGE_LEVELS: u8;
-    /// Bits of the physical addresses that entries have room for.
-    const PHYSICAL_BITS: u32;
-
-    /// The cache policy of an entry that was asked to have this one.
-    fn cached(asked: CachePolicy) -> CachePolicy;
-
-    /// The property of an entry that was asked to have this one.
-    fn kept(asked: Property) -> Property {
-        Property { cache: Self::cached(asked.cache), ..asked }
-    }
 }
 
 /// A table that manages all of its root, in the format of its architecture.
 pub(crate) type Whole<G> = WholeOn<Machine<G>, <G as Architecture>::Format>;
+/// As [`Whole`], on a machine that is watched.
+pub(crate) type Table<G> = WholeOn<watched::Machine<G>, <G as Architecture>::Format>;
 
-/// A geometry by itself is x86-64's: pages of 4 KiB, 2 MiB and 1 GiB.
 impl<const INDEX_BITS: u32, const LEVELS: u8> Architecture for Dense<INDEX_BITS, LEVELS> {
     type Format = X86_64;
-    const PAGE_LEVELS: u8 = if LEVELS < 3 { LEVELS } else { 3 };
-    const PHYSICAL_BITS: u32 = 52;
-
-    fn cached(asked: CachePolicy) -> CachePolicy {
-        asked
-    }
 }
 
 /// The geometry `G`, with RISC-V's entries.
@@ -60,53 +46,33 @@ impl<G: Geometry> Geometry for RiscVOf<G> {
 
 impl<G: Geometry> Architecture for RiscVOf<G> {
     type Format = RiscV;
+}
+
+impl<G: Geometry> Rules for RiscVOf<G> {
     const PAGE_LEVELS: u8 = G::LEVELS;
     const PHYSICAL_BITS: u32 = 56;
 
-    fn cached(asked: CachePolicy) -> CachePolicy {
-        match asked {
+    fn kept(asked: Property) -> Property {
+        let cache = match asked.cache {
             CachePolicy::WriteBack => CachePolicy::WriteBack,
             CachePolicy::UncachedMinus | CachePolicy::Uncached => CachePolicy::Uncached,
             // Weaker than asked, and not cached.
             _ => CachePolicy::WriteCombining,
-        }
+        };
+        Property { cache, ..asked }
     }
 }
 
 /// Makes a test of each generic function, for each architecture.
 macro_rules! on_every_architecture {
     ($($body:ident),+ $(,)?) => {
-        $(
-            mod $body {
-                use weft_core::geometry::{FiveLevels, FourLevels, TinyThree, TinyTwo};
-
-                use crate::architecture::{Sv39, Sv48};
-
-                #[test]
-                fn on_four_levels() {
-                    super::$body::<FourLevels>();
-                }
-                #[test]
-                fn on_five_levels() {
-                    super::$body::<FiveLevels>();
-                }
-                #[test]
-                fn on_tiny_two() {
-                    super::$body::<TinyTwo>();
-                }
-                #[test]
-                fn on_tiny_three() {
-                    super::$body::<TinyThree>();
-                }
-                #[test]
-                fn on_sv39() {
-                    super::$body::<Sv39>();
-                }
-                #[test]
-                fn on_sv48() {
-                    super::$body::<Sv48>();
-                }
-            }
-        )+
+        on_each!([
+            on_four_levels: weft_core::geometry::FourLevels,
+            on_five_levels: weft_core::geometry::FiveLevels,
+            on_tiny_two: weft_core::geometry::TinyTwo,
+            on_tiny_three: weft_core::geometry::TinyThree,
+            on_sv39: crate::architecture::Sv39,
+            on_sv48: crate::architecture::Sv48,
+        ] $($body)+);
     };
 }

@@ -14,10 +14,10 @@ use weft_core::node::Node;
 use weft_core::range_lock::try_lock_covering;
 use weft_core::sync::Flush;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Table};
 use crate::fixture::{NOTED, READABLE, huge_levels, lock, page, pages, span};
 use crate::support::{WRITABLE, node, tracked_on};
-use crate::watched::{Machine, Seen, Table, at_flush, on_watched, seen};
+use crate::watched::{Machine, Seen, at_flush, on_watched, seen};
 
 on_every_architecture!(
     looking_and_mapping_flush_nothing,

@@ -12,10 +12,10 @@ use weft_core::format::{PageFlags, Property};
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Table};
 use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
 use crate::support::{node, tracked_on};
-use crate::watched::{Machine, Table, Writes, hardware_writes, on_watched, writes_of};
+use crate::watched::{Machine, Writes, hardware_writes, on_watched, writes_of};
 
 on_every_architecture!(
     protecting_a_range_keeps_what_hardware_notes,
@@ -64,7 +64,7 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
         fill(root, 1, 0..3, READABLE);
         let mut cursor = lock(root, pages(0..3));
         let writable = |old: Property| with(old, PageFlags::WRITE);
-        hardware_writes::<G, _>(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
+        hardware_writes::<G::Format, _>(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
         drop(cursor);
         assert_eq!(flags(root), [NOTED | PageFlags::WRITE; 3], "hardware's bits are lost");
     });
@@ -74,7 +74,9 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
             fill(root, level, 0..all, READABLE);
             let mut cursor = lock(root, pages(0..all));
             let writable = |old: Property| with(old, PageFlags::WRITE);
-            hardware_writes::<G, _>(|| assert_eq!(cursor.protect(page(all), writable), Ok(all)));
+            hardware_writes::<G::Format, _>(|| {
+                assert_eq!(cursor.protect(page(all), writable), Ok(all))
+            });
             drop(cursor);
             assert_eq!(flags(root), [NOTED | PageFlags::WRITE], "hardware's bits are lost");
         });
@@ -87,7 +89,8 @@ fn protecting_one_page_tells_what_hardware_noted<G: Architecture>() {
         let mut cursor = lock(root, pages(0..2));
         for _ in 0..2 {
             let clean = |old: Property| Property { flags: old.flags - NOTED, ..old };
-            let changed = hardware_writes::<G, _>(|| cursor.protect_next(clean)).expect("no split");
+            let changed =
+                hardware_writes::<G::Format, _>(|| cursor.protect_next(clean)).expect("no split");
             let before = changed.expect("a page is there").before;
             assert_eq!(before, with(READABLE, NOTED), "hardware's bits are lost");
         }
@@ -104,7 +107,7 @@ fn what_is_taken_out_has_what_hardware_noted<G: Architecture>() {
             let range = start..start + span::<G>(level);
             fill(root, level, range.clone(), READABLE);
             let mut cursor = lock(root, pages(range));
-            let taken = hardware_writes::<G, _>(|| cursor.take_next()).expect("no split");
+            let taken = hardware_writes::<G::Format, _>(|| cursor.take_next()).expect("no split");
             let item = taken.and_then(|taken| taken.page).expect("a page is there");
             assert_eq!(item.property, with(READABLE, NOTED), "hardware's bits are lost");
         });
@@ -126,7 +129,7 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Architecture>() {
                 let all = span::<G>(level);
                 fill(root, level, 0..all, READABLE);
                 let mut cursor = lock(root, pages(1..2));
-                hardware_writes::<G, _>(|| change(&mut cursor, page(2)));
+                hardware_writes::<G::Format, _>(|| change(&mut cursor, page(2)));
                 drop(cursor);
                 let flags = flags(root);
                 assert!(flags.len() >= G::ENTRIES - 1);

@@ -1,9 +1,11 @@
-//! Runs a program on a table and on the reference, and compares what they say.
+//! Runs a program on a table and on its specification, and compares what they say.
 //!
 //! Every result is compared as it comes, errors with their values included. After an allocation
-//! that was made to fail, the table has to be as before at once, and no frame in use. After some of
-//! the transactions, and at the end, all of the table is read in three ways: entry by entry, by a
-//! cursor, and by a shared cursor; then every frame in use has to be a node's or a mapping's.
+//! that was made to fail, the table has to be as before at once, and no frame in use. After every
+//! transaction, what was taken away or tightened has to have been flushed in time: see
+//! [`crate::caches`]. After some of the transactions, and at the end, all of the table is read in
+//! three ways: entry by entry, by a cursor, and by a shared cursor; then every frame in use has to
+//! be a node's or a mapping's.
 //!
 //! What only looks is here, what changes the table is in [`crate::changes`].
 
@@ -13,21 +15,27 @@ use std::ops::Range;
 
 use arbitrary::{Arbitrary, Unstructured};
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{FRAME_SIZE, Level, Vaddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
-use weft_core::entry::ChildRef;
+use weft_core::entry::{ChildRef, ItemRef};
 use weft_core::error::{FindError, PositionError, RangeError};
-use weft_core::format::{EntryFormat, PageFlags, RawItem};
-use weft_core::node::Node;
+use weft_core::format::{EntryFormat, PageFlags};
+use weft_core::node::{Node, NodeRef};
 use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::shared::SharedCursor;
+use weft_scenarios::specification::{
+    self, Mapping, Memory, Specification, address, addresses, number,
+};
 
-use crate::architecture::{Architecture, Whole};
-use crate::fixture::{NOTED, Root, assert_sound, dump, everything, lock, page, pages};
+use crate::architecture::{Architecture, Table};
+use crate::caches::{Caches, Journal};
+use crate::fixture::{NOTED, assert_sound, dump, everything, lock};
 use crate::program::{Operation, Place, Program, Step, Transaction, Way};
-use crate::reference::{Found, Reference};
-use crate::support::{Machine, live, node, online};
+use crate::support::node;
+use crate::watched::Machine;
+
+pub(crate) type Root<'g, G> = NodeRef<'g, Table<G>>;
 
 /// Longer programs are cut off: so many transactions, and so many steps of each.
 const TRANSACTIONS_MAX: usize = 25;
@@ -39,30 +47,34 @@ const CHECKED_EVERY: usize = 4;
 ///
 /// # Panics
 ///
-/// If table and reference do not agree, or frames are lost.
+/// If table and specification do not agree, a flush is missing, or frames are lost.
 pub(crate) fn run<G: Architecture>(machine: &Machine<G>, program: &Program) {
-    machine.processors().cancel_failure();
-    let mut cpu = online(machine, 0);
+    machine.processors().failing.cancel();
+    let mut cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
     quiesce(&mut cpu);
-    let before = live(machine);
-    let root: Node<Whole<G>> = node(machine, G::ROOT);
-    let mut reference = Reference::new();
+    let before = machine.region().live();
+    let root: Node<Table<G>> = node(machine, G::ROOT);
+    let mut expected = Specification::new(Journal::default());
+    let mut caches = Caches::new(root.borrow(&cpu.read_side()));
     for (number, transaction) in program.transactions.iter().take(TRANSACTIONS_MAX).enumerate() {
         let section = cpu.read_side();
-        let mut run = Run { machine, root: root.borrow(&section), reference: &mut reference };
+        let root_ref = root.borrow(&section);
+        let mut run = Run { machine, root: root_ref, expected: &mut expected, caches: &mut caches };
         run.transaction(transaction);
+        caches.settle();
         drop(section);
         if transaction.quiesces {
             cpu.quiescent();
         }
         if number % CHECKED_EVERY == CHECKED_EVERY - 1 {
-            check(machine, &mut cpu, &root, &mut reference, before);
+            check(machine, &mut cpu, &root, &expected, before);
+            caches.settle();
         }
     }
-    check(machine, &mut cpu, &root, &mut reference, before);
+    check(machine, &mut cpu, &root, &expected, before);
     drop(root);
     quiesce(&mut cpu);
-    assert_eq!(live(machine), before, "a table that is dropped gives back every frame");
+    assert_eq!(machine.region().live(), before, "a table that is dropped gives back every frame");
 }
 
 /// Runs the program that bytes stand for.
@@ -86,17 +98,19 @@ fn quiesce<G: Architecture>(cpu: &mut Cpu<Machine<G>>) {
 fn check<G: Architecture>(
     machine: &Machine<G>,
     cpu: &mut Cpu<Machine<G>>,
-    root: &Node<Whole<G>>,
-    reference: &mut Reference<G>,
+    root: &Node<Table<G>>,
+    expected: &Specification<G, Journal>,
     before: u64,
 ) {
     quiesce(cpu);
     let section = cpu.read_side();
-    let run = Run { machine, root: root.borrow(&section), reference };
-    run.compare_all();
-    let nodes = dump(run.root).nodes.len() as u64;
-    let owned = nodes + run.reference.tracked();
-    assert_eq!(live(machine) - before, owned, "a frame in use is a node or is mapped");
+    let root = root.borrow(&section);
+    compare_all(root, expected);
+    let nodes = dump(root).nodes.len();
+    let all = expected.within(0..Specification::<G, Journal>::page_count());
+    let tracked = all.filter(|it| it.item.property.flags.contains(PageFlags::TRACKED)).count();
+    let owned = (nodes + tracked) as u64;
+    assert_eq!(machine.region().live() - before, owned, "a frame in use is a node or is mapped");
 }
 
 thread_local! {
@@ -113,27 +127,34 @@ pub(crate) fn reached() -> BTreeSet<&'static str> {
     REACHED.take()
 }
 
-/// The page that an address is in.
-pub(crate) fn number(vaddr: Vaddr) -> u64 {
-    vaddr.as_u64() / FRAME_SIZE
-}
-
-/// A table, the reference that it is compared with, and what they are on.
+/// A table, what it should be, and what caches may hold of it.
 pub(crate) struct Run<'r, 'g, G: Architecture> {
     pub(crate) machine: &'r Machine<G>,
     pub(crate) root: Root<'g, G>,
-    pub(crate) reference: &'r mut Reference<G>,
+    pub(crate) expected: &'r mut Specification<G, Journal>,
+    pub(crate) caches: &'r mut Caches<G>,
 }
+
+/// The specification's cursor.
+pub(crate) type Expected<'s, G> = specification::Cursor<'s, G, Journal>;
 
 impl<'g, G: Architecture> Run<'_, 'g, G> {
     fn transaction(&mut self, transaction: &Transaction) {
         let range = transaction.range.resolve::<G>();
-        let expected = range_error::<G>(&range);
+        let expected = self.expected.cursor(range.clone()).err();
         if transaction.way == Way::Shared {
             match SharedCursor::new(self.root, range) {
-                Ok(cursor) => {
+                Ok(mut cursor) => {
                     assert_eq!(expected, None, "a bad range was taken");
-                    self.look(cursor, &transaction.steps);
+                    for step in transaction.steps.iter().take(STEPS_MAX) {
+                        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+                        match step.operation {
+                            Operation::Hardware { at, writes } => {
+                                self.hardware(at.resolve::<G>(&range, position), writes);
+                            }
+                            other => self.look(&mut cursor, other),
+                        }
+                    }
                 }
                 Err(error) => assert_eq!(Some(error), expected),
             }
@@ -147,9 +168,9 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             _ => Cursor::lock,
         };
         let (root, asked) = (self.root, range.clone());
-        let (cursor, failed) = self.failing(transaction.failure, || enter(root, asked));
+        let (cursor, memory) = self.failing(transaction.failure, || enter(root, asked));
         let cursor = match cursor {
-            Err(RangeError::OutOfMemory) if failed => {
+            Err(RangeError::OutOfMemory) if memory == Memory::RunsOut => {
                 reach("no memory for a range");
                 enter(root, range)
             }
@@ -160,6 +181,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 assert_eq!(expected, None, "a bad range was taken");
                 for step in transaction.steps.iter().take(STEPS_MAX) {
                     self.step(&mut cursor, step);
+                    self.caches.operated(self.expected.mappings_mut());
                 }
             }
             Err(error) => assert_eq!(Some(error), expected),
@@ -169,11 +191,11 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     /// Locks one node, and leaves the table without the nodes that were grown for it.
     fn lock_one(&mut self, vaddr: Vaddr, level: Level, failure: Option<u8>) {
         let root = self.root;
-        let (found, failed) = self.failing(failure, || lock_covering(root, vaddr, level));
+        let (found, memory) = self.failing(failure, || lock_covering(root, vaddr, level));
         let expected = match () {
             () if level > G::ROOT => Some(FindError::NoSuchLevel { level }),
             () if !G::covers(vaddr) => Some(FindError::NotManaged { vaddr }),
-            () if failed => Some(FindError::OutOfMemory),
+            () if memory == Memory::RunsOut => Some(FindError::OutOfMemory),
             () => None,
         };
         match found {
@@ -190,84 +212,79 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         }
     }
 
-    /// Runs `body` while one of its allocations fails, if one is to. Says whether it did.
+    /// Runs `body` while one of its allocations fails, if one is to. Says whether memory ran out.
     pub(crate) fn failing<R>(
         &mut self,
         failure: Option<u8>,
         body: impl FnOnce() -> R,
-    ) -> (R, bool) {
-        let before = live(self.machine);
+    ) -> (R, Memory) {
+        let before = self.machine.region().live();
         if let Some(allocations) = failure {
-            self.machine.processors().fail_after(allocations.into());
+            self.machine.processors().failing.after(allocations.into());
         }
         let result = body();
-        let failed = failure.is_some() && !self.machine.processors().cancel_failure();
+        let failed = failure.is_some() && !self.machine.processors().failing.cancel();
         if failed {
-            assert_eq!(live(self.machine), before, "a failure keeps frames");
-            self.compare_pages();
+            assert_eq!(self.machine.region().live(), before, "a failure keeps frames");
+            compare_pages(self.root, self.expected);
         }
-        (result, failed)
+        (result, if failed { Memory::RunsOut } else { Memory::Suffices })
     }
 
-    fn step(&mut self, cursor: &mut Cursor<'g, Whole<G>>, step: &Step) {
+    /// The specification's cursor where a cursor with this range is.
+    pub(crate) fn expected(&mut self, range: &Range<Vaddr>, position: Vaddr) -> Expected<'_, G> {
+        let mut expected = self.expected.cursor(range.clone()).expect("the range was locked");
+        expected.jump(position).expect("the cursor is in its range");
+        expected
+    }
+
+    fn step(&mut self, cursor: &mut Cursor<'g, Table<G>>, step: &Step) {
         let (range, position) = (cursor.range().clone(), cursor.vaddr());
         let place = |place: Place| place.resolve::<G>(&range, position);
         match step.operation {
-            Operation::Query => self.compare_slot(cursor.query(), position, &range),
-            Operation::FindNext => {
-                let found = cursor.find_next();
-                self.compare_next(found, cursor.vaddr(), position, &range);
-            }
-            Operation::Jump(to) => {
-                let to = place(to);
-                let jumped = cursor.jump(to);
-                assert_eq!(jumped, position_error(to, &range).map_or(Ok(()), Err));
-                assert_eq!(cursor.vaddr(), if jumped.is_ok() { to } else { position });
-            }
-            Operation::Visit(end) => {
-                let mut seen = Vec::new();
-                let visited = cursor.visit(place(end), |at, item| seen.push((at, *item)));
-                self.compare_visit(&seen, visited, position..place(end), &range);
-                assert_eq!(
-                    cursor.vaddr(),
-                    if visited_to(&range, position, place(end)) { place(end) } else { position }
-                );
-            }
             Operation::Flush => cursor.flush(),
             Operation::Hardware { at, writes } => self.hardware(place(at), writes),
+            Operation::Query | Operation::FindNext | Operation::Jump(_) | Operation::Visit(_) => {
+                self.look(cursor, step.operation);
+            }
             _ => self.change(cursor, step),
         }
         assert!(cursor.vaddr() >= range.start && cursor.vaddr() <= range.end);
         assert!(cursor.vaddr().is_aligned(FRAME_SIZE));
     }
 
-    /// What a shared cursor shows.
-    fn look(&mut self, mut cursor: SharedCursor<'g, Whole<G>>, steps: &[Step]) {
-        let range = cursor.range().clone();
-        for step in steps.iter().take(STEPS_MAX) {
-            let position = cursor.vaddr();
-            let place = |place: Place| place.resolve::<G>(&range, position);
-            match step.operation {
-                Operation::Query => self.compare_slot(cursor.query(), position, &range),
-                Operation::FindNext => {
-                    let found = cursor.find_next();
-                    self.compare_next(found, cursor.vaddr(), position, &range);
+    /// What a cursor shows that only looks.
+    fn look(&mut self, cursor: &mut impl Looks<'g, G>, operation: Operation) {
+        let (range, position) = (cursor.range(), cursor.vaddr());
+        let place = |place: Place| place.resolve::<G>(&range, position);
+        let lowest = self.lowest(position);
+        let mut expected = self.expected(&range, position);
+        match operation {
+            Operation::Query => match (cursor.query(), expected.query()) {
+                (Ok(slot), Ok(mapping)) => {
+                    assert_eq!(slot.item.map(|item| *item), mapping.map(|it| it.item));
+                    let entry = specification::slot::<G>(number(position), lowest.level());
+                    assert_eq!(slot.range, addresses(&entry), "another entry is shown");
                 }
-                Operation::Jump(to) => {
-                    let to = place(to);
-                    let jumped = cursor.jump(to);
-                    assert_eq!(jumped, position_error(to, &range).map_or(Ok(()), Err));
-                    assert_eq!(cursor.vaddr(), if jumped.is_ok() { to } else { position });
-                }
-                Operation::Visit(end) => {
-                    let mut seen = Vec::new();
-                    let visited = cursor.visit(place(end), |at, item| seen.push((at, *item)));
-                    self.compare_visit(&seen, visited, position..place(end), &range);
-                }
-                Operation::Hardware { at, writes } => self.hardware(place(at), writes),
-                _ => {}
+                (slot, mapping) => assert_eq!(slot.err(), mapping.err()),
+            },
+            Operation::FindNext => {
+                let found = cursor.find_next();
+                let found = found.map(|slot| (slot.range, *slot.item.expect("a page was found")));
+                let next = expected.find_next();
+                assert_eq!(found, next.map(|it| (addresses(&it.pages), it.item)));
             }
+            Operation::Jump(to) => assert_eq!(cursor.jump(place(to)), expected.jump(place(to))),
+            Operation::Visit(end) => {
+                let (mut seen, mut there) = (Vec::new(), Vec::new());
+                let visited = cursor.visit(place(end), &mut |at, item| seen.push((at, *item)));
+                let show = |it: Mapping| there.push((address(it.pages.start), it.item));
+                assert_eq!(visited, expected.visit(place(end), show));
+                assert_eq!(seen, there, "a visit shows something else");
+            }
+            _ => return,
         }
+        assert_eq!(cursor.vaddr(), expected.vaddr());
     }
 
     /// Hardware uses or writes the page at an address, if there is one.
@@ -283,7 +300,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         };
         let node = self.lowest(vaddr);
         hardware_sets(node, G::index(vaddr, node.level()), bits);
-        self.reference.note(number(vaddr), flags);
+        self.expected.note(number(vaddr), flags);
     }
 
     /// The lowest node with an entry for an address.
@@ -294,128 +311,70 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         }
         node
     }
-
-    fn compare_slot(
-        &self,
-        slot: Result<Slot<'g, Whole<G>>, PositionError>,
-        position: Vaddr,
-        range: &Range<Vaddr>,
-    ) {
-        if position == range.end {
-            assert_eq!(slot.err(), Some(PositionError::AtEnd { end: range.end }));
-            return;
-        }
-        let slot = slot.expect("the position is before the end");
-        assert_eq!(slot.item.map(|item| *item), self.reference.at(number(position)).map(|it| it.1));
-        let span = G::entry_span(self.lowest(position).level());
-        let start = position.align_down(span);
-        assert_eq!(slot.range, start..start.plus(span), "another entry is shown");
-    }
-
-    fn compare_next(
-        &self,
-        found: Option<Slot<'g, Whole<G>>>,
-        now: Vaddr,
-        position: Vaddr,
-        range: &Range<Vaddr>,
-    ) {
-        let next = self.reference.first(number(position)..number(range.end));
-        let Some((mapped, item)) = next else {
-            assert!(found.is_none(), "something was found where nothing is: {found:?}");
-            assert_eq!(now, range.end);
-            return;
-        };
-        let slot = found.expect("something is mapped there");
-        assert_eq!(slot.item.map(|item| *item), Some(item));
-        assert_eq!((slot.range, now), (pages(mapped.clone()), page(mapped.start).max(position)));
-    }
-
-    fn compare_visit(
-        &self,
-        seen: &[(Vaddr, RawItem)],
-        visited: Result<(), PositionError>,
-        asked: Range<Vaddr>,
-        range: &Range<Vaddr>,
-    ) {
-        let rest = asked.start..range.end;
-        assert_eq!(visited, position_error(asked.end, &rest).map_or(Ok(()), Err));
-        if visited.is_ok() {
-            let there = self.reference.within(number(asked.start)..number(asked.end));
-            let there = there.into_iter().map(|(mapped, item)| (page(mapped.start), item));
-            assert!(there.eq(seen.iter().copied()), "a visit shows something else: {seen:?}");
-        } else {
-            assert!(seen.is_empty(), "a refused visit shows something");
-        }
-    }
-
-    /// Compares all pages, entry by entry.
-    fn compare_pages(&self) {
-        let found = dump(self.root).pages;
-        let expected = self.reference.all().map(|(start, item)| (page(start), item));
-        assert!(found.iter().copied().eq(expected), "table and reference differ: {found:?}");
-    }
-
-    /// Compares all of the table, three times, and looks at every node.
-    fn compare_all(&self) {
-        self.compare_pages();
-        assert_sound(self.root);
-        let range = everything::<G>();
-        let mut seen = Vec::new();
-        let mut cursor = lock(self.root, range.clone());
-        cursor.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
-        drop(cursor);
-        self.compare_visit(&seen, Ok(()), range.clone(), &range);
-        let mut shared = SharedCursor::new(self.root, range.clone()).expect("all is a range");
-        seen.clear();
-        shared.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
-        self.compare_visit(&seen, Ok(()), range.clone(), &range);
-        assert_sound(self.root);
-    }
-
-    /// The mapping that comes next at or after the position, and the first page of it that the
-    /// rest of the range has.
-    pub(crate) fn next(&self, position: Vaddr, end: Vaddr) -> Option<(u64, Found)> {
-        let found = self.reference.first(number(position)..number(end))?;
-        Some((found.0.start.max(number(position)), found))
-    }
 }
 
-/// Whether `end` is a position of the rest of a range.
-fn visited_to(range: &Range<Vaddr>, position: Vaddr, end: Vaddr) -> bool {
-    position_error(end, &(position..range.end)).is_none()
+/// Compares all pages, entry by entry.
+fn compare_pages<G: Architecture>(root: Root<'_, G>, expected: &Specification<G, Journal>) {
+    let found = dump(root).pages;
+    let all = expected.within(0..Specification::<G, Journal>::page_count());
+    let expected = all.map(|it| (address(it.pages.start), it.item));
+    assert!(found.iter().copied().eq(expected), "the table is not as specified: {found:?}");
 }
 
-/// Why `vaddr` is no position of `range`, if so.
-pub(crate) fn position_error(vaddr: Vaddr, range: &Range<Vaddr>) -> Option<PositionError> {
-    if vaddr < range.start || vaddr > range.end {
-        Some(PositionError::Outside { vaddr, range: range.clone() })
-    } else if !vaddr.as_u64().is_multiple_of(FRAME_SIZE) {
-        Some(PositionError::Unaligned { vaddr })
-    } else {
-        None
-    }
+/// Compares all of the table, three times, and looks at every node.
+fn compare_all<G: Architecture>(root: Root<'_, G>, expected: &Specification<G, Journal>) {
+    compare_pages(root, expected);
+    assert_sound(root);
+    let range = everything::<G>();
+    let all = || expected.within(0..Specification::<G, Journal>::page_count());
+    let is_all =
+        |seen: &[_]| all().map(|it| (address(it.pages.start), it.item)).eq(seen.iter().copied());
+    let mut seen = Vec::new();
+    let mut cursor = lock(root, range.clone());
+    cursor.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
+    drop(cursor);
+    assert!(is_all(&seen), "a visit shows something else: {seen:?}");
+    let mut shared = SharedCursor::new(root, range.clone()).expect("all is a range");
+    seen.clear();
+    shared.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
+    assert!(is_all(&seen), "a visit without locks shows something else: {seen:?}");
+    assert_sound(root);
 }
 
-/// Why a range is none of a table that manages all of its root, if so.
-fn range_error<G: Architecture>(range: &Range<Vaddr>) -> Option<RangeError> {
-    let [start, end] = [range.start, range.end];
-    if start == end {
-        Some(RangeError::Empty { at: start })
-    } else if start > end {
-        Some(RangeError::Reversed { range: range.clone() })
-    } else if !start.as_u64().is_multiple_of(FRAME_SIZE) {
-        Some(RangeError::Unaligned { vaddr: start })
-    } else if !end.as_u64().is_multiple_of(FRAME_SIZE) {
-        Some(RangeError::Unaligned { vaddr: end })
-    } else if end.as_u64() > G::node_span(G::ROOT) {
-        Some(RangeError::NotManaged { range: range.clone() })
-    } else {
-        None
-    }
+/// What both kinds of cursors can do.
+trait Looks<'g, G: Architecture> {
+    fn range(&self) -> Range<Vaddr>;
+    fn vaddr(&self) -> Vaddr;
+    fn query(&mut self) -> Result<Slot<'g, Table<G>>, PositionError>;
+    fn find_next(&mut self) -> Option<Slot<'g, Table<G>>>;
+    fn jump(&mut self, vaddr: Vaddr) -> Result<(), PositionError>;
+    fn visit(&mut self, end: Vaddr, look: Look<'_, 'g, G>) -> Result<(), PositionError>;
 }
 
-/// The pages around `at` that one entry of `level` covers.
-pub(crate) fn slot<G: Architecture>(at: u64, level: Level) -> Range<u64> {
-    let span = G::entry_frames(level);
-    at / span * span..(at / span + 1) * span
+type Look<'a, 'g, G> = &'a mut dyn FnMut(Vaddr, ItemRef<'g, Table<G>>);
+
+macro_rules! looks {
+    ($($cursor:ident)+) => {
+        $(impl<'g, G: Architecture> Looks<'g, G> for $cursor<'g, Table<G>> {
+            fn range(&self) -> Range<Vaddr> {
+                self.range().clone()
+            }
+            fn vaddr(&self) -> Vaddr {
+                self.vaddr()
+            }
+            fn query(&mut self) -> Result<Slot<'g, Table<G>>, PositionError> {
+                $cursor::query(self)
+            }
+            fn find_next(&mut self) -> Option<Slot<'g, Table<G>>> {
+                self.find_next()
+            }
+            fn jump(&mut self, vaddr: Vaddr) -> Result<(), PositionError> {
+                self.jump(vaddr)
+            }
+            fn visit(&mut self, end: Vaddr, look: Look<'_, 'g, G>) -> Result<(), PositionError> {
+                self.visit(end, look)
+            }
+        })+
+    };
 }
+looks!(Cursor SharedCursor);

@@ -9,8 +9,13 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod support;
 
+#[path = "../support/watched.rs"]
+#[expect(unsafe_code, reason = "a reclamation, and words of its own, are contracts")]
+mod watched;
+
 #[macro_use]
 mod architecture;
+mod caches;
 mod changes;
 mod failing;
 mod fixture;
@@ -28,8 +33,5 @@ mod protecting;
 mod random;
 mod ranges;
 mod reclaiming;
-mod reference;
 mod sharing;
 mod unmapping;
-#[expect(unsafe_code, reason = "a reclamation, and words of its own, are contracts")]
-mod watched;

@@ -90,23 +90,29 @@ pub(crate) enum Operation {
         rights: Rights,
     },
     MapTracked(Rights),
-    /// `misfit` is the number of an item that fits no entry.
+    /// Some pages of the run have `others`. `misfit` is the number of an item that fits no entry.
     MapPages {
         end: Place,
         frame: u16,
         rights: Rights,
+        others: Option<Rights>,
         misfit: Option<u8>,
     },
     MapTrackedPages {
         end: Place,
         rights: Rights,
+        others: Option<Rights>,
     },
     TakeNext,
     Unmap(Place),
     ProtectNext(Change),
     Protect(Place, Change),
     Split,
-    Merge,
+    /// Up to the flush, hardware uses this part of the node, or writes it.
+    Merge {
+        part: u8,
+        writes: bool,
+    },
     Flush,
     /// Hardware uses a page, or writes it.
     Hardware {

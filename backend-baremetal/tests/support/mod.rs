@@ -117,26 +117,25 @@ configurations! {
 /// Makes a test of each generic function, for each geometry.
 macro_rules! on_every_geometry {
     ($($body:ident),+ $(,)?) => {
-        $(
-            mod $body {
-                use weft_core::geometry::{FiveLevels, FourLevels, TinyThree, TinyTwo};
+        on_each!([
+            on_four_levels: weft_core::geometry::FourLevels,
+            on_five_levels: weft_core::geometry::FiveLevels,
+            on_tiny_two: weft_core::geometry::TinyTwo,
+            on_tiny_three: weft_core::geometry::TinyThree,
+        ] $($body)+);
+    };
+}
 
-                #[test]
-                fn on_four_levels() {
-                    super::$body::<FourLevels>();
-                }
-                #[test]
-                fn on_five_levels() {
-                    super::$body::<FiveLevels>();
-                }
-                #[test]
-                fn on_tiny_two() {
-                    super::$body::<TinyTwo>();
-                }
-                #[test]
-                fn on_tiny_three() {
-                    super::$body::<TinyThree>();
-                }
+/// Makes a test of each generic function, for each of these types.
+macro_rules! on_each {
+    ($types:tt $($body:ident)+) => {
+        $(mod $body { on_each!(@ $body $types); })+
+    };
+    (@ $body:ident [$($test:ident: $type:ty,)+]) => {
+        $(
+            #[test]
+            fn $test() {
+                super::$body::<$type>();
             }
         )+
     };

@@ -15,48 +15,65 @@ use weft_core::sync::Backend;
 /// No allocation is going to fail.
 const NONE: u64 = u64::MAX;
 
-/// Threads of a host whose allocations can be made to fail, and are known.
+/// An allocation that is to fail.
 #[derive(Debug)]
-pub(crate) struct Tested {
-    /// The threads that play processors.
-    pub(crate) threads: Threads,
+pub(crate) struct Failing {
     /// How many more allocations succeed before one fails, or [`NONE`].
     until_failure: AtomicU64,
-    in_use: Mutex<BTreeSet<Paddr>>,
 }
 
-impl Default for Tested {
+impl Default for Failing {
     fn default() -> Self {
-        let until_failure = AtomicU64::new(NONE);
-        Self { threads: Threads::default(), until_failure, in_use: Mutex::default() }
+        Self { until_failure: AtomicU64::new(NONE) }
     }
 }
 
-impl Tested {
+impl Failing {
     /// Makes one allocation fail as if no frame were left: the next one but `allocations`.
-    pub(crate) fn fail_after(&self, allocations: u64) {
+    pub(crate) fn after(&self, allocations: u64) {
         self.until_failure.store(allocations, Ordering::Relaxed);
     }
 
-    /// Takes back what [`fail_after`](Self::fail_after) asked for. Returns whether it was still to
-    /// come, so that a test notices when there are no more allocations to fail.
-    pub(crate) fn cancel_failure(&self) -> bool {
+    /// Takes back what [`after`](Self::after) asked for. Returns whether it was still to come, so
+    /// that a test notices when there are no more allocations to fail.
+    pub(crate) fn cancel(&self) -> bool {
         self.until_failure.swap(NONE, Ordering::Relaxed) != NONE
     }
 
-    /// The frames that are in use.
-    pub(crate) fn in_use(&self) -> MutexGuard<'_, BTreeSet<Paddr>> {
-        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts an allocation towards the one that is to fail. Whether this is it.
-    fn is_to_fail(&self) -> bool {
+    pub(crate) fn is_now(&self) -> bool {
         let count = |left: u64| match left {
             NONE => None,
             0 => Some(NONE),
             _ => Some(left - 1),
         };
         self.until_failure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) == Ok(0)
+    }
+}
+
+/// Threads of a host whose allocations can be made to fail, and are known.
+#[derive(Debug, Default)]
+pub(crate) struct Tested {
+    /// The threads that play processors.
+    pub(crate) threads: Threads,
+    failing: Failing,
+    in_use: Mutex<BTreeSet<Paddr>>,
+}
+
+impl Tested {
+    /// See [`Failing::after`].
+    pub(crate) fn fail_after(&self, allocations: u64) {
+        self.failing.after(allocations);
+    }
+
+    /// See [`Failing::cancel`].
+    pub(crate) fn cancel_failure(&self) -> bool {
+        self.failing.cancel()
+    }
+
+    /// The frames that are in use.
+    pub(crate) fn in_use(&self) -> MutexGuard<'_, BTreeSet<Paddr>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,7 +97,7 @@ unsafe impl Processors for Tested {
     }
 
     fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
-        if self.is_to_fail() {
+        if self.failing.is_now() {
             return None;
         }
         let frame = self.threads.allocate(region)?;

@@ -1,34 +1,39 @@
-//! A machine that can be watched: what it flushes and retires, how entries are written, and
+//! A machine that can be watched: what it writes, unlocks, flushes and retires, in order, and
 //! hardware that comes in between.
 //!
 //! [`Watch`] is the [`Processors`] of a test, on one thread. Its words are the production
-//! backend's, counted. When hardware [writes](hardware_writes), it does so at the worst moment:
-//! just before each store and each read-modify-write it sets both of its bits in that very entry,
-//! if the entry is present. A store loses them, whatever the format says.
+//! backend's, and write down what is done with them. When hardware [writes](hardware_writes), it
+//! does so at the worst moment: just before each store and each read-modify-write it sets both of
+//! its bits in that very entry, if the entry is present. A store loses them, whatever the format
+//! says.
 
 use std::cell::{Cell, RefCell};
 
 use weft_backend_baremetal::backend::{self, Processors};
+use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::hosted;
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{CpuId, CpuSet, Paddr};
+use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
+use weft_core::config::Config;
 use weft_core::format::EntryFormat;
+use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
+use weft_core::node::NodeRef;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY, Site};
-use weft_core::sync::{Backend, Flush, Word};
+use weft_core::sync::{self, Backend, Entries, Flush, Word};
 
-use crate::architecture::Architecture;
-use crate::support::{AllKinds, WholeOn};
+use crate::support::AllKinds;
+use crate::support::processors::Failing;
 
 /// A machine that is watched.
 pub(crate) type Machine<G> = backend::Machine<G, AllKinds, Watch>;
-/// A table on it that manages all of its root.
-pub(crate) type Table<G> = WholeOn<Machine<G>, <G as Architecture>::Format>;
 
-/// What was seen, in order.
+/// What was seen, in order. Words are known by where they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
+    Wrote { word: usize, old: u64, new: u64 },
+    Unlocked { word: usize },
     Flushed(Flush),
     Retired,
 }
@@ -51,17 +56,71 @@ thread_local! {
     static HARDWARE: Cell<Option<Noting>> = const { Cell::new(None) };
 }
 
+/// A new machine.
+pub(crate) fn start<G: Geometry>(frames: u64) -> Machine<G> {
+    hosted::start_with(frames, Watch::default()).expect("the host has this much memory")
+}
+
 /// Runs `body` on a new machine, and checks that it gave back every frame.
-pub(crate) fn on_watched<G: Architecture>(body: impl FnOnce(&Machine<G>)) {
-    let machine = hosted::start_with::<G, AllKinds, _>(1024, Watch).expect("a few megabytes");
+pub(crate) fn on_watched<G: Geometry>(body: impl FnOnce(&Machine<G>)) {
+    let machine = start(1024);
     SEEN.take();
     body(&machine);
     assert_eq!(machine.region().live(), 0, "frames are still in use when everything is dropped");
 }
 
 /// What was seen since the last call.
-pub(crate) fn seen() -> Vec<Seen> {
+pub(crate) fn all_seen() -> Vec<Seen> {
     SEEN.take()
+}
+
+/// What was flushed and retired since the last call.
+pub(crate) fn seen() -> Vec<Seen> {
+    let mut seen = all_seen();
+    seen.retain(|it| matches!(it, Seen::Flushed(_) | Seen::Retired));
+    seen
+}
+
+fn see(it: Seen) {
+    SEEN.with_borrow_mut(|seen| seen.push(it));
+}
+
+/// Where the words of a machine's nodes are: they follow each other as frames do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    entries: usize,
+    metadata: usize,
+    metadata_size: usize,
+}
+
+impl Layout {
+    /// The layout of a machine, one of whose nodes this is.
+    pub(crate) fn of<C: Config>(node: NodeRef<'_, C>) -> Self {
+        let (backend, frame) = (node.backend(), node.paddr());
+        // SAFETY: a `NodeRef` is a node that is not freed while it is used.
+        let metadata = unsafe { backend.metadata(frame) };
+        // SAFETY: as above.
+        let first = unsafe { backend.entries(frame) }.get(0);
+        let metadata_size = size_of_val(metadata);
+        let before = frame.frame_number() as usize * metadata_size;
+        Self {
+            entries: std::ptr::from_ref(first).addr() - frame.as_u64() as usize,
+            metadata: std::ptr::from_ref(metadata).addr() - before,
+            metadata_size,
+        }
+    }
+
+    /// The frame of the node that has this word as an entry, and its index.
+    pub(crate) fn entry(&self, word: usize) -> (Paddr, usize) {
+        let bytes = word - self.entries;
+        let (frame, offset) = (bytes as u64 / FRAME_SIZE, bytes as u64 % FRAME_SIZE);
+        (Paddr::of_frame(frame), offset as usize / size_of::<u64>())
+    }
+
+    /// The frame of the node that has this word as its lock.
+    pub(crate) fn locked(&self, word: usize) -> Paddr {
+        Paddr::of_frame(((word - self.metadata) / self.metadata_size) as u64)
+    }
 }
 
 /// How entries were written during `body`.
@@ -71,9 +130,9 @@ pub(crate) fn writes_of(body: impl FnOnce()) -> Writes {
     WRITES.take()
 }
 
-/// Lets hardware of an architecture write during `body`.
-pub(crate) fn hardware_writes<G: Architecture, R>(body: impl FnOnce() -> R) -> R {
-    HARDWARE.set(Some(noted::<G::Format>));
+/// Lets hardware write during `body`.
+pub(crate) fn hardware_writes<F: EntryFormat, R>(body: impl FnOnce() -> R) -> R {
+    HARDWARE.set(Some(noted::<F>));
     let result = body();
     HARDWARE.set(None);
     result
@@ -90,14 +149,17 @@ pub(crate) fn at_flush(hook: Option<Hook>) {
 }
 
 /// Processors of one thread.
-#[derive(Debug)]
-pub(crate) struct Watch;
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// The allocation that is to fail.
+    pub(crate) failing: Failing,
+}
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word, counted; (3) a test has
 // one thread.
 unsafe impl Processors for Watch {
     type Reclaim<B: Backend> = Watched<B>;
-    type LockWord = AtomicWord;
+    type LockWord = LockWord;
     type Word = EntryWord;
 
     fn entry(word: &AtomicWord) -> &EntryWord {
@@ -111,9 +173,13 @@ unsafe impl Processors for Watch {
 
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
 
+    fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
+        if self.failing.is_now() { None } else { region.allocate() }
+    }
+
     fn flush(&self, what: Flush, cpus: CpuSet) {
         assert_eq!(cpus, CpuSet::ALL, "nobody is known to have no translation");
-        SEEN.with_borrow_mut(|seen| seen.push(Seen::Flushed(what)));
+        see(Seen::Flushed(what));
         let mut hook = AT_FLUSH.take();
         hook.iter_mut().for_each(|hook| hook());
         AT_FLUSH.set(hook);
@@ -147,7 +213,7 @@ unsafe impl<B: Backend> Reclaim<B> for Watched<B> {
     }
 
     unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
-        SEEN.with_borrow_mut(|seen| seen.push(Seen::Retired));
+        see(Seen::Retired);
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.0.retire(backend, batch) }
     }
@@ -175,6 +241,10 @@ impl EntryWord {
         WRITES.set(Writes { stores, updates });
         self.hardware();
     }
+
+    fn wrote(&self, old: u64, new: u64) {
+        see(Seen::Wrote { word: std::ptr::from_ref(self).addr(), old, new });
+    }
 }
 
 impl Word for EntryWord {
@@ -188,12 +258,15 @@ impl Word for EntryWord {
 
     fn store(&self, value: u64, site: &'static Site) {
         self.count(1, 0);
+        self.wrote(Word::load(&self.0, &ENTRY_RETRY), value);
         Word::store(&self.0, value, site);
     }
 
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
         self.count(0, 1);
-        Word::swap(&self.0, value, site)
+        let old = Word::swap(&self.0, value, site);
+        self.wrote(old, value);
+        old
     }
 
     fn compare_exchange(
@@ -205,5 +278,38 @@ impl Word for EntryWord {
     ) -> Result<u64, u64> {
         self.count(0, 1);
         Word::compare_exchange(&self.0, current, new, success, failure)
+            .inspect(|old| self.wrote(*old, new))
+    }
+}
+
+/// The word of a node's lock, watched.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct LockWord(AtomicWord);
+
+impl sync::LockWord for LockWord {
+    fn new(name: &'static str, value: u64) -> Self {
+        Self(sync::LockWord::new(name, value))
+    }
+
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: &'static Site,
+        failure: &'static Site,
+    ) -> Result<u64, u64> {
+        sync::LockWord::compare_exchange(&self.0, current, new, success, failure)
+    }
+
+    fn store(&self, value: u64, site: &'static Site) {
+        if value == 0 {
+            see(Seen::Unlocked { word: std::ptr::from_ref(self).addr() });
+        }
+        sync::LockWord::store(&self.0, value, site);
+    }
+
+    fn relax(&self) {
+        panic!("a test of one thread waits for itself");
     }
 }

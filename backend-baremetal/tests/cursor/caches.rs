@@ -1,0 +1,258 @@
+//! Translations that CPUs may have in their caches, and that they are flushed in time.
+//!
+//! A table on a watched machine is changed by operations. For each of them the specification's
+//! [`Journal`] says which mappings became others, and [`must_flush`] which of those a CPU must not
+//! go on using. What the machine has seen says when the entry was changed, when what was flushed,
+//! and when which lock was given back. From the change on, until the translation is flushed, no
+//! lock of a node of the table may be given back: the next one to lock the range would find CPUs
+//! that still use what was there before.
+//!
+//! CPUs may also have the way to a node that is taken out in their caches of upper levels. That is
+//! flushed with everything, before the cursor is gone.
+//!
+//! The locks of nodes that were taken out do not count. Whoever gets one finds the node stray.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use weft_core::address::{Level, Paddr};
+use weft_core::format::{Decoded, EntryFormat, RawItem};
+use weft_core::sync::Flush;
+use weft_scenarios::specification::{Specification, Store, must_flush, number, slot};
+
+use crate::architecture::Architecture;
+use crate::interpreter::Root;
+use crate::watched::{Layout, Seen, all_seen};
+
+/// Mappings, and the changes of them since someone asked.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    mappings: BTreeMap<u64, RawItem>,
+    changes: Vec<Change>,
+}
+
+/// The mapping that begins at a page was another one before, or none.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    page: u64,
+    before: Option<RawItem>,
+    after: Option<RawItem>,
+}
+
+impl Store for Journal {
+    fn last_until(&self, page: u64) -> Option<(u64, RawItem)> {
+        self.mappings.last_until(page)
+    }
+
+    fn first_from(&self, page: u64) -> Option<(u64, RawItem)> {
+        self.mappings.first_from(page)
+    }
+
+    fn insert(&mut self, page: u64, item: RawItem) {
+        let before = self.mappings.insert(page, item);
+        self.changes.push(Change { page, before, after: Some(item) });
+    }
+
+    fn remove(&mut self, page: u64) {
+        let before = self.mappings.remove(&page);
+        self.changes.push(Change { page, before, after: None });
+    }
+}
+
+/// Something that matters to caches.
+#[derive(Clone, Debug)]
+enum Event {
+    /// An entry that mapped these pages says something else.
+    Changed(Range<u64>),
+    /// An entry that led to the node of these pages does not any more.
+    Unlinked(Range<u64>),
+    Flushed(Flush),
+    /// The lock of this node of the table was given back.
+    Unlocked {
+        level: Level,
+        pages: Range<u64>,
+    },
+}
+
+/// What caches may hold of these pages.
+#[derive(Clone, Debug)]
+struct Debt {
+    pages: Range<u64>,
+    of: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// A translation. To flush any address of it is enough.
+    Translation,
+    /// A translation, where pages of another size are now.
+    OtherSize,
+    /// The upper levels of the walk.
+    UpperLevels,
+}
+
+/// What caches may hold of one table.
+#[derive(Debug)]
+pub(crate) struct Caches<G> {
+    layout: Layout,
+    /// The nodes of the table: their level, and their pages.
+    nodes: BTreeMap<Paddr, (Level, Range<u64>)>,
+    /// Entries that were written in nodes that are not in the table: they may be put there.
+    aside: BTreeMap<(Paddr, usize), u64>,
+    events: Vec<Event>,
+    /// What is owed from which event on.
+    debts: BTreeMap<usize, Vec<Debt>>,
+    /// The first event of the operation that comes next.
+    next: usize,
+    _geometry: PhantomData<G>,
+}
+
+impl<G: Architecture> Caches<G> {
+    /// Of a new table with this root.
+    pub(crate) fn new(root: Root<'_, G>) -> Self {
+        all_seen();
+        let pages = 0..Specification::<G, Journal>::page_count();
+        Self {
+            layout: Layout::of(root),
+            nodes: BTreeMap::from([(root.paddr(), (G::ROOT, pages))]),
+            aside: BTreeMap::new(),
+            events: Vec::new(),
+            debts: BTreeMap::new(),
+            next: 0,
+            _geometry: PhantomData,
+        }
+    }
+
+    /// An operation is over, which changed the mappings as the journal says.
+    pub(crate) fn operated(&mut self, journal: &mut Journal) {
+        all_seen().into_iter().for_each(|seen| self.follow(seen));
+        let (mut changed, mut unlinked) = (BTreeMap::new(), Vec::new());
+        for (index, event) in self.events.iter().enumerate().skip(self.next) {
+            match event {
+                Event::Changed(pages) => {
+                    _ = changed.entry((pages.start, pages.end)).or_insert(index)
+                }
+                Event::Unlinked(pages) => unlinked.push((pages.clone(), index)),
+                _ => {}
+            }
+        }
+        self.next = self.events.len();
+        let mut made = BTreeSet::new();
+        for Change { page, before, after } in journal.changes.drain(..) {
+            let [old, new] = [before, after].map(|item| item.map(|item| (page, item.level)));
+            made.extend(new.filter(|_| new != old));
+            let Some(before) = before.filter(|before| must_flush(before, after.as_ref())) else {
+                continue;
+            };
+            let pages = page..page + G::entry_frames(before.level);
+            let has_all = |node: &Range<u64>| node.start <= pages.start && pages.end <= node.end;
+            let with_node = unlinked.iter().find(|(node, _)| has_all(node)).map(|(_, at)| *at);
+            let since =
+                changed.get(&(pages.start, pages.end)).copied().into_iter().chain(with_node);
+            match since.min() {
+                Some(since) => {
+                    let of = match after {
+                        Some(after) if after.level != before.level => Kind::OtherSize,
+                        _ => Kind::Translation,
+                    };
+                    self.owe(since, Debt { pages, of });
+                }
+                // What came and went in the same operation need not have been in the table.
+                None => assert!(
+                    made.contains(&(page, before.level)),
+                    "no entry was changed for {pages:?}, {before:?}"
+                ),
+            }
+        }
+    }
+
+    /// The cursor is gone, and with it all locks: looks whether it kept the rules.
+    pub(crate) fn settle(&mut self) {
+        all_seen().into_iter().for_each(|seen| self.follow(seen));
+        let mut open: Vec<Debt> = Vec::new();
+        for (index, event) in self.events.drain(..).enumerate() {
+            match &event {
+                Event::Flushed(Flush::Everything) => open.clear(),
+                Event::Flushed(Flush::Page(vaddr)) => {
+                    let page = number(*vaddr);
+                    open.retain(|debt| debt.of != Kind::Translation || !debt.pages.contains(&page));
+                }
+                // Nodes that were left empty are flushed when they are handed over.
+                Event::Unlocked { level, pages } => {
+                    let kept = open.iter().find(|debt| debt.of != Kind::UpperLevels);
+                    assert!(
+                        kept.is_none(),
+                        "the lock of the node of {level:?} at pages {pages:?} is given back before \
+                         what caches may hold is flushed: {kept:?}"
+                    );
+                }
+                Event::Changed(_) | Event::Unlinked(_) => {}
+            }
+            open.extend(self.debts.remove(&index).into_iter().flatten());
+        }
+        assert!(open.is_empty(), "never flushed: {open:?}");
+        self.next = 0;
+    }
+
+    fn owe(&mut self, since: usize, debt: Debt) {
+        self.debts.entry(since).or_default().push(debt);
+    }
+
+    /// Follows what was seen, in the tree of nodes.
+    fn follow(&mut self, seen: Seen) {
+        match seen {
+            Seen::Wrote { word, old, new } => self.wrote(word, old, new),
+            Seen::Unlocked { word } => {
+                if let Some((level, pages)) = self.nodes.get(&self.layout.locked(word)) {
+                    self.events.push(Event::Unlocked { level: *level, pages: pages.clone() });
+                }
+            }
+            Seen::Flushed(what) => self.events.push(Event::Flushed(what)),
+            Seen::Retired => {}
+        }
+    }
+
+    fn wrote(&mut self, word: usize, old: u64, new: u64) {
+        let hardware = G::Format::HARDWARE_BITS;
+        let (frame, index) = self.layout.entry(word);
+        let Some((level, node)) = self.nodes.get(&frame).cloned() else {
+            self.aside.insert((frame, index), new);
+            return;
+        };
+        if old & !hardware == new & !hardware && old & !new == 0 {
+            return;
+        }
+        let start = node.start + index as u64 * G::entry_frames(level);
+        let pages = slot::<G>(start, level);
+        match G::Format::decode(old, level) {
+            Decoded::Node(frame) => {
+                let gone = |it: &Range<u64>| pages.start <= it.start && it.end <= pages.end;
+                self.nodes.retain(|_, (below, it)| *below >= level || !gone(it));
+                assert!(!self.nodes.contains_key(&frame), "a node is in the table twice");
+                let debt = Debt { pages: pages.clone(), of: Kind::UpperLevels };
+                self.owe(self.events.len(), debt);
+                self.events.push(Event::Unlinked(pages.clone()));
+            }
+            Decoded::Item(_) => self.events.push(Event::Changed(pages.clone())),
+            Decoded::Absent => {}
+        }
+        match G::Format::decode(new, level) {
+            Decoded::Node(frame) => self.link(frame, level, pages),
+            Decoded::Item(_) | Decoded::Absent => {}
+        }
+    }
+
+    /// An entry of `level` leads to a node, and to what was put below it beforehand.
+    fn link(&mut self, frame: Paddr, level: Level, pages: Range<u64>) {
+        let level = level.below().expect("no nodes are below the leaves");
+        self.nodes.insert(frame, (level, pages.clone()));
+        for index in 0..G::ENTRIES {
+            let entry = self.aside.remove(&(frame, index)).unwrap_or_default();
+            if let Decoded::Node(below) = G::Format::decode(entry, level) {
+                let start = pages.start + index as u64 * G::entry_frames(level);
+                self.link(below, level, slot::<G>(start, level));
+            }
+        }
+    }
+}
