@@ -46,6 +46,12 @@ qemu *ARGS:
 test:
     cargo test --workspace
 
+# Packs the libraries, each from its own package, and builds the program of a stranger with them.
+package:
+    cargo package --allow-dirty --package weft-page-table --package weft-explorer \
+        --package weft-backend-baremetal
+    cargo test --package weft-backend-baremetal --test package
+
 # Runs the long forms: 10,000 random programs for each architecture, and a minute of fuzzing.
 test-long:
     #!/bin/sh

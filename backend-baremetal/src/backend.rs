@@ -12,7 +12,6 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
-use core::sync::atomic::fence;
 
 use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
 use weft_core::geometry::Geometry;
@@ -23,7 +22,7 @@ use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, LockWord, Word};
 
 use crate::frame::Region;
-use crate::word::{AtomicCell, AtomicWord};
+use crate::word::{AtomicCell, AtomicWord, fence};
 
 /// The configurations of a machine's page tables.
 pub trait Tables: Send + Sync + 'static {
@@ -262,9 +261,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
 
     #[inline]
     fn fence(&self, site: &'static FenceSite) {
-        if let Some(ordering) = site.order.atomic() {
-            fence(ordering);
-        }
+        fence(site);
     }
 
     #[inline]

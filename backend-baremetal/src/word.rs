@@ -1,7 +1,11 @@
 //! Words and cells: atomics, at their addresses, with the ordering that a site names.
 //!
+//! These are all that a backend of one's own needs of a processor: nothing here knows a region.
+//!
 //! [`AtomicWord`] is every shared word: entries, lock words, reference counts. An entry is one in
-//! the memory that the MMU reads, so it is exactly 64 bits.
+//! the memory that the MMU reads, so it is exactly 64 bits. It is an [`AtomicU64`] in another
+//! guise, made of a reference to one by [`AtomicWord::of`]; [`Words`] are the entries of a node
+//! that is a slice of them, and [`fence`] is what a backend's fence is.
 //!
 //! [`AtomicCell`] is plain data that the core's protocol makes exclusive. A protocol error would
 //! make two accesses race, and a race of plain accesses has no meaning at all in the language; so
@@ -14,10 +18,11 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::hint;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::ptr;
+use core::sync::atomic::{self, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use weft_core::sites::Site;
-use weft_core::sync::{CellValue, Count, LockWord, PlainCell, Word};
+use weft_core::sites::{FenceSite, Site};
+use weft_core::sync::{CellValue, Count, Entries, LockWord, PlainCell, Word};
 
 /// How often a waiting CPU looks at a lock word before it tries to take the lock all the same: a
 /// bound, so that waiting is the core's loop and not ours. The exchange of a failed attempt takes
@@ -30,6 +35,13 @@ const LOOKS_MAX: u32 = 64;
 pub struct AtomicWord(AtomicU64);
 
 impl AtomicWord {
+    /// An atomic, as a word.
+    #[inline]
+    pub const fn of(atomic: &AtomicU64) -> &Self {
+        // SAFETY: a word is an atomic and nothing else, and has its layout.
+        unsafe { &*ptr::from_ref(atomic).cast() }
+    }
+
     /// Reads the word of a free frame, under the lock of the free list.
     #[inline]
     pub(crate) fn load_link(&self) -> u64 {
@@ -136,6 +148,25 @@ impl Count for AtomicWord {
     #[inline]
     fn fetch_sub(&self, value: u64, site: &'static Site) -> u64 {
         self.0.fetch_sub(value, site.order.atomic())
+    }
+}
+
+/// The entries of a node that is a slice of atomics.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a>(pub &'a [AtomicU64]);
+
+impl<'a> Entries<'a, AtomicWord> for Words<'a> {
+    #[inline]
+    fn get(self, index: usize) -> &'a AtomicWord {
+        AtomicWord::of(&self.0[index])
+    }
+}
+
+/// The fence that a site names, if any.
+#[inline]
+pub fn fence(site: &'static FenceSite) {
+    if let Some(ordering) = site.order.atomic() {
+        atomic::fence(ordering);
     }
 }
 

@@ -68,3 +68,7 @@ pub mod stock;
 pub mod subtree;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;
+
+/// The page that registries show, so that its example is compiled.
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -153,3 +153,7 @@ fn refuse_nesting(model: Model) -> Option<Report> {
     report.failure = Some(failing::misuse(message, failing::empty_token(model)));
     Some(report)
 }
+
+/// The page that registries show, so that its example is compiled.
+#[doc = include_str!("../README.md")]
+mod readme {}

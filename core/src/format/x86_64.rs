@@ -1,9 +1,28 @@
 //! Entries of x86-64: Intel SDM, volume 3A, section 5.5, and AMD APM, volume 2, section 5.3.
 
-use x86_64::structures::paging::PageTableFlags as Bits;
+use bitflags::bitflags;
 
 use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
 use crate::address::{Level, Paddr};
+
+bitflags! {
+    /// Bits of an entry.
+    #[derive(Clone, Copy)]
+    struct Bits: u64 {
+        const PRESENT = 1 << 0;
+        const WRITABLE = 1 << 1;
+        const USER_ACCESSIBLE = 1 << 2;
+        const WRITE_THROUGH = 1 << 3;
+        const NO_CACHE = 1 << 4;
+        const ACCESSED = 1 << 5;
+        const DIRTY = 1 << 6;
+        const HUGE_PAGE = 1 << 7;
+        const GLOBAL = 1 << 8;
+        /// Ignored by hardware: the item owns its frame.
+        const BIT_9 = 1 << 9;
+        const NO_EXECUTE = 1 << 63;
+    }
+}
 
 /// Entries of x86-64's 4-level and 5-level paging.
 #[derive(Clone, Copy, Debug)]
