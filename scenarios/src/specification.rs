@@ -157,7 +157,7 @@ pub fn misfit<R: Rules>(item: RawItem) -> Option<Misfit> {
 }
 
 /// A table.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Specification<R, S> {
     mappings: S,
     _rules: PhantomData<R>,

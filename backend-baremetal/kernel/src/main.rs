@@ -55,7 +55,6 @@ mod services {
     #[expect(unsafe_code, reason = "loads roots, and keeps the backend's promises")]
     pub(crate) mod metal;
     pub(crate) mod preemption;
-    pub(crate) mod random;
     #[expect(unsafe_code, reason = "loads roots")]
     pub(crate) mod roots;
     pub(crate) mod sabotage;
@@ -79,7 +78,6 @@ mod tests {
     pub(crate) mod harness;
     pub(crate) mod kernel;
     pub(crate) mod options;
-    pub(crate) mod pages;
     #[expect(unsafe_code, reason = "a test finds the functions by their symbols")]
     pub(crate) mod probes;
     #[expect(unsafe_code, reason = "tests of the kernel break what they test")]

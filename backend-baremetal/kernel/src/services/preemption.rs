@@ -4,8 +4,8 @@
 //! their steps interleave at all.
 
 use core::sync::atomic::Ordering;
+use weft_scenarios::random::Random;
 
-use super::random::Random;
 use crate::machine::{apic, cpu};
 
 /// Binary logarithm of the longest time between two preemptions, in ticks of the timer.
@@ -33,7 +33,7 @@ pub(crate) fn preempted() {
         return;
     }
     cpu::count(&own.preemptions);
-    let mut random = Random::new(state, 0);
+    let mut random = Random::new(state);
     for _ in 0..=random.next() % PREEMPTION_PAUSES {
         core::hint::spin_loop();
     }

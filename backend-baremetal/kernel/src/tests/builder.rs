@@ -1,29 +1,32 @@
-//! Random changes of a user's table, with cursors, and of a map of what it should be.
+//! Random changes of a user's table, with cursors, beside what the specification says of them.
 //!
 //! Pages of all three sizes, tracked and untracked, with all sorts of rights and cache policies;
 //! one at a time and many at once; ranges that begin and end in the middle of huge pages, so that
-//! these are split. What every operation answers is compared with the map at once: how many frames
-//! were unmapped, what is in the way, what a page was before. The processor runs on the table and
-//! uses its pages, and hardware notes that. Nobody here flushes anything.
+//! these are split. What every operation answers is compared at once: how many frames were
+//! unmapped, what is in the way, what a page was before. The processor runs on the table and uses
+//! its pages, and hardware notes that. The test flushes nothing: the cursors do.
 
 use alloc::collections::btree_map::Iter;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Range;
 
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
-use weft_core::error::MapFault;
+use weft_core::error::MapError;
 use weft_core::format::{CachePolicy, PageFlags, Property, RawItem};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::{Frame, MappedItem};
 use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
+use weft_scenarios::random::Random;
+use weft_scenarios::specification::{
+    self, Mapping, Memory, Specification, address, addresses, number,
+};
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::World;
 
-use super::pages::{NOTED, Pages, slot};
 use crate::services::metal::MetalMachine;
-use crate::services::random::Random;
 
 /// The most huge pages that are split: each becomes 512 pages.
 const SPLITS_MAX: u64 = 40;
@@ -33,10 +36,15 @@ const PHYSICAL_BITS: u32 = 40;
 const RUN_BITS: u32 = 7;
 /// The most pages that get frames of their own at once.
 const TRACKED_RUN_MAX: u64 = 32;
+/// The machine has far more memory than the test uses.
+const SUFFICES: Memory = Memory::Suffices;
 /// Where the user's half ends.
 const HALF_END: Vaddr = Vaddr::new(1 << 47);
 
 pub(crate) type Table = UserTable<MetalMachine>;
+/// What a table should be.
+pub(crate) type Pages = Specification<FourLevels, BTreeMap<u64, RawItem>>;
+type Expected<'s> = specification::Cursor<'s, FourLevels, BTreeMap<u64, RawItem>>;
 
 /// The table under construction, and what it should be.
 pub(crate) struct Builder {
@@ -120,7 +128,7 @@ impl Builder {
         };
         let end = start.plus(pages * span).min(HALF_END);
         let range = start..end;
-        let splits = self.done.split + self.expected.splits_max(&range);
+        let splits = self.done.split + self.splits_max(&range);
         (splits <= SPLITS_MAX).then_some(range)
     }
 
@@ -145,16 +153,34 @@ impl Builder {
         RawItem { frame, level, property: self.property() }
     }
 
-    /// Changes a locked range.
+    /// At least as many as there will be splits when a range is changed.
+    fn splits_max(&self, range: &Range<Vaddr>) -> u64 {
+        let splits_at = |edge: Vaddr| {
+            let levels = 1..=self.expected.at(number(edge)).map_or(0, |it| it.item.level.as_u8());
+            let spans = levels.map(|level| FourLevels::entry_span(Level::new(level)));
+            spans.filter(|span| !edge.is_aligned(*span)).count() as u64
+        };
+        splits_at(range.start) + splits_at(range.end)
+    }
+
+    /// The first such mapping at an address or behind it.
+    fn next(&self, from: Vaddr, is_such: impl Fn(&Mapping) -> bool) -> Option<Mapping> {
+        self.expected.within(number(from)..number(HALF_END)).find(is_such)
+    }
+
+    /// Changes a locked range, and what is expected there.
     fn with_cursor<T>(
         &mut self,
         range: &Range<Vaddr>,
-        change: impl FnOnce(&mut Cursor<'_, Table>, &mut Pages, &mut Counts) -> T,
+        change: impl FnOnce(&mut Cursor<'_, Table>, &mut Expected<'_>, &mut Counts) -> T,
     ) -> T {
         let section = self.own.read_side();
         let cursor = Cursor::lock(self.root.borrow(&section), range.clone());
         let mut cursor = cursor.expect("there is memory enough");
-        change(&mut cursor, &mut self.expected, &mut self.done)
+        let mut expected = self.expected.cursor(range.clone()).expect("it was locked");
+        let changed = change(&mut cursor, &mut expected, &mut self.done);
+        assert!(cursor.vaddr() == expected.vaddr(), "{cursor:?} is not at {:?}", expected.vaddr());
+        changed
     }
 
     /// Maps a page. What is in the way has to be named, and is unmapped then.
@@ -162,7 +188,8 @@ impl Builder {
         let level = self.level();
         let vaddr = self.address(level);
         let range = vaddr..vaddr.plus(FourLevels::entry_span(level));
-        if self.done.split + self.expected.splits_max(&range) > SPLITS_MAX {
+        let splits = self.splits_max(&range);
+        if self.done.split + splits > SPLITS_MAX {
             return;
         }
         let mut page = self.untracked(level);
@@ -171,19 +198,19 @@ impl Builder {
             (page, item) = tracked(&self.machine, page.property);
         }
         self.with_cursor(&range, |cursor, expected, done| {
-            if let Some((first, _)) = expected.first(&range) {
-                let vaddr = Vaddr::new(first).max(vaddr);
+            if let Err(MapError { fault, .. }) = expected.map(page, SUFFICES) {
                 let refused = cursor.map(item).expect_err("something is mapped there");
-                assert!(refused.fault == MapFault::AlreadyMapped { vaddr }, "{refused}");
+                assert!(refused.fault == fault, "{refused} is not {fault}");
                 item = refused.item;
-                done.refused += 1;
-                done.split += expected.split_edges(&range);
-                assert!(cursor.unmap(range.end) == Ok(expected.frames(&range)), "{range:?}");
-                expected.remove(&range);
+                (done.refused, done.split) = (done.refused + 1, done.split + splits);
+                let (found, wanted) =
+                    (cursor.unmap(range.end), expected.unmap(range.end, SUFFICES));
+                assert!(found == wanted, "{found:?} is not {wanted:?} in {range:?}");
                 cursor.jump(range.start).expect("the range begins there");
+                expected.jump(range.start).expect("the range begins there");
+                expected.map(page, SUFFICES).expect("nothing is in the way");
             }
             cursor.map(item).expect("nothing is in the way");
-            expected.add(vaddr, page);
             done.mapped += 1;
         });
     }
@@ -197,7 +224,7 @@ impl Builder {
         let is_tracked = pages <= TRACKED_RUN_MAX && self.random.below(2) == 0;
         let machine = self.machine;
         self.with_cursor(&range, |cursor, expected, done| {
-            let mut made = Pages::default();
+            let mut made = VecDeque::new();
             let mapped = cursor.map_pages(range.end, |vaddr| {
                 let bytes = vaddr.as_u64() - start.as_u64();
                 let (page, item) = if is_tracked {
@@ -206,21 +233,19 @@ impl Builder {
                     let page = RawItem { frame: first_page.frame.plus(bytes), ..first_page };
                     (page, item(page))
                 };
-                made.add(vaddr, page);
+                made.push_back(page);
                 item
             });
-            match (mapped, expected.first(&range)) {
-                (Ok(()), None) => {
-                    done.mapped += made.0.len() as u64;
-                    expected.0.extend(made.0);
-                }
-                (Err(refused), Some((first, _))) => {
-                    let vaddr = Vaddr::new(first).max(start);
-                    assert!(refused.fault == MapFault::AlreadyMapped { vaddr }, "{refused}");
+            let count = made.len() as u64;
+            let again = |_| made.pop_front().expect("a page was made for each address");
+            match (mapped, expected.map_pages(range.end, again, SUFFICES)) {
+                (Ok(()), Ok(())) => done.mapped += count,
+                (Err(refused), Err(MapError { fault, .. })) => {
+                    assert!(refused.fault == fault, "{refused} is not {fault}");
                     done.refused += 1;
                 }
-                (Ok(()), Some(_)) => panic!("pages were mapped over others in {range:?}"),
-                (Err(refused), None) => panic!("{range:?} was refused: {refused}"),
+                (Ok(()), Err(fault)) => panic!("mapped in {range:?}, although {fault}"),
+                (Err(refused), Ok(())) => panic!("{range:?} was refused: {refused}"),
             }
         });
     }
@@ -228,73 +253,56 @@ impl Builder {
     /// Unmaps a range at once.
     fn unmap(&mut self) {
         let Some(range) = self.range() else { return };
+        self.done.split += self.splits_max(&range);
         self.with_cursor(&range, |cursor, expected, done| {
-            done.split += expected.split_edges(&range);
-            let frames = expected.frames(&range);
-            assert!(cursor.unmap(range.end) == Ok(frames), "{frames} are mapped in {range:?}");
-            expected.remove(&range);
-            done.unmapped += frames;
+            let (found, wanted) = (cursor.unmap(range.end), expected.unmap(range.end, SUFFICES));
+            assert!(found == wanted, "{found:?} is not {wanted:?} in {range:?}");
+            done.unmapped += wanted.unwrap_or_default();
         });
     }
 
     /// Unmaps a range, one thing after the other.
     fn take(&mut self) {
         let Some(range) = self.range() else { return };
+        self.done.split += self.splits_max(&range);
         self.with_cursor(&range, |cursor, expected, done| {
-            done.split += expected.split_edges(&range);
-            while let Some(taken) = cursor.take_next().expect("there is memory enough") {
-                let frames = expected.frames(&taken.range);
-                assert!(taken.frames == frames && frames > 0, "{frames} are mapped: {taken:?}");
-                match taken.page {
-                    Some(page) => assert!(
-                        expected.0.get(&taken.range.start.as_u64()) == Some(&page),
-                        "another page was known: {taken:?}"
-                    ),
-                    None => done.subtrees += 1,
-                }
-                expected.remove(&taken.range);
-                done.unmapped += frames;
+            loop {
+                let (found, wanted) = (cursor.take_next(), expected.take_next(SUFFICES));
+                assert!(found == wanted, "{found:?} is not {wanted:?} in {range:?}");
+                let Some(taken) = wanted.expect("there is memory enough") else { return };
+                done.subtrees += u64::from(taken.page.is_none());
+                done.unmapped += taken.frames;
             }
-            assert!(expected.first(&range).is_none(), "something was left in {range:?}");
         });
     }
 
     /// Gives all pages of a range another property.
     fn protect(&mut self) {
         let Some(range) = self.range() else { return };
+        self.done.split += self.splits_max(&range);
         let property = self.property();
         self.with_cursor(&range, |cursor, expected, done| {
-            done.split += expected.split_edges(&range);
-            let frames = expected.frames(&range);
-            assert!(
-                cursor.protect(range.end, |_| property) == Ok(frames),
-                "{frames} are mapped in {range:?}"
-            );
-            let inside = range.start.as_u64()..range.end.as_u64();
-            for (_, page) in expected.0.range_mut(inside) {
-                set_property(page, property);
-                done.protected += 1;
-            }
+            let found = cursor.protect(range.end, |_| property);
+            let wanted = expected.protect(range.end, |_| property, SUFFICES);
+            assert!(found == wanted, "{found:?} is not {wanted:?} in {range:?}");
+            done.protected += wanted.unwrap_or_default();
         });
     }
 
     /// Gives the next page another property, or the part of it that the range has.
     fn protect_one(&mut self) {
         let Some(range) = self.range() else { return };
+        let pages = number(range.start)..number(range.end);
+        let next = self.expected.first(pages.clone()).map_or(pages.clone(), |found| found.pages);
+        if next.start < pages.start || next.end > pages.end {
+            self.done.split += self.splits_max(&range);
+        }
         let property = self.property();
         self.with_cursor(&range, |cursor, expected, done| {
-            let protected = cursor.protect_next(|_| property).expect("there is memory enough");
-            let Some(protected) = protected else {
-                assert!(expected.first(&range).is_none(), "a page was not found in {range:?}");
-                return;
-            };
-            done.split += expected.split_edges(&protected.range);
-            let start = protected.range.start.as_u64();
-            let page = expected.0.get_mut(&start).expect("the page is known");
-            assert!(slot(start, page) == protected.range, "{page:?} is not {protected:?}");
-            assert!(page.property == protected.before, "{page:?} was not {protected:?}");
-            set_property(page, property);
-            done.protected += 1;
+            let found = cursor.protect_next(|_| property);
+            let wanted = expected.protect_next(|_| property, SUFFICES);
+            assert!(found == wanted, "{found:?} is not {wanted:?} in {range:?}");
+            done.protected += u64::from(found.is_ok_and(|page| page.is_some()));
         });
     }
 
@@ -302,30 +310,26 @@ impl Builder {
     /// whatever is at some address.
     fn split_and_merge(&mut self) {
         let vaddr = self.address(Level::LEAF);
-        let mut next = self.expected.0.range(vaddr.as_u64()..);
-        let huge = next.find(|(_, page)| page.level > Level::LEAF);
-        let huge = huge.map(|(&start, page)| (Vaddr::new(start), page.level));
+        let huge = self.next(vaddr, |found| found.item.level > Level::LEAF);
+        let huge = huge.map(|found| (address(found.pages.start), found.item.level));
         let (vaddr, level) = huge.unwrap_or((vaddr, Level::new(2)));
-        let span = FourLevels::entry_span(level);
-        let start = vaddr.align_down(span);
-        let range = start..start.plus(span);
+        let pages = specification::slot::<FourLevels>(number(vaddr), level);
         let may_split = huge.is_some() && self.done.split < SPLITS_MAX;
         let merges = !may_split || self.random.below(2) == 0;
-        self.with_cursor(&range, |cursor, expected, done| {
+        self.with_cursor(&addresses(&pages), |cursor, expected, done| {
             if may_split {
                 cursor.split().expect("a huge page is there");
-                expected.split(vaddr.as_u64());
+                expected.split(SUFFICES).expect("a huge page is there");
                 done.split += u64::from(!merges);
             }
-            let merged = merges.then(|| expected.merged(&range, level));
-            if let Some(merged) = merged {
-                let result = cursor.merge();
-                assert!(result.is_ok() == merged.is_some(), "{result:?} of {range:?}");
-                if let Some(page) = merged {
-                    expected.remove(&range);
-                    expected.add(start, page);
-                    done.merged += 1;
-                }
+            if merges {
+                // Where nothing is mapped, only the table knows how low its nodes go.
+                let level = expected.query().expect("not the end").map(|found| found.item.level);
+                let wanted = expected.merge(level.unwrap_or(Level::LEAF));
+                let found = cursor.merge();
+                let is_right = found == wanted || level.is_none() && found.is_err();
+                assert!(is_right, "{found:?} is not {wanted:?} at {pages:?}");
+                done.merged += u64::from(wanted.is_ok());
             }
         });
     }
@@ -337,25 +341,26 @@ impl Builder {
         let root = self.root.borrow(&section);
         let mut shared = SharedCursor::new(root, range.clone()).expect("the range is the user's");
         let mut cursor = Cursor::lock(root, range.clone()).expect("there is memory enough");
+        let mut expected = self.expected.cursor(range.clone()).expect("it was locked");
+        let there = expected.query().expect("the range is not empty");
+        let next = expected.find_next().map(|found| (addresses(&found.pages), found.item));
         for found in [shared.query(), cursor.query()] {
             let found = found.expect("the range is not empty");
-            assert!(self.is_right(range.start, &found), "{found:?} is not what was made");
+            let is_right = match (&there, &found.item) {
+                (Some(there), Some(item)) => {
+                    (addresses(&there.pages), there.item) == (found.range.clone(), **item)
+                }
+                (None, None) => {
+                    let pages = number(found.range.start)..number(found.range.end);
+                    found.range.contains(&range.start) && self.expected.first(pages).is_none()
+                }
+                _ => false,
+            };
+            assert!(is_right, "{found:?} is not what was made");
         }
         for found in [shared.find_next(), cursor.find_next()] {
-            let found = found.map(|slot| (slot.range.start.as_u64(), *slot.item.expect("a page")));
-            assert!(found == self.expected.first(&range), "{found:?} does not come next");
-        }
-    }
-
-    fn is_right(&self, vaddr: Vaddr, found: &Slot<'_, Table>) -> bool {
-        match (self.expected.around(vaddr), &found.item) {
-            (Some((start, page)), Some(item)) => {
-                **item == page && found.range == slot(start, &page)
-            }
-            (None, None) => {
-                found.range.contains(&vaddr) && self.expected.first(&found.range).is_none()
-            }
-            _ => false,
+            let found = found.map(|slot| (slot.range, *slot.item.expect("a page")));
+            assert!(found == next, "{found:?} does not come next");
         }
     }
 
@@ -364,23 +369,23 @@ impl Builder {
     fn use_page(&mut self) {
         let vaddr = self.address(Level::LEAF);
         let write = self.random.below(2) == 0;
-        let is_used = |page: &RawItem| {
-            let flags = page.property.flags;
+        let found = self.next(vaddr, |found| {
+            let flags = found.item.property.flags;
             flags.contains(PageFlags::TRACKED) && !flags.contains(PageFlags::GLOBAL)
-        };
-        let mut next = self.expected.0.range_mut(vaddr.as_u64()..);
-        let Some((&vaddr, page)) = next.find(|(_, page)| is_used(page)) else { return };
-        let (vaddr, flags) = (Vaddr::new(vaddr), &mut page.property.flags);
+        });
+        let Some(found) = found else { return };
+        let (page, flags) = (found.pages.start, found.item.property.flags);
+        let vaddr = address(page);
         if write {
             let written = self.machine.user_write(vaddr, 1);
             let may = flags.contains(PageFlags::WRITE);
             assert!(written == may, "{vaddr:?} was written: {written}, may be written: {may}");
             if may {
-                flags.insert(NOTED);
+                self.expected.note(page, PageFlags::ACCESSED | PageFlags::DIRTY);
             }
         } else {
             assert!(self.machine.user_read(vaddr).is_some(), "{vaddr:?} cannot be read");
-            flags.insert(PageFlags::ACCESSED);
+            self.expected.note(page, PageFlags::ACCESSED);
         }
         self.done.used += 1;
     }
@@ -391,31 +396,24 @@ impl Builder {
         let section = self.own.read_side();
         let root = self.root.borrow(&section);
         let half = Vaddr::new(0)..HALF_END;
-        let mut cursor = Cursor::lock(root, half.clone()).expect("there is memory enough");
-        let mut look = Look::at(&self.expected);
-        while let Some(Slot { range, item: Some(page) }) = cursor.find_next() {
-            look.see(range.start, *page);
-            cursor.jump(range.end).expect("the page is in the half");
+        macro_rules! look_with {
+            ($cursor:expr) => {
+                let mut cursor = $cursor;
+                let mut look = Look::at(&self.expected);
+                while let Some(Slot { range, item: Some(page) }) = cursor.find_next() {
+                    look.see(range.start, *page);
+                    cursor.jump(range.end).expect("the page is in the half");
+                }
+                look.end();
+                cursor.jump(half.start).expect("the half begins there");
+                let mut look = Look::at(&self.expected);
+                let visit = cursor.visit(half.end, |vaddr, page| look.see(vaddr, *page));
+                visit.expect("the half ends there");
+                look.end();
+            };
         }
-        look.end();
-        cursor.jump(half.start).expect("the half begins there");
-        let mut look = Look::at(&self.expected);
-        let visit = cursor.visit(half.end, |vaddr, page| look.see(vaddr, *page));
-        visit.expect("the half ends there");
-        look.end();
-        drop(cursor);
-        let mut cursor = SharedCursor::new(root, half.clone()).expect("the half is the user's");
-        let mut look = Look::at(&self.expected);
-        while let Some(Slot { range, item: Some(page) }) = cursor.find_next() {
-            look.see(range.start, *page);
-            cursor.jump(range.end).expect("the page is in the half");
-        }
-        look.end();
-        cursor.jump(half.start).expect("the half begins there");
-        let mut look = Look::at(&self.expected);
-        let visit = cursor.visit(half.end, |vaddr, page| look.see(vaddr, *page));
-        visit.expect("the half ends there");
-        look.end();
+        look_with!(Cursor::lock(root, half.clone()).expect("there is memory enough"));
+        look_with!(SharedCursor::new(root, half.clone()).expect("the half is the user's"));
     }
 }
 
@@ -426,18 +424,18 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     fn at(expected: &'a Pages) -> Self {
-        Self { rest: expected.0.iter() }
+        Self { rest: expected.mappings().iter() }
     }
 
     fn see(&mut self, vaddr: Vaddr, page: RawItem) {
-        let expected = self.rest.next().map(|(vaddr, page)| (*vaddr, *page));
-        let seen = Some((vaddr.as_u64(), page));
-        assert!(seen == expected, "the core sees {seen:x?}, and {expected:x?} was made");
+        let expected = self.rest.next().map(|(start, page)| (address(*start), *page));
+        let seen = Some((vaddr, page));
+        assert!(seen == expected, "the core sees {seen:?}, and {expected:?} was made");
     }
 
     fn end(mut self) {
         let unseen = self.rest.next();
-        assert!(unseen.is_none(), "the core does not see {unseen:x?}");
+        assert!(unseen.is_none(), "the core does not see {unseen:?}");
     }
 }
 
@@ -453,10 +451,4 @@ fn tracked(machine: &MetalMachine, property: Property) -> (RawItem, MappedItem<M
     let mut page = RawItem { frame: frame.paddr(), level: Level::LEAF, property };
     page.property.flags.insert(PageFlags::TRACKED);
     (page, MappedItem::Tracked { frame, property })
-}
-
-/// Gives a page another property; whether it owns its frame stays.
-fn set_property(page: &mut RawItem, mut property: Property) {
-    property.flags |= page.property.flags & PageFlags::TRACKED;
-    page.property = property;
 }

@@ -22,6 +22,7 @@ use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::{Frame, MappedItem};
 use weft_core::node::Node;
 use weft_protocol::Line;
+use weft_scenarios::random::Random;
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::{Machine, World};
 
@@ -29,7 +30,6 @@ use super::kernel::Kernel;
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::machine::{cpu, serial};
 use crate::services::metal::MetalMachine;
-use crate::services::random::Random;
 use crate::services::{preemption, situations, smp};
 
 /// What all these tests fail with.
@@ -195,7 +195,7 @@ pub(crate) fn a_page_that_is_protected_is_not_written(kernel: &Kernel) {
 /// other, and frames are used again as soon as they may be.
 pub(crate) fn everybody_takes_pages_away(kernel: &Kernel) {
     on_one_table(kernel, |table, own, processor| {
-        let mut random = Random::new(1, processor as u64);
+        let mut random = Random::stream(1, processor as u64);
         let contents = |round: u64, index: usize| round << 8 | index as u64;
         let range = page(processor)..page(processor).plus(FRAME_SIZE);
         for round in 1..=STORM_ROUNDS {

@@ -22,6 +22,7 @@ use spin::mutex::SpinMutex;
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_protocol::Line;
+use weft_scenarios::random::Random;
 use weft_scenarios::scenario::{self, CPUS_MAX, Grade, Scenario, Visitor};
 use weft_scenarios::world::Machine;
 
@@ -32,7 +33,6 @@ use crate::machine::{cpu, serial};
 use crate::scenarios;
 use crate::services::frames::Moment;
 use crate::services::metal::{self, MetalMachine};
-use crate::services::random::Random;
 use crate::services::sabotage::Sabotage;
 use crate::services::space::Space;
 use crate::services::{preemption, situations, smp};
@@ -172,9 +172,9 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
 
     /// What processor `processor` does in all rounds.
     fn perform(&self, processor: usize, options: &Options) {
-        let mut own = Random::new(options.seed, 1 + processor as u64);
+        let mut own = Random::stream(options.seed, 1 + processor as u64);
         // The same numbers on every processor.
-        let mut common = Random::new(options.seed, 0);
+        let mut common = Random::stream(options.seed, 0);
         for _ in 0..options.repeat {
             let frames = self.machine.region().live();
             if processor == 0 {

@@ -3,7 +3,7 @@
 //! A random user's table is built with cursors while this processor runs on it; see `builder`. Then
 //! three descriptions have to agree:
 //!
-//! 1. a map from addresses to pages, kept beside the table;
+//! 1. what the specification makes of the same changes, a map from pages to mappings;
 //! 2. what the core's cursors say of the whole half, those that lock and those that do not,
 //!    compared with the map here;
 //! 3. the walk of the machine's monitor (`info tlb`), which shares no code with the core. The
@@ -13,6 +13,7 @@
 //! With `sabotage=tables-changed` one entry is overwritten behind the core's back between 2 and 3,
 //! in a way that depends on the seed. The runner has to notice, and name the address.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
@@ -23,14 +24,14 @@ use weft_core::range_lock::lock_covering;
 use weft_core::sites::{ENTRY_RETRY, PUBLISH_ITEM};
 use weft_core::sync::Word;
 use weft_protocol::Line;
+use weft_scenarios::random::Random;
+use weft_scenarios::specification::address;
 use weft_scenarios::world::Machine;
 
-use super::builder::{Builder, Counts};
+use super::builder::{Builder, Counts, Pages};
 use super::kernel::Kernel;
-use super::pages::Pages;
 use crate::machine::{cpu, serial};
 use crate::services::metal;
-use crate::services::random::Random;
 use crate::services::sabotage::Sabotage;
 
 /// How many changes are tried.
@@ -55,8 +56,8 @@ pub(crate) fn everybody_sees_the_same_table(kernel: &Kernel) {
         machine,
         root,
         own,
-        random: Random::new(seed, 0),
-        expected: Pages::default(),
+        random: Random::stream(seed, 0),
+        expected: Pages::new(BTreeMap::new()),
         done: Counts::default(),
     };
     for change in 0..CHANGES {
@@ -94,23 +95,25 @@ fn report(pages: &Pages, done: &Counts) {
             count,
         });
     };
-    for (&vaddr, page) in &pages.0 {
+    for (&page, item) in pages.mappings() {
+        let vaddr = address(page).as_u64();
         line = Some(match line {
             Some((start, first, count)) => {
                 let bytes = count * FourLevels::entry_span(first.level);
                 let next = RawItem { frame: first.frame.plus(bytes), ..first };
-                if vaddr == start + bytes && *page == next {
+                if vaddr == start + bytes && *item == next {
                     (start, first, count + 1)
                 } else {
                     print((start, first, count));
-                    (vaddr, *page, 1)
+                    (vaddr, *item, 1)
                 }
             }
-            None => (vaddr, *page, 1),
+            None => (vaddr, *item, 1),
         });
     }
     line.into_iter().for_each(print);
-    let at_level = |level| pages.0.values().filter(|page| page.level == Level::new(level)).count();
+    let items = || pages.mappings().values();
+    let at_level = |level| items().filter(|item| item.level == Level::new(level)).count();
     for (name, value) in [
         ("pages of 4 KiB", at_level(1) as u64),
         ("pages of 2 MiB", at_level(2) as u64),
@@ -132,8 +135,8 @@ fn report(pages: &Pages, done: &Counts) {
 /// Overwrites an entry of a leaf, and says where it is and what it was.
 fn change_an_entry(builder: &mut Builder, seed: u64) -> (Paddr, usize, u64) {
     let is_small =
-        |(&vaddr, page): (&u64, &RawItem)| (page.level == Level::LEAF).then_some(Vaddr::new(vaddr));
-    let small: Vec<Vaddr> = builder.expected.0.iter().filter_map(is_small).collect();
+        |(&page, item): (&u64, &RawItem)| (item.level == Level::LEAF).then_some(address(page));
+    let small: Vec<Vaddr> = builder.expected.mappings().iter().filter_map(is_small).collect();
     loop {
         let vaddr = small[builder.random.below(small.len() as u64) as usize];
         let section = builder.own.read_side();
