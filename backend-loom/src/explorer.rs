@@ -8,7 +8,7 @@
 //! [`Arrangement`]: the order in which the failing execution can be told, and which of its reads
 //! were stale. Before a failure is reported its token is replayed, on this thread: that the message
 //! is the same is part of the report's claim, and it leaves the ghost state of exactly that
-//! execution behind.
+//! execution behind. So the search itself records nothing.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use crate::engine::{
     Failure, FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Verdict,
     refuse_load, refuse_sequentially_consistent,
 };
+use crate::ghost;
 
 thread_local! {
     /// The CPU whose body runs on this thread. The engine forgets it while a body unwinds, and what
@@ -89,20 +90,24 @@ impl Engine for Explorer {
     fn explore(search: &Search, program: Program) -> Exploration {
         let options = options(search);
         let cpus = search.cpus;
-        let run = move || {
-            let _main = Running::begin(cpus - 1);
-            execute(cpus, program());
+        let run = |recorded| {
+            let program = &program;
+            move || {
+                ghost::record(recorded);
+                let _main = Running::begin(cpus - 1);
+                execute(cpus, program());
+            }
         };
         let report = match &search.replay {
-            None => weft_explorer::explore(&options, run.clone()),
+            None => weft_explorer::explore(&options, run(false)),
             Some(token) => match token.parse::<Token>() {
-                Ok(token) => weft_explorer::replay(&options, &token, run.clone()),
+                Ok(token) => weft_explorer::replay(&options, &token, run(true)),
                 Err(error) => return refused(&error.to_string()),
             },
         };
         let failure = report.failure.as_ref().map(|found| {
             if search.replay.is_none() {
-                let again = weft_explorer::replay(&options, &found.token, run);
+                let again = weft_explorer::replay(&options, &found.token, run(true));
                 let message = again.failure.map(|failure| failure.message);
                 if message.as_ref() != Some(&found.message) {
                     return crate::capture::internal(format!(

@@ -8,6 +8,10 @@
 //!
 //! The state is found through a thread-local, set by the harness wherever a part of the execution
 //! begins: model CPUs may or may not have operating system threads of their own.
+//!
+//! Records and names are kept for the execution that fails. An engine that replays every failure
+//! says so with [`record`], and its search keeps none of them: that is half the time of an
+//! execution. Everything that can fail, and every situation, is noted in any case.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,9 +125,20 @@ impl fmt::Debug for Ghost {
 }
 
 thread_local! {
+    static RECORDED: Cell<bool> = const { Cell::new(true) };
     static INERT: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<Arc<Ghost>>> = const { RefCell::new(None) };
-    static NAMING: RefCell<Option<u64>> = const { RefCell::new(None) };
+    static NAMING: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Says whether the executions of this thread are recorded from now on.
+pub(crate) fn record(recorded: bool) {
+    RECORDED.set(recorded);
+}
+
+/// Whether the executions of this thread are recorded.
+pub(crate) fn is_recorded() -> bool {
+    RECORDED.get()
 }
 
 /// Whether operations of the model do nothing: the thread unwinds, or cleans up after an execution
@@ -184,6 +199,18 @@ impl Ghost {
         })
     }
 
+    /// The column of the calling thread's CPU.
+    ///
+    /// # Panics
+    ///
+    /// As [`Ghost::current`].
+    pub(crate) fn column_of(cpu: usize) -> usize {
+        CURRENT.with_borrow(|current| {
+            let ghost = current.as_ref().expect("model memory is used outside of a scenario");
+            ghost.column(cpu)
+        })
+    }
+
     /// Moves to the next phase.
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
@@ -201,20 +228,22 @@ impl Ghost {
 
     /// Names words and cells made by `make` after frame `number`.
     pub(crate) fn naming<T>(number: u64, make: impl FnOnce() -> T) -> T {
-        NAMING.with_borrow_mut(|naming| *naming = Some(number));
+        NAMING.set(Some(number));
         let made = make();
-        NAMING.with_borrow_mut(|naming| *naming = None);
+        NAMING.set(None);
         made
     }
 
     /// The label of a word that is being made.
     pub(crate) fn label(name: &'static str) -> Label {
-        Label { frame: NAMING.with_borrow(|naming| *naming), name, index: None }
+        Label { frame: NAMING.get(), name, index: None }
     }
 
     /// Notes what a new word or cell is called.
-    pub(crate) fn name(&self, id: u32, label: Label) {
-        lock(&self.names).push((id, label));
+    pub(crate) fn name(id: u32, label: Label) {
+        if is_recorded() {
+            lock(&Self::current().names).push((id, label));
+        }
     }
 
     /// What words and cells are called, by the engine's number.
@@ -233,16 +262,13 @@ impl Ghost {
         lock(&self.records).push(record);
     }
 
-    /// Notes an event, and the situations that it shows.
-    pub(crate) fn observe(&self, record: Record) {
-        if let Step::Event(event) = record.step {
-            for situation in self.situations {
-                if situation.event.is_some_and(|shows| shows(event)) && self.is_racing() {
-                    lock(&self.reached).insert(situation.name);
-                }
+    /// Notes the situations that an event shows.
+    pub(crate) fn observe(&self, event: Event) {
+        for situation in self.situations {
+            if situation.event.is_some_and(|shows| shows(event)) && self.is_racing() {
+                lock(&self.reached).insert(situation.name);
             }
         }
-        self.done(record);
     }
 
     /// Notes that a situation was met.
@@ -250,14 +276,13 @@ impl Ghost {
     /// # Panics
     ///
     /// If the scenario does not list it.
-    pub(crate) fn reached(&self, name: &'static str, record: Record) {
+    pub(crate) fn reached(&self, name: &'static str) {
         assert!(
             self.situations.iter().any(|situation| situation.name == name),
             "the situation \"{name}\" is not listed in REACHED"
         );
         assert!(self.is_racing(), "a situation is met by a CPU of the race");
         lock(&self.reached).insert(name);
-        self.done(record);
     }
 
     /// Notes that `cpu` now holds a lock.

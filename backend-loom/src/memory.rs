@@ -23,7 +23,7 @@ use weft_core::sync::{FrameUse, PlainCell};
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step, is_inert};
 use crate::model::Model;
-use crate::words::{ModelCell, ModelWord, Recording};
+use crate::words::{self, ModelCell, ModelWord};
 
 /// What entries of a fresh frame hold: not absent, not present.
 pub(crate) const POISON: u64 = 0xdead_0002;
@@ -162,7 +162,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         if is_inert() {
             return None;
         }
-        let pool = Ghost::current().column(E::cpu());
+        let pool = Ghost::column_of(E::cpu());
         let given = self.given[pool].load(Ordering::Relaxed);
         if given >= self.limits[pool].load(Ordering::Relaxed) {
             return None;
@@ -171,17 +171,16 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         let index = self.pools.range(pool).nth(given)?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
-        let recording = Recording::begin::<E>(life(paddr), Step::Allocate(paddr, purpose), None);
+        words::record::<E>(life(paddr), Step::Allocate(paddr, purpose));
         frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
-        recording.done(Step::Allocate(paddr, purpose));
         frame.born.set(true);
         Some(paddr)
     }
 
     /// The calling CPU gets `count` more frames at most.
     pub(crate) fn limit_frames(&self, count: usize) {
-        let pool = Ghost::current().column(E::cpu());
+        let pool = Ghost::column_of(E::cpu());
         let limit = self.given[pool].load(Ordering::Relaxed).saturating_add(count);
         self.limits[pool].store(limit, Ordering::Relaxed);
     }
@@ -199,8 +198,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
             paddr.frame_number()
         );
         frame.freed.store(true, Ordering::Relaxed);
-        let recording = Recording::begin::<E>(life(paddr), Step::Free(paddr), None);
-        recording.done(Step::Free(paddr));
+        words::record::<E>(life(paddr), Step::Free(paddr));
         frame.died.set(true);
     }
 

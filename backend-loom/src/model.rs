@@ -24,7 +24,7 @@ use weft_scenarios::tables::{self, UserTable, drop_erased};
 use weft_scenarios::world::World;
 
 use crate::engine::Engine;
-use crate::ghost::{Ghost, Label, Record, Step, is_inert};
+use crate::ghost::{Ghost, Label, Step, is_inert};
 use crate::memory::{Memory, Pools};
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
@@ -211,7 +211,7 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         if is_inert() {
             return;
         }
-        self.machine.memory.note_flush(Ghost::current().column(E::cpu()));
+        self.machine.memory.note_flush(Ghost::column_of(E::cpu()));
         self.observe(Event::Flushed(what));
     }
 
@@ -269,17 +269,11 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
         if is_inert() { Mark::UNORDERED } else { E::mark() }
     }
 
+    #[track_caller]
     fn reached(&self, situation: &'static str) {
-        let ghost = Ghost::current();
-        let record = Record {
-            cpu: ghost.column(E::cpu()),
-            position: E::position(),
-            label: Label { frame: None, name: "scenario", index: None },
-            step: Step::Situation(situation),
-            site: None,
-            at: std::panic::Location::caller(),
-        };
-        ghost.reached(situation, record);
+        Ghost::current().reached(situation);
+        let label = Label { frame: None, name: "scenario", index: None };
+        words::record::<E>(label, Step::Situation(situation));
     }
 }
 
@@ -321,7 +315,7 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
         if is_inert() {
             return;
         }
-        backend.machine.memory.demand_flush(Ghost::current().column(E::cpu()));
+        backend.machine.memory.demand_flush(Ghost::column_of(E::cpu()));
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {

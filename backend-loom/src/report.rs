@@ -90,8 +90,8 @@ pub struct Request {
     pub preemptions: Option<usize>,
     /// The memory model, for engines that know more than one.
     pub memory_model: MemoryModel,
-    /// Count the executions under the other memory models too, if the search ends: each is a search of
-    /// its own, with this time.
+    /// Count the executions under the other memory models too, if the search ends: each is a
+    /// search of its own, with this time.
     pub compare_models: bool,
     /// The bound on choices that differ from the default execution, for engines that know one.
     pub deviations: Option<u32>,

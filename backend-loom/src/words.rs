@@ -17,18 +17,19 @@ use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_scenarios::scenario::CPUS_MAX;
 
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
-use crate::ghost::{Ghost, Label, Record, Step, is_inert};
+use crate::ghost::{Ghost, Label, Record, Step, is_inert, is_recorded};
 use crate::sabotage;
 
-/// The recording of one operation: begun before it, done after it.
-pub(crate) struct Recording {
-    ghost: Arc<Ghost>,
-    record: Record,
-}
+/// The recording of one operation, begun before it, done after it; nothing if the execution is not
+/// recorded.
+pub(crate) struct Recording(Option<(Arc<Ghost>, Record)>);
 
 impl Recording {
     #[track_caller]
     pub(crate) fn begin<E: Engine>(label: Label, step: Step, site: Option<&'static str>) -> Self {
+        if !is_recorded() {
+            return Self(None);
+        }
         let ghost = Ghost::current();
         let record = Record {
             cpu: ghost.column(E::cpu()),
@@ -39,12 +40,20 @@ impl Recording {
             at: Location::caller(),
         };
         ghost.begin(record);
-        Self { ghost, record }
+        Self(Some((ghost, record)))
     }
 
     pub(crate) fn done(self, step: Step) {
-        self.ghost.done(Record { step, ..self.record });
+        if let Some((ghost, record)) = self.0 {
+            ghost.done(Record { step, ..record });
+        }
     }
+}
+
+/// Records something that happens at one point.
+#[track_caller]
+pub(crate) fn record<E: Engine>(label: Label, step: Step) {
+    Recording::begin::<E>(label, step, None).done(step);
 }
 
 /// An engine's word with a label.
@@ -63,7 +72,7 @@ impl<E: Engine> Labelled<E> {
     fn with_label(label: Label, value: u64, access: Access) -> Self {
         let word = E::Word::new(value, access);
         if E::ARRANGES {
-            Ghost::current().name(word.id(), label);
+            Ghost::name(word.id(), label);
         }
         Self { word, label }
     }
@@ -131,7 +140,7 @@ impl<E: Engine> ModelWord<E> {
 
     /// The calling CPU knows of a value.
     fn know(&self, value: u64) {
-        let column = Ghost::current().column(E::cpu());
+        let column = Ghost::column_of(E::cpu());
         self.known[column].store(value, Ordering::Relaxed);
     }
 
@@ -142,7 +151,7 @@ impl<E: Engine> ModelWord<E> {
     /// If it may not.
     #[track_caller]
     fn check_store(&self, site: &'static Site) {
-        let column = Ghost::current().column(E::cpu());
+        let column = Ghost::column_of(E::cpu());
         let known = self.known[column].load(Ordering::Relaxed);
         // Before the entry can be reached, nobody else writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
@@ -394,7 +403,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
     fn new(name: &'static str, value: T) -> Self {
         let (cell, label) = (E::Plain::new(value.to_bits()), Ghost::label(name));
         if E::ARRANGES {
-            Ghost::current().name(cell.id(), label);
+            Ghost::name(cell.id(), label);
         }
         Self { cell, label, value: PhantomData }
     }
@@ -427,13 +436,6 @@ pub(crate) fn observe<E: Engine>(label: Label, event: Event) {
     if is_inert() {
         return;
     }
-    let ghost = Ghost::current();
-    ghost.observe(Record {
-        cpu: ghost.column(E::cpu()),
-        position: E::position(),
-        label,
-        step: Step::Event(event),
-        site: None,
-        at: Location::caller(),
-    });
+    Ghost::current().observe(event);
+    record::<E>(label, Step::Event(event));
 }
