@@ -16,7 +16,7 @@ model-check *ARGS: _model-check
 replay TOKEN: _model-check
     @target/model-check/model-check replay "$1"
 
-# Breaks scratch copies with the patches on file, weakens every ordering: who notices?
+# Breaks a scratch copy with the mutants on file, weakens every ordering: what notices?
 [no-exit-message]
 mutants *ARGS: _model-check
     @target/model-check/model-check mutants "$@"

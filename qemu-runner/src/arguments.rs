@@ -39,6 +39,12 @@ pub(crate) struct Arguments {
     /// List the scenarios and the kernel's own tests instead.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Build the kernel, say where its image is, and boot nothing.
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) build: bool,
+    /// Boot this image of a kernel, instead of building one.
+    #[arg(long, value_name = "PATH", conflicts_with = "build")]
+    pub(crate) image: Option<PathBuf>,
     /// Run processors in turn and count instructions, so that one seed is one run, to the last
     /// byte; a fingerprint of what the kernels wrote is printed.
     #[arg(long, conflicts_with = "accel")]

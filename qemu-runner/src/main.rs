@@ -82,6 +82,10 @@ struct Bench {
 }
 
 fn qemu(arguments: &Arguments) -> Result<u8, String> {
+    if arguments.build {
+        print(&format!("{}\n", image::build()?.display()));
+        return Ok(exit::GOOD);
+    }
     let bench = bench(arguments)?;
     let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
     let known = catalogue::of(run)?;
@@ -111,7 +115,11 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
 
 fn bench(arguments: &Arguments) -> Result<Bench, String> {
     let qemu = host::find_qemu()?;
-    let image = image::build()?;
+    let image = match &arguments.image {
+        Some(image) if image.is_file() => image.clone(),
+        Some(image) => return Err(format!("there is no image {}", image.display())),
+        None => image::build()?,
+    };
     let cpus = usize::from(arguments.cpus);
     let accelerator = match arguments.accel {
         Accel::Kvm => Accelerator::Kvm,

@@ -464,13 +464,15 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
 
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
     // Building the models takes minutes, and is not what is tested here.
-    let cases: [(&[&str], Option<&str>, i32, &str); 10] = [
+    let cases: [(&[&str], Option<&str>, i32, &str); 12] = [
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
         (&["--cpus", "0"], None, 4, "--help shows what there is"),
         (&["--sabotage", "rain"], None, 4, "use no-shootdown, torn-updates, freed-at-once"),
         (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
+        (&["--image", "/nowhere"], None, 4, "there is no image /nowhere"),
+        (&["--build"], None, 0, "weft-kernel\n"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),
         // One run has one outcome, and broken worlds are rarely noticed at once.
         (&["lock_vs_lock", "--repeat", "1", "--demand", NO_MODELS], None, 2, "not seen in 1 runs"),

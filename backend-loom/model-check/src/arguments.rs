@@ -30,8 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Action {
     /// Weakens every memory ordering by every step, and asks which scenario notices.
     Sites(Explore),
-    /// Breaks scratch copies of the workspace with the patches on file, then weakens every
-    /// ordering; each must be noticed by the scenario that is said to notice it.
+    /// Breaks a scratch copy of the workspace with the mutants on file, then weakens every
+    /// ordering; each must be noticed by what is said to notice it.
     Mutants(Mutants),
     /// Runs exactly one execution again, the one that a REPLAY line names.
     Replay(Replay),
@@ -115,16 +115,16 @@ pub(crate) struct Explore {
 /// Which mutants to try.
 #[derive(Debug, Args)]
 pub(crate) struct Mutants {
-    /// Parts of names of patches, or of sites.
+    /// Parts of names of mutants, or whole names with `*` for any text; or parts of names of sites.
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
-    /// Only the patches.
+    /// Leave out the orderings.
     #[arg(long, conflicts_with = "sites")]
-    pub(crate) patches: bool,
+    pub(crate) no_sites: bool,
     /// Only the orderings.
     #[arg(long)]
     pub(crate) sites: bool,
-    /// List the patches instead.
+    /// List the mutants instead.
     #[arg(long)]
     pub(crate) list: bool,
     /// Log what is started and what ends; twice for progress too.

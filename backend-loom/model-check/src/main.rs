@@ -9,7 +9,7 @@
 //! * [`checkout`]: where the files are that are read and written;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
-//! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: patches on broken copies;
+//! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: broken copies of the workspace;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
 
@@ -46,10 +46,10 @@ use weft_backend_loom::sabotage;
 
 use crate::arguments::{Action, Arguments, Explore, Format, Mutants, Replay};
 use crate::jobs::{Job, Purpose};
-use crate::mutants::Mutant;
+use crate::mutants::catalogue::{Catalogue, Mutant};
 use crate::progress::Board;
 use crate::runner::Done;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, Workspace};
 use crate::summary::{Summary, exit};
 use crate::token::Token;
 
@@ -218,13 +218,15 @@ fn weaken_in(explore: &Explore, names: &[String]) -> Result<u8, String> {
     Ok(sweep.exit())
 }
 
-/// Tries the patches on file, then the sites.
+/// Tries the mutants on file, then the sites.
 fn mutate(options: &Mutants) -> Result<u8, String> {
     start_log(options.verbose);
-    let scratch = Scratch::open()?;
-    let patches = if options.sites { Vec::new() } else { Mutant::all(&scratch, &options.filters)? };
+    let workspace = Workspace::read()?;
+    let catalogue = Catalogue::read(&workspace)?;
+    let selected = if options.sites { Vec::new() } else { catalogue.select(&options.filters) };
     if options.list {
-        print(&patches.iter().map(Mutant::line).collect::<String>())?;
+        let line = |index: &usize| Mutant::line(&catalogue.mutants[*index]);
+        print(&selected.iter().map(line).collect::<String>())?;
         return Ok(exit::GOOD);
     }
     let is_site = |filter: &String| {
@@ -232,20 +234,21 @@ fn mutate(options: &Mutants) -> Result<u8, String> {
         weft_core::sites::ALL.iter().any(|site| site.row().name.contains(&name))
     };
     let with_sites =
-        !options.patches && (options.filters.is_empty() || options.filters.iter().any(is_site));
-    if patches.is_empty() && !with_sites {
-        return Err("no patch and no site is selected: see model-check mutants --list".to_owned());
+        !options.no_sites && (options.filters.is_empty() || options.filters.iter().any(is_site));
+    if selected.is_empty() && !with_sites {
+        return Err("no mutant and no site is selected: see model-check mutants --list".to_owned());
     }
     catch_interruptions()?;
+    let explore = Explore::default();
     let mut codes = Vec::new();
-    if !patches.is_empty() {
-        let results = mutants::run(&scratch, patches)?;
+    if !selected.is_empty() {
+        let scratch = Scratch::open(&workspace)?;
+        let results = mutants::run(&scratch, &catalogue, &selected, explore.workers())?;
         print(&results.text())?;
         codes.push(results.exit());
     }
     if with_sites && !runner::interrupted() {
         print("\n")?;
-        let explore = Explore::default();
         codes.push(weaken_in(&explore, &options.filters)?);
     }
     Ok(worst(&codes))

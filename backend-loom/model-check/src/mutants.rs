@@ -1,382 +1,298 @@
-//! Logic mutants: patches that break the code, and the check that must notice.
+//! Logic mutants: changes that break the code, and the checks that must notice.
 //!
-//! A patch lies in a folder called `mutants` and begins with a header:
+//! The mutants on file (see [`catalogue`]) are merged into one scratch copy: every function that
+//! some mutant changes gets all of its bodies, and a word in the environment chooses at run time
+//! ([`merge`], [`choice`]). So there is one build, and the code that ships carries no switches. A
+//! mutant that cannot be chosen, because it changes more than the bodies of functions, is built in a
+//! copy of its own afterwards; so is one that does not compile beside the others.
 //!
-//! ```text
-//! Breaks: <what it breaks, one sentence>
-//! Killed-by: <the scenario that must notice>
-//! Expect: <a part of the message>
-//! ```
-//!
-//! In place of `Killed-by:` there may be `Run: cargo test ..` or `Run: cargo run ..`, for code that
-//! scenarios do not run, or that they run on a machine.
-//! Each patch is applied to a scratch copy, which is built and checked. A mutant is killed if the
-//! check fails with the expected message there, and does not fail without the patch. A patch that
-//! no longer applies, and a mutant that does not build, are errors: neither has been noticed by
-//! anybody.
+//! Then every check runs once on no mutant and once on each mutant that it must notice ([`check`]).
+//! A mutant is killed if all of its checks fail, each with the expected message, and none of them
+//! fails without it. Text that is no longer there, and a mutant that does not compile, are errors:
+//! nothing has been noticed there. A mutant that is said to survive is tried with everything that
+//! might notice it, and it is as wrong if something does.
 
-use std::collections::BTreeMap;
+pub(crate) mod builds;
+pub(crate) mod catalogue;
+pub(crate) mod check;
+mod choice;
+mod merge;
+mod results;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use comfy_table::Cell;
-use serde_json::Value;
+use crate::progress::Board;
+use crate::runner::{self, Done, Task};
+use crate::scratch::{Scratch, Workspace};
 
-use crate::checkers::{self, NAMES, Use};
-use crate::human;
-use crate::runner;
-use crate::scratch::{self, Scratch};
-use crate::summary::exit;
+use self::builds::Programs;
+use self::catalogue::{Catalogue, Claim, Mutant};
+use self::check::{Check, Outcome};
+use self::merge::Merged;
+use self::results::{Fate, Results, Row, Run};
 
-/// A patch on file.
-#[derive(Clone, Debug)]
-pub(crate) struct Mutant {
-    /// The path of the patch, seen from the root, which is also its name.
-    path: PathBuf,
-    /// What it breaks.
-    breaks: String,
-    /// What must notice.
-    killer: Killer,
-    /// A part of the message.
-    expect: String,
-}
-
-/// What must notice a mutant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Killer {
-    Scenario(&'static str),
-    Cargo(String),
-}
-
-/// What became of a mutant.
-#[derive(Debug)]
-enum Fate {
-    /// It was noticed, in which execution of which engine where there is one.
-    Killed(String, Option<u64>),
-    /// It was not; what happened instead.
-    Survived(String),
-    /// It was not tried.
-    Error(String),
-}
-
-/// The results of all patches.
-#[derive(Debug, Default)]
-pub(crate) struct Results {
-    results: Vec<(Mutant, Fate, Duration)>,
-    unfinished: usize,
-}
-
-impl Mutant {
-    /// Every patch that the filters select.
-    ///
-    /// # Errors
-    ///
-    /// One sentence for a header that cannot be read.
-    pub(crate) fn all(scratch: &Scratch, filters: &[String]) -> Result<Vec<Self>, String> {
-        let mut mutants = Vec::new();
-        for path in scratch.files() {
-            let folder = path.parent().and_then(Path::file_name);
-            if folder != Some("mutants".as_ref()) || path.extension() != Some("patch".as_ref()) {
-                continue;
-            }
-            let name = path.display().to_string();
-            if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
-                mutants.push(Self::read(scratch.root(), path)?);
-            }
-        }
-        Ok(mutants)
-    }
-
-    fn read(root: &Path, path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(root.join(path))
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Self::parse(path, &text).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
-    fn parse(path: &Path, text: &str) -> Result<Self, String> {
-        let is_diff = |line: &&str| line.starts_with("diff ") || line.starts_with("--- ");
-        let header = text.lines().take_while(|line| !is_diff(line));
-        let header: BTreeMap<&str, &str> =
-            header.filter_map(|line| line.split_once(": ")).collect();
-        if !text.lines().any(|line| is_diff(&line)) {
-            return Err("there is no diff in it: add the output of `git diff`".to_owned());
-        }
-        let find = |key: &str| header.get(key).map(|value| value.trim().to_owned());
-        let need = |key: &str| find(key).ok_or_else(|| format!("add a header line `{key}: ..`"));
-        let killer = match (find("Killed-by"), find("Run")) {
-            (Some(name), None) => {
-                let found = NAMES.iter().find(|scenario| **scenario == name);
-                Killer::Scenario(found.ok_or_else(|| {
-                    format!("`Killed-by: {name}` names no scenario: see model-check --list")
-                })?)
-            }
-            (None, Some(command))
-                if ["cargo test ", "cargo run "].iter().any(|it| command.starts_with(it)) =>
-            {
-                Killer::Cargo(command)
-            }
-            (None, Some(_)) => {
-                return Err("`Run:` takes a `cargo test` or a `cargo run` command".to_owned());
-            }
-            _ => return Err("add one header line, `Killed-by: ..` or `Run: ..`".to_owned()),
-        };
-        let path = path.to_owned();
-        Ok(Self { path, breaks: need("Breaks")?, killer, expect: need("Expect")? })
-    }
-
-    fn name(&self) -> String {
-        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
-    /// One line for a list.
-    pub(crate) fn line(&self) -> String {
-        let killer = match &self.killer {
-            Killer::Scenario(name) => name,
-            Killer::Cargo(command) => command.as_str(),
-        };
-        format!(
-            "{}: {} Killed by {killer}: \"{}\"\n",
-            self.path.display(),
-            self.breaks,
-            self.expect
-        )
-    }
-}
-
-/// Tries every mutant, one after the other: each build uses all cores.
+/// Tries the mutants at these positions.
 ///
 /// # Errors
 ///
-/// One sentence, if the scratch copy cannot be made.
-pub(crate) fn run(scratch: &Scratch, mutants: Vec<Mutant>) -> Result<Results, String> {
+/// One sentence, if the copy cannot be made, or does not build.
+pub(crate) fn run(
+    scratch: &Scratch<'_>,
+    catalogue: &Catalogue,
+    selected: &[usize],
+    workers: usize,
+) -> Result<Results, String> {
+    let workspace = scratch.workspace;
     let mut results = Results::default();
-    let mut sound = BTreeMap::new();
-    let total = mutants.len();
-    for (number, mutant) in mutants.into_iter().enumerate() {
-        if runner::interrupted() {
-            results.unfinished += 1;
-            continue;
-        }
-        crate::complain(&format!("mutant {}/{total}: {}", number + 1, mutant.path.display()));
-        let start = Instant::now();
-        let fate = try_one(scratch, &mutant, &mut sound).unwrap_or_else(Fate::Error);
-        if runner::interrupted() {
-            results.unfinished += 1;
-        } else {
-            results.results.push((mutant, fate, start.elapsed()));
+    let mut trials = BTreeSet::new();
+    let sound = |index: &&usize| catalogue.mutants[**index].edits.is_ok();
+    for &index in selected.iter().filter(sound) {
+        for check in checks_of(catalogue, workspace, index) {
+            trials.insert((number(index), check.clone()));
+            trials.insert((NO_MUTANT, check));
         }
     }
-    scratch.restore()?;
+    let start = Instant::now();
+    crate::complain(&format!("{} mutants are built into one copy", catalogue.mutants.len()));
+    let (programs, alone) = build_merged(scratch, catalogue, &trials)?;
+    results.building = start.elapsed();
+    let merged = |(mutant, _): &(u32, Check)| !alone.contains_key(mutant);
+    let mut runs = tries(&programs, trials.into_iter().filter(merged), catalogue, workers);
+    for &index in selected {
+        let mutant = &catalogue.mutants[index];
+        let checks = checks_of(catalogue, workspace, index);
+        let reason = alone.get(&number(index));
+        let mut building = Ok(Duration::ZERO);
+        if let (Ok(edits), Some(_)) = (&mutant.edits, reason) {
+            if runner::interrupted() {
+                results.unfinished += 1;
+                continue;
+            }
+            crate::complain(&format!("{mutant} is built in a copy of its own"));
+            building = build_alone(scratch, catalogue, edits, &checks).map(|(programs, time)| {
+                let trials = checks.iter().map(|check| (number(index), check.clone()));
+                runs.extend(tries(&programs, trials, catalogue, workers));
+                time
+            });
+        }
+        let fate = match (&mutant.edits, &building) {
+            (Err(error), _) | (_, Err(error)) => Some(Fate::Error(error.clone())),
+            _ => Fate::of(mutant, number(index), &checks, &runs),
+        };
+        let Some(fate) = fate else {
+            results.unfinished += 1;
+            continue;
+        };
+        let of_mine = runs.iter().filter(|((mutant, _), _)| *mutant == number(index));
+        let time =
+            of_mine.map(|(_, run)| run.time).sum::<Duration>() + building.unwrap_or_default();
+        let alone = reason.cloned();
+        results.rows.push(Row { mutant: mutant.clone(), fate, time, alone });
+    }
+    results.elapsed = start.elapsed();
     Ok(results)
 }
 
-/// Applies, builds and checks one mutant. `sound` remembers checks that do not fail by themselves.
-fn try_one(
-    scratch: &Scratch,
-    mutant: &Mutant,
-    sound: &mut BTreeMap<String, Result<(), String>>,
-) -> Result<Fate, String> {
-    scratch.restore()?;
-    let key = format!("{:?}", mutant.killer);
-    let without = sound.entry(key).or_insert_with(|| match &mutant.killer {
-        Killer::Scenario(name) => sound_scenario(name),
-        Killer::Cargo(command) => sound_command(scratch, command),
-    });
-    without.clone()?;
-    scratch
-        .apply(&scratch.root().join(&mutant.path))
-        .map_err(|error| format!("the patch no longer applies: {error}"))?;
-    match &mutant.killer {
-        Killer::Scenario(name) => {
-            let command = scratch.build()?;
-            kill_by_scenario(&command, name, &mutant.expect)
+/// The number that no mutant has.
+const NO_MUTANT: u32 = 0;
+
+/// The number by which a mutant is chosen.
+fn number(index: usize) -> u32 {
+    u32::try_from(index + 1).expect("there are fewer mutants")
+}
+
+/// The checks that a mutant is tried with: those that have to notice it, or, where none can, all
+/// that notice another mutant of its crate.
+fn checks_of(catalogue: &Catalogue, workspace: &Workspace, index: usize) -> BTreeSet<Check> {
+    let mutant = &catalogue.mutants[index];
+    if let Claim::Killed(checks) = &mutant.claim {
+        return checks.keys().cloned().collect();
+    }
+    let crates = roots(mutant, workspace);
+    let neighbours =
+        catalogue.mutants.iter().filter(|other| !roots(other, workspace).is_disjoint(&crates));
+    let mut checks = BTreeSet::new();
+    for neighbour in neighbours {
+        if let Claim::Killed(others) = &neighbour.claim {
+            checks.extend(others.keys().filter(|check| !check.is_machine()).cloned());
         }
-        Killer::Cargo(command) => kill_by_cargo(scratch, command, &mutant.expect),
+    }
+    if checks.iter().any(|check| matches!(check, Check::Scenario(_))) {
+        checks.extend(Check::all_scenarios());
+    }
+    checks
+}
+
+/// The roots of the crates that a mutant changes.
+fn roots(mutant: &Mutant, workspace: &Workspace) -> BTreeSet<PathBuf> {
+    let files = mutant.edits.iter().flat_map(BTreeMap::keys);
+    files.filter_map(|file| root_of(workspace, file)).collect()
+}
+
+/// The root of the crate that a file belongs to.
+fn root_of(workspace: &Workspace, file: &Path) -> Option<PathBuf> {
+    let roots = file
+        .ancestors()
+        .skip(1)
+        .flat_map(|folder| ["lib.rs", "main.rs"].into_iter().map(move |name| folder.join(name)));
+    roots.into_iter().find(|root| workspace.text(root).is_ok())
+}
+
+/// Builds all mutants into one copy. Those that cannot be chosen there come back with the reason.
+fn build_merged(
+    scratch: &Scratch<'_>,
+    catalogue: &Catalogue,
+    trials: &BTreeSet<(u32, Check)>,
+) -> Result<(Programs, BTreeMap<u32, String>), String> {
+    let checks = trials.iter().map(|(_, check)| check.clone()).collect();
+    let mut alone = BTreeMap::new();
+    for (index, mutant) in catalogue.mutants.iter().enumerate() {
+        if let Err(reason) = fits(scratch.workspace, catalogue, mutant) {
+            alone.insert(number(index), reason);
+        }
+    }
+    loop {
+        let merged = merge_all(catalogue, &alone);
+        scratch.write(&texts(scratch.workspace, &merged))?;
+        let broken = match Programs::build(scratch, &checks) {
+            Ok(programs) => return Ok((programs, alone)),
+            Err(broken) => broken,
+        };
+        let places = broken.places.iter();
+        let blamed = places.filter_map(|(file, at)| Some(merged.get(file)?.at(*at))).flatten();
+        let blamed: BTreeSet<u32> = blamed.copied().collect();
+        if blamed.is_empty() || runner::interrupted() {
+            return Err(format!("the merged copy does not build: {}", broken.first));
+        }
+        let reason = format!("it does not compile beside the others: {}", broken.first);
+        alone.extend(blamed.into_iter().map(|mutant| (mutant, reason.clone())));
     }
 }
 
-/// The engines that mutants are tried with, in this order: the one that explores everything, or,
-/// where there is none, those that control the schedule.
-fn engines() -> Vec<&'static str> {
-    let primary = checkers::ALL.iter().filter(|it| it.used_for == Use::Everything);
-    let primary: Vec<_> = primary.map(|checker| checker.name).collect();
-    if !primary.is_empty() {
-        return primary;
+/// Whether a mutant can be chosen at run time, or why not.
+fn fits(workspace: &Workspace, catalogue: &Catalogue, mutant: &Mutant) -> Result<(), String> {
+    if let Some(reason) = &mutant.alone {
+        return Err(reason.clone());
     }
-    let others = checkers::ALL.iter().filter(|checker| checker.controls_schedule);
-    others.map(|checker| checker.name).collect()
-}
-
-/// Explores a scenario with another build of this command.
-fn explore(command: &Path, scenario: &str, engine: &str) -> Result<(Option<i32>, Value), String> {
-    let mut command = Command::new(command);
-    command.args([scenario, "--no-twins", "--engine", engine, "--format", "json"]);
-    let output = scratch::run(&mut command)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let value = serde_json::from_slice(&output.stdout).map_err(|_| {
-        format!("the check gave no answer: {}", said.lines().last().unwrap_or("no output"))
-    })?;
-    Ok((output.status.code(), value))
-}
-
-/// That a scenario does not fail by itself.
-fn sound_scenario(scenario: &str) -> Result<(), String> {
-    let me = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-    for engine in engines() {
-        let (code, _) = explore(&me, scenario, engine)?;
-        if code != Some(i32::from(exit::GOOD)) {
-            return Err(format!("{scenario} fails under {engine} without the patch"));
-        }
+    for (file, edits) in mutant.edits.iter().flatten() {
+        let source = catalogue.sources[file].as_ref().map_err(String::clone)?;
+        source.fits(edits)?;
+        root_of(workspace, file).ok_or_else(|| format!("{} is in no crate", file.display()))?;
     }
     Ok(())
 }
 
-fn kill_by_scenario(command: &Path, scenario: &str, expect: &str) -> Result<Fate, String> {
-    let mut instead = String::new();
-    for engine in engines() {
-        let (code, value) = explore(command, scenario, engine)?;
-        let row = &value["rows"][0];
-        let message = row["failure"]["message"].as_str().unwrap_or_default();
-        if code == Some(i32::from(exit::VIOLATION)) && message.contains(expect) {
-            let killer = format!("{scenario} ({engine})");
-            return Ok(Fate::Killed(killer, row["executions"].as_u64()));
+/// The files of all mutants but those that are built alone.
+fn merge_all(catalogue: &Catalogue, alone: &BTreeMap<u32, String>) -> BTreeMap<PathBuf, Merged> {
+    let mut of_file: BTreeMap<&Path, Vec<(u32, Vec<merge::Edit>)>> = BTreeMap::new();
+    for (index, mutant) in catalogue.mutants.iter().enumerate() {
+        if alone.contains_key(&number(index)) {
+            continue;
         }
-        let verdict = row["verdict_text"].as_str().unwrap_or("DIED");
-        instead = match message {
-            "" => format!("{verdict} under {engine}, exit code {code:?}"),
-            message => format!("{verdict} under {engine} with another message: {message}"),
-        };
+        for (file, edits) in mutant.edits.iter().flatten() {
+            of_file.entry(file).or_default().push((number(index), edits.clone()));
+        }
     }
-    Ok(Fate::Survived(instead))
+    let merge = |(file, mutants): (&Path, Vec<_>)| {
+        let source = catalogue.sources[file].as_ref().expect("mutants that are merged fit");
+        (file.to_owned(), source.merge(&mutants))
+    };
+    of_file.into_iter().map(merge).collect()
 }
 
-/// A `cargo test` or `cargo run` command in the copy.
-fn cargo_command(scratch: &Scratch, command: &str, only_build: bool) -> Command {
-    let (cargo_side, test_side) = command.split_once(" -- ").unwrap_or((command, ""));
-    let mut cargo = scratch.cargo();
-    let mut words = cargo_side.split_whitespace().skip(1);
-    let verb = words.next().unwrap_or_default();
-    cargo.arg(if only_build && verb == "run" { "build" } else { verb }).args(words);
-    if only_build && verb == "test" {
-        cargo.arg("--no-run");
-    } else if !only_build && !test_side.is_empty() {
-        cargo.arg("--").args(test_side.split_whitespace());
+/// The files of the merged copy that differ from the workspace.
+fn texts(workspace: &Workspace, merged: &BTreeMap<PathBuf, Merged>) -> BTreeMap<PathBuf, String> {
+    let mut texts: BTreeMap<PathBuf, String> =
+        merged.iter().map(|(file, merged)| (file.clone(), merged.text.clone())).collect();
+    let roots: BTreeSet<PathBuf> =
+        merged.keys().filter_map(|file| root_of(workspace, file)).collect();
+    for root in roots {
+        texts.insert(root.with_file_name(choice::FILE), choice::module());
+        let pristine = || workspace.text(&root).unwrap_or_default().to_owned();
+        *texts.entry(root.clone()).or_insert_with(pristine) += choice::DECLARATION;
     }
-    cargo
+    texts
 }
 
-/// That the tests of a command do not fail by themselves.
-fn sound_command(scratch: &Scratch, command: &str) -> Result<(), String> {
-    let output = scratch::run(&mut cargo_command(scratch, command, false))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{command}` fails without the patch"))
+/// Builds one mutant as it would be in the workspace.
+fn build_alone(
+    scratch: &Scratch<'_>,
+    catalogue: &Catalogue,
+    edits: &BTreeMap<PathBuf, Vec<merge::Edit>>,
+    checks: &BTreeSet<Check>,
+) -> Result<(Programs, Duration), String> {
+    let start = Instant::now();
+    let mut texts = BTreeMap::new();
+    for (file, edits) in edits {
+        let source = catalogue.sources[file].as_ref();
+        let source = source.map_err(|error| format!("{}: {error}", file.display()))?;
+        texts.insert(file.clone(), source.patched(edits)?);
     }
+    scratch.write(&texts)?;
+    let programs = Programs::build(scratch, checks);
+    let programs = programs.map_err(|broken| format!("it does not build: {}", broken.first))?;
+    Ok((programs, start.elapsed()))
 }
 
-fn kill_by_cargo(scratch: &Scratch, command: &str, expect: &str) -> Result<Fate, String> {
-    let build = scratch::run(&mut cargo_command(scratch, command, true))?;
-    if !build.status.success() {
-        return Err(format!("it does not build: {}", scratch::first_error(&build)));
-    }
-    let output = scratch::run(&mut cargo_command(scratch, command, false))?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok(if output.status.success() {
-        Fate::Survived("its tests do not fail".to_owned())
-    } else if String::from_utf8_lossy(&said).contains(expect) {
-        Fate::Killed(command.to_owned(), None)
-    } else {
-        Fate::Survived("its tests fail without the expected message".to_owned())
-    })
+/// Runs checks on mutants, in parallel.
+fn tries(
+    programs: &Programs,
+    trials: impl Iterator<Item = (u32, Check)>,
+    catalogue: &Catalogue,
+    workers: usize,
+) -> BTreeMap<(u32, Check), Run> {
+    let trials = trials.map(|(mutant, check)| {
+        let name = mutant.checked_sub(1).map(|index| &catalogue.mutants[index as usize].name);
+        Trial { programs, mutant, name: name.map_or("no mutant", String::as_str), check }
+    });
+    let done = runner::run(trials.collect(), workers, &mut Board::new());
+    let runs = done.into_iter().map(|Done { job, result }| {
+        let run = result.unwrap_or_else(|error| Run { outcome: Err(error), time: Duration::ZERO });
+        ((job.mutant, job.check), run)
+    });
+    runs.collect()
 }
 
-impl Results {
-    /// The exit code.
-    pub(crate) fn exit(&self) -> u8 {
-        let any = |what: fn(&Fate) -> bool| self.results.iter().any(|(_, fate, _)| what(fate));
-        if self.unfinished > 0 || runner::interrupted() {
-            exit::INTERRUPTED
-        } else if any(|fate| matches!(fate, Fate::Error(_))) {
-            exit::INTERNAL
-        } else if any(|fate| matches!(fate, Fate::Survived(_))) {
-            exit::MISSING
-        } else {
-            exit::GOOD
-        }
-    }
-
-    /// For people.
-    pub(crate) fn text(&self) -> String {
-        let header = ["mutant", "killed by", "in", "time", "breaks"];
-        let mut table = human::table(&header, 2..4);
-        for (mutant, fate, time) in &self.results {
-            let (killer, executions) = match fate {
-                Fate::Killed(killer, executions) => (killer.as_str(), *executions),
-                Fate::Survived(_) => ("SURVIVED", None),
-                Fate::Error(_) => ("ERROR", None),
-            };
-            table.add_row(vec![
-                Cell::new(mutant.name()),
-                Cell::new(killer),
-                Cell::new(executions.map_or("-".to_owned(), human::thousands)),
-                Cell::new(format!("{:.1} s", time.as_secs_f64())),
-                Cell::new(&mutant.breaks),
-            ]);
-        }
-        let mut text = table.trim_fmt() + "\n\n";
-        let mut killed = 0;
-        for (mutant, fate, _) in &self.results {
-            let path = mutant.path.display();
-            match fate {
-                Fate::Killed(..) => killed += 1,
-                Fate::Survived(instead) => text += &format!("SURVIVED {path}: {instead}\n"),
-                Fate::Error(error) => text += &format!("ERROR {path}: {error}\n"),
-            }
-        }
-        text += &format!("{killed}/{} mutants killed\n", self.results.len());
-        if self.unfinished > 0 {
-            text += &format!("{} mutants not tried\n", self.unfinished);
-        }
-        text
-    }
+/// One check on one mutant, or on none.
+#[derive(Debug)]
+struct Trial<'a> {
+    programs: &'a Programs,
+    mutant: u32,
+    name: &'a str,
+    check: Check,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Task for Trial<'_> {
+    type Answer = Run;
 
-    const DIFF: &str = "diff --git a/x b/x\n";
-
-    fn parse(header: &str) -> Result<Mutant, String> {
-        Mutant::parse(Path::new("scenarios/mutants/x.patch"), &format!("{header}\n{DIFF}"))
+    fn kind(&self) -> &'static str {
+        "checks"
     }
 
-    #[test]
-    fn a_header_is_read() {
-        let mutant = parse("Breaks: Everything.\nKilled-by: lock_vs_lock\nExpect: data race\n");
-        let mutant = mutant.expect("well formed");
-        assert_eq!(mutant.killer, Killer::Scenario("lock_vs_lock"));
-        assert_eq!(mutant.expect, "data race");
-        let mutant = parse("Breaks: It.\nRun: cargo test -p weft-explorer\nExpect: gate");
-        let killer = mutant.expect("well formed").killer;
-        assert_eq!(killer, Killer::Cargo("cargo test -p weft-explorer".to_owned()));
+    fn title(&self) -> String {
+        format!("{} ({})", self.check, self.name)
     }
 
-    #[test]
-    fn what_a_header_lacks_is_named() {
-        for (header, part) in [
-            ("Killed-by: lock_vs_lock\nExpect: x", "`Breaks: ..`"),
-            ("Breaks: x\nKilled-by: lock_vs_lock", "`Expect: ..`"),
-            ("Breaks: x\nExpect: x", "`Killed-by: ..` or `Run: ..`"),
-            ("Breaks: x\nKilled-by: nobody\nExpect: x", "names no scenario"),
-            ("Breaks: x\nRun: rm -r /\nExpect: x", "a `cargo test` or a `cargo run` command"),
-        ] {
-            let error = parse(header).expect_err(header);
-            assert!(error.contains(part), "{header:?}: {error}");
+    fn rank(&self) -> u8 {
+        match self.check {
+            Check::Machine(_) => 0,
+            Check::Test(..) => 1,
+            Check::Scenario(_) => 2,
         }
-        let error = Mutant::parse(Path::new("x"), "Breaks: x\n").expect_err("no diff");
-        assert!(error.contains("no diff"));
+    }
+
+    fn perform(&self, progress: &mut dyn FnMut(u64)) -> Result<Run, String> {
+        let start = Instant::now();
+        let outcome = self.check.run(self.programs, self.mutant, progress)?;
+        Ok(Run { outcome: Ok(outcome), time: start.elapsed() })
+    }
+
+    fn executions(run: &Run) -> u64 {
+        match run.outcome {
+            Ok(Outcome::Failed(_, Some(executions))) => executions,
+            _ => 0,
+        }
     }
 }

@@ -6,9 +6,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use weft_backend_loom::report::Report;
-
-use crate::jobs::{Job, Purpose};
 
 /// How often a line is written where there is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -19,9 +16,9 @@ pub(crate) struct Board {
     bar: Option<ProgressBar>,
     start: Instant,
     last_heartbeat: Instant,
-    rows: Count,
-    twins: Count,
-    /// Executions of jobs that are over.
+    /// How far each kind of task has come.
+    counts: Vec<(&'static str, Count)>,
+    /// Executions of tasks that are over.
     executions: u64,
     /// What each worker does, and how many executions it has done of it.
     current: Vec<Option<(String, u64)>>,
@@ -48,18 +45,26 @@ impl Board {
             bar,
             start: now,
             last_heartbeat: now,
-            rows: Count::default(),
-            twins: Count::default(),
+            counts: Vec::new(),
             executions: 0,
             current: Vec::new(),
         }
     }
 
-    /// More jobs are to come.
-    pub(crate) fn expect(&mut self, jobs: &[Job]) {
-        let rows = jobs.iter().filter(|job| job.purpose == Purpose::Row).count();
-        self.rows.total += rows;
-        self.twins.total += jobs.len() - rows;
+    /// More tasks of these kinds are to come.
+    pub(crate) fn expect(&mut self, kinds: impl Iterator<Item = &'static str>) {
+        for kind in kinds {
+            self.count(kind).total += 1;
+        }
+    }
+
+    fn count(&mut self, kind: &'static str) -> &mut Count {
+        let position = self.counts.iter().position(|(known, _)| *known == kind);
+        let position = position.unwrap_or_else(|| {
+            self.counts.push((kind, Count::default()));
+            self.counts.len() - 1
+        });
+        &mut self.counts[position].1
     }
 
     /// A worker has begun something.
@@ -77,14 +82,13 @@ impl Board {
         }
     }
 
-    /// A worker is done with it.
-    pub(crate) fn done(&mut self, worker: usize, job: &Job, result: &Result<Report, String>) {
+    /// A worker is done with it, after so many executions.
+    pub(crate) fn done(&mut self, worker: usize, kind: &'static str, executions: u64) {
         if let Some(current) = self.current.get_mut(worker) {
             *current = None;
         }
-        self.executions += result.as_ref().map_or(0, |report| report.executions);
-        let count = if job.purpose == Purpose::Row { &mut self.rows } else { &mut self.twins };
-        count.done += 1;
+        self.executions += executions;
+        self.count(kind).done += 1;
     }
 
     /// Shows how it goes, if it is time to.
@@ -111,13 +115,12 @@ impl Board {
         let executions = self.executions + running.clone().map(|(_, count)| count).sum::<u64>();
         let rate = executions as f64 / self.start.elapsed().as_secs_f64().max(0.001);
         let titles: Vec<&str> = running.map(|(title, _)| title.as_str()).collect();
-        let Self { rows, twins, .. } = self;
+        let counts = self.counts.iter();
+        let counts: Vec<String> =
+            counts.map(|(kind, count)| format!("{kind} {}/{}", count.done, count.total)).collect();
         format!(
-            "rows {}/{}, twins {}/{}, {executions} executions, {rate:.0}/s: {}",
-            rows.done,
-            rows.total,
-            twins.done,
-            twins.total,
+            "{}, {executions} executions, {rate:.0}/s: {}",
+            counts.join(", "),
             titles.join(", ")
         )
     }

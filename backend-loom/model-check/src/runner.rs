@@ -1,8 +1,8 @@
-//! Runs jobs in child processes, as many at a time as there are workers.
+//! Runs tasks in child processes, as many at a time as there are workers.
 //!
-//! Each worker thread takes the next job and asks children for its stages. Everything that is shown
-//! goes through the main thread, which also looks for an interruption: then no further job is
-//! begun, the children that run are killed, and what has finished is kept.
+//! Each worker thread takes the next task; for a job it asks children for its stages. Everything
+//! that is shown goes through the main thread, which also looks for an interruption: then no further
+//! task is begun, the children that run are ended, and what has finished is kept.
 
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt as _;
@@ -30,32 +30,59 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// A job that is over: a report, or one sentence on how the child ended without one.
+/// What a worker does in child processes.
+pub(crate) trait Task: Sync {
+    /// What comes out.
+    type Answer: Send;
+
+    /// What tasks of this kind are called, many of them.
+    fn kind(&self) -> &'static str;
+
+    /// A name for progress lines.
+    fn title(&self) -> String;
+
+    /// Tasks of a low rank are begun first: those that may take longest.
+    fn rank(&self) -> u8;
+
+    /// Does it, and tells how many executions were done.
+    ///
+    /// # Errors
+    ///
+    /// One sentence on how a child ended without an answer.
+    fn perform(&self, progress: &mut dyn FnMut(u64)) -> Result<Self::Answer, String>;
+
+    /// How many executions were done for an answer.
+    fn executions(answer: &Self::Answer) -> u64;
+}
+
+/// A task that is over: an answer, or one sentence on how the child ended without one.
 #[derive(Clone, Debug)]
-pub(crate) struct Done {
-    /// The job.
-    pub(crate) job: Job,
+pub(crate) struct Done<T: Task = Job> {
+    /// The task.
+    pub(crate) job: T,
     /// What came out.
-    pub(crate) result: Result<Report, String>,
+    pub(crate) result: Result<T::Answer, String>,
 }
 
 /// News from a worker.
-enum News {
+enum News<A> {
     Started(usize, String),
     Executions(usize, u64),
-    Done(usize, usize, Box<Result<Report, String>>),
+    Done(usize, usize, Box<Result<A, String>>),
 }
 
-/// Runs `jobs`, in any order, and gives back those that were finished, in the order given.
-pub(crate) fn run(jobs: Vec<Job>, workers: usize, board: &mut Board) -> Vec<Done> {
-    board.expect(&jobs);
-    let mut results: Vec<Option<Result<Report, String>>> = jobs.iter().map(|_| None).collect();
-    let queue = Mutex::new(by_length(&jobs));
+/// Runs `tasks`, in any order, and gives back those that were finished, in the order given.
+pub(crate) fn run<T: Task>(tasks: Vec<T>, workers: usize, board: &mut Board) -> Vec<Done<T>> {
+    board.expect(tasks.iter().map(Task::kind));
+    let mut results: Vec<Option<Result<T::Answer, String>>> = tasks.iter().map(|_| None).collect();
+    let mut order: Vec<usize> = (0..tasks.len()).collect();
+    order.sort_by_key(|index| tasks[*index].rank());
+    let queue = Mutex::new(VecDeque::from(order));
     let (sender, news) = mpsc::channel();
     thread::scope(|scope| {
-        for worker in 0..workers.min(jobs.len()) {
-            let (queue, jobs, sender) = (&queue, &jobs, sender.clone());
-            scope.spawn(move || work(worker, queue, jobs, &sender));
+        for worker in 0..workers.min(tasks.len()) {
+            let (queue, tasks, sender) = (&queue, &tasks, sender.clone());
+            scope.spawn(move || work(worker, queue, tasks, &sender));
         }
         drop(sender);
         loop {
@@ -63,8 +90,9 @@ pub(crate) fn run(jobs: Vec<Job>, workers: usize, board: &mut Board) -> Vec<Done
                 Ok(News::Started(worker, title)) => board.started(worker, title),
                 Ok(News::Executions(worker, count)) => board.executions(worker, count),
                 Ok(News::Done(worker, index, result)) => {
-                    board.done(worker, &jobs[index], &result);
-                    // A child that was killed by our own interruption has no result.
+                    let executions = (*result).as_ref().map_or(0, |answer| T::executions(answer));
+                    board.done(worker, tasks[index].kind(), executions);
+                    // A child that was ended by our own interruption has no result.
                     if result.is_ok() || !interrupted() {
                         results[index] = Some(*result);
                     }
@@ -76,41 +104,65 @@ pub(crate) fn run(jobs: Vec<Job>, workers: usize, board: &mut Board) -> Vec<Done
         }
     });
     board.finish();
-    let finished = jobs.into_iter().zip(results);
+    let finished = tasks.into_iter().zip(results);
     finished.filter_map(|(job, result)| Some(Done { job, result: result? })).collect()
 }
 
-/// The order in which jobs are begun: those that may take longest first.
-fn by_length(jobs: &[Job]) -> VecDeque<usize> {
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|index| {
-        let job = &jobs[*index];
-        (job.purpose != Purpose::Row, !job.checker.exhaustive)
-    });
-    order.into()
-}
-
-fn work(worker: usize, queue: &Mutex<VecDeque<usize>>, jobs: &[Job], news: &Sender<News>) {
+fn work<T: Task>(
+    worker: usize,
+    queue: &Mutex<VecDeque<usize>>,
+    tasks: &[T],
+    news: &Sender<News<T::Answer>>,
+) {
     // The main thread listens until every worker is gone, so sending cannot fail.
     let tell = |one| drop(news.send(one));
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(index) = next.filter(|_| !interrupted()) else { return };
-        let job = &jobs[index];
-        tell(News::Started(worker, job.title()));
-        tracing::info!("begins: {}", job.title());
-        let result = explore(job, |count| tell(News::Executions(worker, count)));
-        match &result {
-            Ok(report) => tracing::info!(
-                "ends: {}: {} after {} executions in {:.2} s",
-                job.title(),
-                report.verdict_text,
-                report.executions,
-                report.elapsed.as_secs_f64()
-            ),
-            Err(error) => tracing::warn!("{}: {error}", job.title()),
+        let task = &tasks[index];
+        tell(News::Started(worker, task.title()));
+        tracing::info!("begins: {}", task.title());
+        let result = task.perform(&mut |count| tell(News::Executions(worker, count)));
+        if let Err(error) = &result {
+            tracing::warn!("{}: {error}", task.title());
         }
         tell(News::Done(worker, index, Box::new(result)));
+    }
+}
+
+impl Task for Job {
+    type Answer = Report;
+
+    fn kind(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Row => "rows",
+            Purpose::Twin { .. } => "twins",
+            Purpose::Site => "weakenings",
+        }
+    }
+
+    fn title(&self) -> String {
+        Self::title(self)
+    }
+
+    fn rank(&self) -> u8 {
+        2 * u8::from(self.purpose != Purpose::Row) + u8::from(!self.checker.exhaustive)
+    }
+
+    fn perform(&self, progress: &mut dyn FnMut(u64)) -> Result<Report, String> {
+        let report = explore(self, progress)?;
+        tracing::info!(
+            "ends: {}: {} after {} executions in {:.2} s",
+            self.title(),
+            report.verdict_text,
+            report.executions,
+            report.elapsed.as_secs_f64()
+        );
+        Ok(report)
+    }
+
+    fn executions(report: &Report) -> u64 {
+        report.executions
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! The copy holds what git knows of, changes that are not committed included, and nothing that was
 //! built. It is kept between runs, with a target directory of its own, and only files whose text
-//! differs are written, so that cargo rebuilds what a patch changes and no more.
+//! differs are written, so that cargo rebuilds what has changed and no more. The workspace is read
+//! once: what is edited while the copy is in use is for the next run.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,124 +14,120 @@ use std::process::{Command, Output, Stdio};
 
 use crate::checkout;
 
+/// The workspace, as it was when it was read.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Workspace {
+    /// Reads all files that git knows of.
+    ///
+    /// # Errors
+    ///
+    /// One sentence, if the current folder is in no workspace, or a file cannot be read.
+    pub(crate) fn read() -> Result<Self, String> {
+        let root = checkout::root()?;
+        let read = |path: PathBuf| {
+            let bytes = fs::read(root.join(&path))
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            Ok((path, bytes))
+        };
+        let files = listed(&root)?.into_iter().map(read).collect::<Result<_, String>>()?;
+        Ok(Self { root, files })
+    }
+
+    /// The files, seen from the root.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.keys().map(PathBuf::as_path)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn text(&self, file: &Path) -> Result<&str, String> {
+        let bytes = self.files.get(file).ok_or("git does not know of it")?;
+        str::from_utf8(bytes).map_err(|error| format!("is no text: {error}"))
+    }
+}
+
 /// The copy. Only one process uses it at a time.
 #[derive(Debug)]
-pub(crate) struct Scratch {
-    /// The workspace that is copied.
-    root: PathBuf,
-    files: Vec<PathBuf>,
+pub(crate) struct Scratch<'a> {
+    /// What is copied.
+    pub(crate) workspace: &'a Workspace,
     copy: PathBuf,
     target: PathBuf,
     /// Locked for as long as the copy is in use.
     _lock: File,
 }
 
-impl Scratch {
+impl<'a> Scratch<'a> {
     /// Takes the copy, without bringing it up to date.
     ///
     /// # Errors
     ///
-    /// One sentence, if the current folder is in no workspace, or another process breaks the copy
-    /// at the moment.
-    pub(crate) fn open() -> Result<Self, String> {
-        let root = checkout::root()?;
-        let home = root.join("target/mutants");
+    /// One sentence, if another process breaks the copy at the moment.
+    pub(crate) fn open(workspace: &'a Workspace) -> Result<Self, String> {
+        let home = workspace.root.join("target/mutants");
         let cannot = |error| format!("cannot use {}: {error}", home.display());
-        let files = listed(&root)?;
         fs::create_dir_all(&home).map_err(cannot)?;
         let lock = File::create(home.join("lock")).map_err(cannot)?;
         lock.try_lock()
             .map_err(|_| format!("another run uses {}: wait for it, or end it", home.display()))?;
         let (copy, target) = (home.join("workspace"), home.join("target"));
-        Ok(Self { root, files, copy, target, _lock: lock })
+        Ok(Self { workspace, copy, target, _lock: lock })
     }
 
-    /// The workspace that is copied.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// Where the copy is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.copy
     }
 
-    /// The files of the workspace, seen from its root.
-    pub(crate) fn files(&self) -> &[PathBuf] {
-        &self.files
-    }
-
-    /// Makes the copy equal to the workspace.
+    /// Makes the copy equal to the workspace, but for files with other texts.
     ///
     /// # Errors
     ///
-    /// One sentence, if a file cannot be read or written.
-    pub(crate) fn restore(&self) -> Result<(), String> {
-        let wanted: BTreeSet<&Path> = self.files.iter().map(PathBuf::as_path).collect();
-        let cannot = |path: &Path| format!("cannot copy {}", path.display());
-        for file in &self.files {
-            let text = fs::read(self.root.join(file))
-                .map_err(|error| format!("{}: {error}", cannot(file)))?;
+    /// One sentence, if a file cannot be written.
+    pub(crate) fn write(&self, others: &BTreeMap<PathBuf, String>) -> Result<(), String> {
+        let others = others.iter().map(|(file, text)| (file, text.as_bytes()));
+        let mut wanted: BTreeMap<&PathBuf, &[u8]> =
+            self.workspace.files.iter().map(|(file, bytes)| (file, bytes.as_slice())).collect();
+        wanted.extend(others);
+        for (file, text) in &wanted {
             let copy = self.copy.join(file);
-            if fs::read(&copy).is_ok_and(|before| before == text) {
+            if fs::read(&copy).is_ok_and(|before| before == *text) {
                 continue;
             }
             let folder = copy.parent().expect("a file is in a folder");
             fs::create_dir_all(folder)
                 .and_then(|()| fs::write(&copy, text))
-                .map_err(|error| format!("{}: {error}", cannot(file)))?;
+                .map_err(|error| format!("cannot copy {}: {error}", file.display()))?;
         }
         let stale = |path: &Path| {
             let inside = path.strip_prefix(&self.copy).expect("the walk is inside the copy");
-            !wanted.contains(inside)
+            !wanted.contains_key(&inside.to_owned())
         };
         remove(&self.copy, &stale).map_err(|error| format!("cannot clean the copy: {error}"))
     }
 
-    /// Applies a patch to the copy.
-    ///
-    /// # Errors
-    ///
-    /// What git says, in one line.
-    pub(crate) fn apply(&self, patch: &Path) -> Result<(), String> {
-        let mut git = Command::new("git");
-        // Outside of any repository, paths are taken from the current folder and nothing is
-        // skipped without a word, as it would be in an ignored folder of the workspace.
-        git.env("GIT_CEILING_DIRECTORIES", self.copy.parent().expect("it is in a folder"));
-        git.env_remove("GIT_DIR").current_dir(&self.copy).arg("apply").arg(patch);
-        let output = run(&mut git)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(said.lines().next().unwrap_or("git apply failed without a word").to_owned())
-    }
-
-    /// A cargo command in the copy.
-    pub(crate) fn cargo(&self) -> Command {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
+    /// A command that runs in the copy, and what it builds stays with it.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
         command
     }
 
-    /// Builds the command in the copy, and gives its path.
-    ///
-    /// # Errors
-    ///
-    /// The first error of the compiler.
-    pub(crate) fn build(&self) -> Result<PathBuf, String> {
-        // Unoptimised: a mutant is built once and runs for a moment.
-        let mut cargo = self.cargo();
-        cargo.args(["build", "--quiet", "--package", "weft-model-check"]);
-        let output = run(&mut cargo)?;
-        if !output.status.success() {
-            return Err(format!("it does not build: {}", first_error(&output)));
-        }
-        Ok(self.target.join("debug/model-check"))
+    /// A cargo command in the copy. What it builds is unoptimised and for no debugger: it runs for
+    /// a moment.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+        command
     }
-}
-
-/// The first error that a compiler printed.
-pub(crate) fn first_error(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let line = text.lines().find(|line| line.starts_with("error"));
-    line.or_else(|| text.lines().next()).unwrap_or("no output").to_owned()
 }
 
 /// Runs a command to its end.
@@ -150,10 +148,8 @@ fn listed(root: &Path) -> Result<Vec<PathBuf>, String> {
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let output = run(&mut git)?;
     if !output.status.success() {
-        return Err(format!(
-            "{} is not a git repository: mutants need one to list the files",
-            root.display()
-        ));
+        let root = root.display();
+        return Err(format!("{root} is not a git repository: mutants need one to list the files"));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let paths = text.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from);

@@ -22,21 +22,27 @@ const LONG: &[&str] = &[
 fn start() -> (Child, Option<u32>) {
     let mut command = command(LONG);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let start = Instant::now();
     let of_shuttle = |pid: &u32| {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.ends_with("\0shuttle\0")
     };
-    let mut explorer = None;
-    while explorer.is_none() && start.elapsed() < Duration::from_secs(60) {
-        explorer = children(child.id()).into_iter().find(of_shuttle);
-        std::thread::yield_now();
-    }
+    let explorer = wait_for(|| children(child.id()).into_iter().find(of_shuttle));
     (child, explorer)
 }
 
+/// Looks for something until it is there; a long time is a failure.
+pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    let mut found = None;
+    while found.is_none() && start.elapsed() < Duration::from_secs(60) {
+        found = look();
+        std::thread::yield_now();
+    }
+    found
+}
+
 /// The processes that a process has started.
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists =
         tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
@@ -45,7 +51,7 @@ fn children(pid: u32) -> Vec<u32> {
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
-fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(status.expect("there is a shell").success());
 }

@@ -2,6 +2,7 @@
 
 mod checkouts;
 mod endings;
+mod mutants;
 mod refusals;
 mod results;
 

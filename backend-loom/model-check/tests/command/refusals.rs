@@ -42,7 +42,7 @@ fn flags_that_contradict_each_other() {
     refuses(&["--list", "--format", "junit"], "no JUnit form");
     refuses(&["sites", "--no-twins"], "--no-twins means nothing");
     refuses(&["sites", "--engine", "threads"], "controls the schedule");
-    refuses(&["mutants", "--patches", "--sites"], "cannot be used with");
+    refuses(&["mutants", "--no-sites", "--sites"], "cannot be used with");
 }
 
 #[test]
