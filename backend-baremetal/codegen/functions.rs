@@ -11,7 +11,7 @@ use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::HostedMachine;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::Level;
-use weft_core::config::{Config, Kind};
+use weft_core::config::Config;
 use weft_core::entry::ChildRef;
 use weft_core::format::{Decoded, EntryFormat, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
@@ -19,7 +19,6 @@ use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
 use weft_core::lock::SpinLock;
 use weft_core::node::NodeRef;
-use weft_core::reclaim::Erased;
 use weft_core::sites::{LOCK_ACQUIRE, LOCK_CONTENDED, WALK_ENTRY};
 use weft_core::sync::{Backend, RawLock, Word};
 
@@ -28,9 +27,7 @@ use weft_core::sync::{Backend, RawLock, Word};
 pub struct OneKind;
 
 impl Tables for OneKind {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        reference.drop_as::<Table<B>>();
-    }
+    type On<B: Backend> = (Table<B>,);
 }
 
 /// The configuration of that kind.
@@ -41,7 +38,6 @@ impl<B: Backend> Config for Table<B> {
     type Backend = B;
     type Item = MappedItem<B>;
     type Format = X86_64;
-    const KIND: Kind = Kind(1);
 }
 
 type Four = Table<HostedMachine<FourLevels, OneKind>>;

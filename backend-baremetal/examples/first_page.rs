@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 
 use weft_backend_baremetal::{backend::Tables, hosted};
 use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
-use weft_core::config::{Config, Kind};
+use weft_core::config::Config;
 use weft_core::format::{PageFlags, Property, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::{Frame, MappedItem};
-use weft_core::{cpu::Cpu, cursor::Cursor, node::Node, reclaim::Erased, sync::Backend};
+use weft_core::item::MappedItem;
+use weft_core::{cpu::Cpu, cursor::Cursor, node::Node, sync::Backend};
 
 /// A kind of page table: of x86-64, with pages that may own their frame.
 struct User<B>(PhantomData<B>);
@@ -17,14 +18,11 @@ impl<B: Backend> Config for User<B> {
     type Backend = B;
     type Item = MappedItem<B>;
     type Format = X86_64;
-    const KIND: Kind = Kind(1);
 }
 /// All kinds of page tables that there are on the machine.
 struct Kinds;
 impl Tables for Kinds {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        reference.drop_as::<User<B>>();
-    }
+    type On<B: Backend> = (User<B>,);
 }
 fn main() -> Result<(), Box<dyn Error>> {
     let machine = hosted::start::<FourLevels, Kinds>(64)?;

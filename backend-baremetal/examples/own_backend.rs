@@ -3,15 +3,16 @@
 use std::sync::{Mutex, atomic::AtomicU64};
 
 use weft_backend_baremetal::word::{AtomicCell, AtomicWord, Words, fence};
-use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr, Vaddr};
-use weft_core::config::{Config, Kind};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr, Vaddr};
+use weft_core::config::Config;
 use weft_core::format::{Property, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::{Frame, MappedItem};
+use weft_core::item::MappedItem;
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse};
 use weft_core::{cpu::Cpu, cursor::Cursor, grace::Monitor, lock::SpinLock};
-use weft_core::{node::Metadata, node::Node, reclaim::Erased};
+use weft_core::{node::Metadata, node::Node};
 
 #[derive(Default, Debug)]
 struct Memory {
@@ -31,7 +32,8 @@ impl PartialEq for Own {
 impl Eq for Own {}
 
 // SAFETY: (1) a frame leaves the list when it is given out; (2) words and metadata stay where they
-// are in the array; (3) and (5) hold of `AtomicWord` and `AtomicCell`; (4) there is one kind.
+// are in the array; (3) and (5) hold of `AtomicWord` and `AtomicCell`; (4) and (6) nothing translates
+// through these tables.
 #[expect(unsafe_code, reason = "a backend is a contract")]
 unsafe impl Backend for Own {
     type Word = AtomicWord;
@@ -42,6 +44,8 @@ unsafe impl Backend for Own {
     type NodeLock = SpinLock<AtomicWord>;
     type Reclaim = Monitor<Self>;
     type Geometry = FourLevels;
+    type Tables = (User,);
+    const STANDS_ON_ROOTS: bool = false;
 
     fn allocate(&self, _: FrameUse) -> Option<Paddr> {
         self.0.free.lock().ok()?.pop().map(Paddr::of_frame)
@@ -58,14 +62,12 @@ unsafe impl Backend for Own {
     fn reclaim(&self) -> &Monitor<Self> {
         &self.0.reclaim
     }
-    fn drop_erased(&self, reference: Erased<Self>) {
-        reference.drop_as::<User>();
-    }
     fn cpu(&self) -> CpuId {
         CpuId::new(0)
     }
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
-    fn flush(&self, _what: Flush, _cpus: CpuSet) {}
+    fn flush(&self, _what: Flush) {}
+    fn forget_root(&self, _root: Paddr) {}
     fn fence(&self, site: &'static FenceSite) {
         fence(site);
     }
@@ -77,7 +79,6 @@ impl Config for User {
     type Backend = Own;
     type Item = MappedItem<Own>;
     type Format = X86_64;
-    const KIND: Kind = Kind(1);
 }
 
 fn main() {

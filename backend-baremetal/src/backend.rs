@@ -5,19 +5,19 @@
 //! host leaks them.
 //!
 //! Three parameters say what differs from machine to machine. The geometry, as the core defines
-//! it. The [`Tables`]: which configurations there are, for the moment when something that has
-//! waited for a grace period is given up by code that does not know its type. And the
-//! [`Processors`]: the instructions that no arithmetic replaces.
+//! it. The [`Tables`]: which configurations there are. And the [`Processors`]: the instructions that
+//! no arithmetic replaces.
 
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
 
-use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
+use weft_core::config;
 use weft_core::geometry::Geometry;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
-use weft_core::reclaim::{Erased, Reclaim};
+use weft_core::reclaim::Reclaim;
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, LockWord, Word};
 
@@ -26,8 +26,8 @@ use crate::word::{AtomicCell, AtomicWord, fence};
 
 /// The configurations of a machine's page tables.
 pub trait Tables: Send + Sync + 'static {
-    /// Gives up a reference as what it is, by [`Erased::kind`] and [`Erased::drop_as`].
-    fn drop_erased<B: Backend>(reference: Erased<B>);
+    /// Their list: a tuple.
+    type On<B: Backend>: config::Tables<B>;
 }
 
 /// The instructions of a machine's processors, each run on the processor itself, and where its
@@ -45,7 +45,9 @@ pub trait Tables: Send + Sync + 'static {
 ///    there;
 /// 2. [`entry`](Self::entry) returns the word that it is given, seen as a type that accesses it as
 ///    an atomic, as [`Backend`] demands of words and of the orderings of sites;
-/// 3. [`cpu`](Self::cpu) is never the same on two processors at the same time.
+/// 3. [`cpu`](Self::cpu) is never the same on two processors at the same time;
+/// 4. [`flush`](Self::flush) does what [`Backend::flush`] says;
+/// 5. [`STANDS_ON_ROOTS`](Self::STANDS_ON_ROOTS) is what [`Backend::STANDS_ON_ROOTS`] says.
 pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// The grace periods that detached frames wait for: the core's
     /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
@@ -63,6 +65,10 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
 
     /// The number of the processor that runs the caller: a different one on each.
     fn cpu(&self) -> CpuId;
+
+    /// Whether this code is translated by the roots that are loaded, as
+    /// [`Backend::STANDS_ON_ROOTS`] says.
+    const STANDS_ON_ROOTS: bool;
 
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
@@ -97,7 +103,12 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     fn observe(&self, _event: Event) {}
 
     /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
-    fn flush(&self, _what: Flush, _cpus: CpuSet) {}
+    fn flush(&self, _what: Flush) {}
+
+    /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations have
+    /// no tags.
+    #[inline]
+    fn forget_root(&self, _root: Paddr) {}
 }
 
 /// What a machine consists of.
@@ -199,10 +210,10 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
     }
 }
 
-// SAFETY: (1) the region gives a frame out once until it is freed, and the processors pass it on;
-// (2) metadata and words are
-// found by arithmetic on the frame's address, which is one-to-one and always the same; (3) words
-// and cells are atomics; (4) every access takes the ordering of its site as it is.
+// SAFETY: (1) the region gives a frame out once until it is freed, and the processors pass it on, by
+// their promise 1; (2) metadata and words are found by arithmetic on the frame's address, which is
+// one-to-one and always the same; (3) words and cells are atomics, by their promise 2; (4) and (6)
+// are their promises 4 and 5; (5) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
     type Word = P::Word;
     type LockWord = P::LockWord;
@@ -212,6 +223,9 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type NodeLock = SpinLock<P::LockWord>;
     type Reclaim = P::Reclaim<Self>;
     type Geometry = G;
+    type Tables = T::On<Self>;
+
+    const STANDS_ON_ROOTS: bool = P::STANDS_ON_ROOTS;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
         self.parts.processors.allocate(&self.parts.region)
@@ -246,10 +260,6 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
         &self.parts.reclaim
     }
 
-    fn drop_erased(&self, reference: Erased<Self>) {
-        T::drop_erased(reference);
-    }
-
     fn cpu(&self) -> CpuId {
         self.parts.processors.cpu()
     }
@@ -265,8 +275,12 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     }
 
     #[inline]
-    fn flush(&self, what: Flush, cpus: CpuSet) {
-        self.parts.processors.flush(what, cpus);
+    fn flush(&self, what: Flush) {
+        self.parts.processors.flush(what);
+    }
+
+    fn forget_root(&self, root: Paddr) {
+        self.parts.processors.forget_root(root);
     }
 
     fn observe(&self, event: Event) {

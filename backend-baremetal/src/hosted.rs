@@ -23,6 +23,7 @@ use weft_core::config::Config;
 use weft_core::format::EntryFormat;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
+use weft_core::item::UntrackedMemory;
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
 use weft_core::sync::{Backend, Entries, Word};
@@ -113,11 +114,14 @@ impl Threads {
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) is the
-// contract of `on_cpu`, and the core refuses to put a CPU online twice.
+// contract of `on_cpu`, and the core refuses to put a CPU online twice; (4) threads translate nothing
+// through these tables; (5) they are translated by the host's.
 unsafe impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
     type Word = AtomicWord;
+
+    const STANDS_ON_ROOTS: bool = false;
 
     #[inline]
     fn entry(word: &AtomicWord) -> &AtomicWord {
@@ -137,6 +141,14 @@ unsafe impl Processors for Threads {
         let loaded = &mut self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu];
         *loaded = Loaded { root, times: loaded.times + 1 };
     }
+}
+
+/// Physical memory that holds no frames of any hosted machine, for pages that own nothing. No thread
+/// can access what is mapped.
+pub fn untracked_memory() -> UntrackedMemory {
+    // SAFETY: the tables of a hosted machine translate for no processor, so mapping any memory in them
+    // gives access to none.
+    unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(u64::MAX)) }
 }
 
 /// Sets bits of an entry if it is present, as the MMU does with its accessed and dirty bits: at

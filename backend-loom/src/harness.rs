@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::{Geometry, TinyThree};
-use weft_core::node::Permanent;
+use weft_core::permanent::Permanent;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
 use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;

@@ -8,19 +8,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
+use weft_core::address::{CpuId, Paddr, Vaddr};
 use weft_core::audit::{Broken, Found};
 use weft_core::config::Config;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
 use weft_core::geometry::{Geometry, TinyThree};
 use weft_core::grace::Monitor;
+use weft_core::item::UntrackedMemory;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
-use weft_core::reclaim::{Batch, Erased, Reclaim};
+use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, PlainCell};
 use weft_scenarios::mark::Mark;
-use weft_scenarios::tables::{self, UserTable, drop_erased};
+use weft_scenarios::tables::{self, Tables, UserTable};
 use weft_scenarios::world::World;
 
 use crate::engine::Engine;
@@ -156,7 +157,8 @@ type Format<B> = <UserTable<B> as Config>::Format;
 
 // SAFETY: (1) a frame is given once and never again, see `Memory::allocate`; (2) frames, metadata
 // and entries sit in vectors that never change; (3) engines give atomic words, and cells that are
-// words or checked; (4) orderings are those of the sites, except in worlds that are sabotaged.
+// words or checked; (4) hardware walks on every access, so there is nothing to flush; (5) orderings
+// are those of the sites, except in worlds that are sabotaged; (6) CPUs are code of the host.
 unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     type Word = ModelWord<E>;
     type LockWord = ModelLockWord<E>;
@@ -166,6 +168,10 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     type NodeLock = SpinLock<ModelLockWord<E>>;
     type Reclaim = ModelReclaim<E, G>;
     type Geometry = G;
+    type Tables = Tables<Self>;
+
+    // What runs here is the host's code.
+    const STANDS_ON_ROOTS: bool = false;
 
     #[track_caller]
     fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
@@ -190,11 +196,6 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         &self.machine.reclaim
     }
 
-    #[track_caller]
-    fn drop_erased(&self, reference: Erased<Self>) {
-        drop_erased(reference);
-    }
-
     fn cpu(&self) -> CpuId {
         CpuId::new(E::cpu() as u32)
     }
@@ -207,7 +208,12 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     }
 
     #[track_caller]
-    fn flush(&self, what: Flush, _cpus: CpuSet) {
+    fn forget_root(&self, _root: Paddr) {
+        // Translations of the model have no tags.
+    }
+
+    #[track_caller]
+    fn flush(&self, what: Flush) {
         if is_inert() {
             return;
         }
@@ -257,6 +263,11 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
             self.write_contents(frame, value);
         }
         true
+    }
+
+    fn untracked_memory(&self) -> UntrackedMemory {
+        // SAFETY: what is mapped here is looked at by `translate` only, which reads no memory.
+        unsafe { UntrackedMemory::new(Paddr::new(1 << 30)..Paddr::new(1 << 31)) }
     }
 
     fn limit_frames(&self, count: usize) {

@@ -45,7 +45,7 @@ impl fmt::Debug for Paddr {
     }
 }
 
-/// A virtual address.
+/// A virtual address, as software and hardware write it: of the upper half the sign is extended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Vaddr(u64);
@@ -61,9 +61,10 @@ impl Vaddr {
         self.0
     }
 
-    /// The address `bytes` further on.
+    /// The address `bytes` further on. Behind the last address comes 0, which therefore ends a range
+    /// that goes up to the top.
     pub const fn plus(self, bytes: u64) -> Self {
-        Self(self.0 + bytes)
+        Self(self.0.wrapping_add(bytes))
     }
 
     /// The last multiple of `alignment`, a power of 2, that is not above the address.
@@ -80,6 +81,32 @@ impl Vaddr {
 impl fmt::Debug for Vaddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Vaddr({:#x})", self.0)
+    }
+}
+
+/// A place among the addresses that a table translates, counted from its first entry: a virtual
+/// address without its sign, and without the gap between the halves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(transparent)]
+pub(crate) struct Offset(pub(crate) u64);
+
+impl Offset {
+    /// The place `bytes` further on.
+    #[inline]
+    pub(crate) const fn plus(self, bytes: u64) -> Self {
+        Self(self.0 + bytes)
+    }
+
+    /// The last multiple of `alignment`, a power of 2, that is not above the place.
+    #[inline]
+    pub(crate) const fn align_down(self, alignment: u64) -> Self {
+        Self(self.0 & !(alignment - 1))
+    }
+
+    /// Whether the place is a multiple of `alignment`, a power of 2.
+    #[inline]
+    pub(crate) const fn is_aligned(self, alignment: u64) -> bool {
+        self.0 & (alignment - 1) == 0
     }
 }
 
@@ -139,7 +166,7 @@ impl fmt::Debug for Level {
 pub struct CpuId(u32);
 
 impl CpuId {
-    /// The highest number: a set of CPUs fits one word.
+    /// The highest number: the monitor keeps its CPUs in one word.
     pub const MAX: u32 = 63;
 
     /// CPU number `number`.
@@ -148,7 +175,7 @@ impl CpuId {
     ///
     /// If `number` exceeds [`CpuId::MAX`].
     pub const fn new(number: u32) -> Self {
-        assert!(number <= Self::MAX, "a set of CPUs fits one word of 64 bits");
+        assert!(number <= Self::MAX, "there are at most 64 CPUs");
         Self(number)
     }
 
@@ -160,25 +187,5 @@ impl CpuId {
     /// The set that holds only this CPU.
     pub const fn bit(self) -> u64 {
         1 << self.0
-    }
-}
-
-/// A set of CPUs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(transparent)]
-pub struct CpuSet(u64);
-
-impl CpuSet {
-    /// Every CPU there can be.
-    pub const ALL: Self = Self(u64::MAX);
-
-    /// The set whose members have their [bits](CpuId::bit) set.
-    pub const fn of_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// Whether the CPU is in the set.
-    pub const fn contains(self, cpu: CpuId) -> bool {
-        self.0 & cpu.bit() != 0
     }
 }

@@ -1,25 +1,25 @@
-//! Audits: whether a table is as the protocol leaves it once nobody is at work.
+//! Audits: whether a table is as the protocol leaves it once no CPU is at work.
 //!
 //! Most of what the protocol promises is about moments in which several CPUs are at work. When all
 //! of them have ended, a table has to be in order: every node that its root leads to
 //!
 //! 1. is of its parent's configuration and of the level below it, and knows that it has a parent;
-//! 2. is not locked: whoever locked it has given the lock back;
+//! 2. is not locked: its last holder has given the lock back;
 //! 3. is not stray: stray nodes are detached, so no entry leads to one;
 //! 4. counts as many children as it has managed entries that are present, for the drop-walk and
 //!    the marking of strays stop at the last one counted.
 //!
 //! [`audit`] looks at all of them, parents before children. It takes locks itself, but never waits
-//! for one, so it does no harm at any time; only what it says supposes that nobody is at work.
+//! for one, so it does no harm at any time; only what it says supposes that no CPU is at work.
 //!
-//! A harness that runs somebody else's race cannot name the roots, but it knows which frames are in
-//! use. [`Found`] is such a frame: its metadata says whether it is a node, and one that never had a
+//! A harness that runs a race of another author cannot name the roots, but it knows which frames are
+//! in use. [`Found`] is such a frame: its metadata says whether it is a node, and one that never had a
 //! parent is the top of a tree.
 
 use core::fmt;
 
 use crate::address::{Level, Paddr};
-use crate::config::{Config, Kind};
+use crate::config::{Config, Geo, Kind, Tables};
 use crate::entry::ChildRef;
 use crate::geometry::Geometry;
 use crate::node::{NodeRef, managed};
@@ -58,13 +58,13 @@ impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherKind { found } => {
-                write!(f, "a reachable node is of another table's kind, {}", found.0)
+                write!(f, "a reachable node is of another table: {found}")
             }
             Self::WrongLevel { found } => {
                 write!(f, "a reachable node is not of the level below its parent's, but of {found}")
             }
             Self::Unattached => f.write_str("a node with a parent may be given another one"),
-            Self::Locked => f.write_str("a node is still locked after everybody has ended"),
+            Self::Locked => f.write_str("a node is still locked after all CPUs have ended"),
             Self::Stray => f.write_str("a reachable node is marked stray"),
             Self::Miscounted { counted, present } => {
                 write!(f, "a node has lost count: it counts {counted} children and has {present}")
@@ -128,7 +128,7 @@ pub fn audit<C: Config>(top: NodeRef<'_, C>) -> Result<u64, Broken> {
 fn audit_child<C: Config>(node: NodeRef<'_, C>) -> Result<u64, Broken> {
     let metadata = node.frame_ref().metadata();
     let (kind, level) = (Kind(metadata.kind.get()), metadata.level.get());
-    let defect = if kind != C::KIND {
+    let defect = if kind != Kind::of::<C>() {
         Defect::OtherKind { found: kind }
     } else if level != node.level().as_u8() {
         Defect::WrongLevel { found: level }
@@ -140,7 +140,7 @@ fn audit_child<C: Config>(node: NodeRef<'_, C>) -> Result<u64, Broken> {
     Err(Broken { node: node.paddr(), level: node.level(), defect })
 }
 
-/// A frame that was found to be in use, while nobody is at work.
+/// A frame that was found to be in use, while no CPU is at work.
 pub struct Found<'a, B: Backend> {
     frame: FrameRef<'a, B>,
 }
@@ -156,9 +156,9 @@ impl<'a, B: Backend> Found<'a, B> {
     ///
     /// # Safety
     ///
-    /// 1. [`Node`](crate::node::Node) or [`Frame`](crate::item::Frame) has allocated it from
+    /// 1. [`Node`](crate::node::Node) or [`Frame`](crate::frame::Frame) has allocated it from
     ///    `backend`, and it is not freed during `'a`.
-    /// 2. During `'a`, nobody else does anything with it, or with what its entries lead to.
+    /// 2. During `'a`, no other CPU does anything with it, or with what its entries lead to.
     pub unsafe fn new(backend: &'a B, paddr: Paddr) -> Self {
         // SAFETY: (1) by the first part of the caller's contract; (2) entries are looked at by
         // `node` only, which asks the metadata, as the allocation has set it up, whether it is a
@@ -166,9 +166,9 @@ impl<'a, B: Backend> Found<'a, B> {
         Self { frame: unsafe { FrameRef::new(backend, paddr) } }
     }
 
-    /// What the frame is used as: [`Kind::FRAME`], or the kind of a configuration.
+    /// What the frame is used as.
     #[track_caller]
-    pub fn kind(&self) -> Kind {
+    fn kind(&self) -> Kind {
         Kind(self.frame.metadata().kind.get())
     }
 
@@ -178,18 +178,34 @@ impl<'a, B: Backend> Found<'a, B> {
         self.kind() != Kind::FRAME && !self.frame.metadata().attached.get()
     }
 
-    /// The node, of configuration `C`.
+    /// The node, if it is one of configuration `C`.
     ///
     /// # Panics
     ///
-    /// If the frame is of another kind, or a node of no level that there is.
+    /// If it is of a level that the geometry does not have.
     #[track_caller]
-    pub fn node<C: Config<Backend = B>>(&self) -> NodeRef<'a, C> {
-        assert!(self.kind() == C::KIND, "a frame was taken for a node of another kind");
+    pub fn node<C: Config<Backend = B>>(&self) -> Option<NodeRef<'a, C>> {
+        if self.kind() != Kind::of::<C>() {
+            return None;
+        }
         let level = Level::new(self.frame.metadata().level.get());
-        assert!(level <= <B::Geometry as Geometry>::ROOT, "a node is of a level that there is not");
+        assert!(level <= <Geo<C>>::ROOT, "a node is of a level that there is not");
         // SAFETY: the kind says that it was allocated as a node of `C`, of this level, and the
         // contract of `new` that it is not freed during 'a.
-        unsafe { NodeRef::new(self.frame.backend(), self.frame.frame(), level) }
+        Some(unsafe { NodeRef::new(self.frame.backend(), self.frame.frame(), level) })
+    }
+
+    /// [`audit`] of the tree below this node, of whichever table of the backend's it is.
+    ///
+    /// # Errors
+    ///
+    /// The first node that is not in order.
+    ///
+    /// # Panics
+    ///
+    /// If it is no node.
+    #[track_caller]
+    pub fn audit(&self) -> Result<u64, Broken> {
+        B::Tables::audit(self)
     }
 }

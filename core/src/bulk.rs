@@ -1,34 +1,30 @@
 //! Cursor operations over many pages: each node is descended to once, each leaf is one run.
 //!
-//! They go from the position to an end that the caller names, and leave the cursor there. What
-//! nodes they need, for missing levels or for the parts of huge pages that stick out at either
-//! end, is counted first and [set aside](crate::stock): after an error nothing has changed, and no
-//! frame is missing, not even for a grace period.
+//! They go from the position to an end that the caller names, and leave the cursor there. The nodes
+//! that they need, for missing levels or for the parts of huge pages that stick out at either end,
+//! are counted first and [set aside](crate::stock). After an error nothing has changed, and no frame
+//! is missing, not even for a grace period.
 //!
-//! The one thing that can go wrong later is an item, made by the caller's closure, that no entry
-//! can hold, or an address that turns out to be mapped. What this call has mapped until then is
-//! unmapped again, in the way of every unmapping; that cannot fail.
+//! Two things can go wrong later: the caller's closure makes an item that no entry can hold, or an
+//! address turns out to be mapped. Then what this call has mapped is unmapped again, like anything
+//! that is unmapped; that cannot fail.
 
 use core::ops::Range;
 
-use crate::address::{Level, Vaddr};
-use crate::config::Config;
-use crate::cursor::{Cursor, check_position, lower};
+use crate::address::{Level, Offset, Vaddr};
+use crate::config::{Config, Geo};
+use crate::cursor::{Cursor, lower};
 use crate::entry::{ChildRef, ItemRef};
-use crate::error::{ChangeError, MapError, MapFault, PositionError};
+use crate::error::{ChangeError, MapError, MapFault, PositionError, Refused};
 use crate::format::Property;
-use crate::gather::Gather;
-use crate::geometry::Geometry;
-use crate::run::must_flush;
+use crate::geometry::{Arithmetic, Geometry};
+use crate::obligation::Obligation;
+use crate::range_lock::Locked;
 use crate::stock::Stock;
-use crate::subtree::Locked;
-use crate::sync::Backend;
-
-type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
 impl<'g, C: Config> Cursor<'g, C> {
     /// Maps a page of the smallest size, made by `make`, at every address from the position up to
-    /// `end`, and moves there.
+    /// `end`, and moves there. `make` runs under the locks, as [`crate::sync`] says.
     ///
     /// # Errors
     ///
@@ -45,31 +41,29 @@ impl<'g, C: Config> Cursor<'g, C> {
         end: Vaddr,
         mut make: impl FnMut(Vaddr) -> C::Item,
     ) -> Result<(), MapError<Option<C::Item>>> {
-        let refused = |fault| MapError { fault, item: None };
+        let refused = |reason| Refused { reason, back: None };
         let range = self.rest_until(end).map_err(|error| refused(error.into()))?;
         if range.is_empty() {
             return Ok(());
         }
         let (tree, _) = self.parts();
         let Some(missing) = missing_below(&mut tree.top(), &range) else {
-            let length = range.end.as_u64() - range.start.as_u64();
-            let vaddr = self.first_mapped(range.start, length);
+            let vaddr = self.first_mapped(&range);
             return Err(refused(MapFault::AlreadyMapped { vaddr }));
         };
         let stock = Stock::of(self.parts().0.top().backend(), missing);
         let mut stock = stock.map_err(|error| refused(error.into()))?;
         let mut growing = Growing { cursor: self, is_done: false };
-        let (tree, gather) = growing.cursor.parts();
+        let (tree, owed) = growing.cursor.parts();
         let mut work = Mapping { range: &range, stock: &mut stock, make: &mut make };
-        if let Err((vaddr, fault, item)) = work.below(tree.top()) {
-            if range.start < vaddr {
-                let done = range.start..vaddr;
-                take_below(&mut tree.top(), &done, gather);
+        if let Err((stopped, error)) = work.below(tree.top(), owed) {
+            if range.start < stopped {
+                take_below(&mut tree.top(), &(range.start..stopped), owed);
             }
-            return Err(MapError { fault, item });
+            return Err(error);
         }
         growing.is_done = true;
-        growing.cursor.set_vaddr(end);
+        growing.cursor.move_to(range.end);
         Ok(())
     }
 
@@ -87,9 +81,9 @@ impl<'g, C: Config> Cursor<'g, C> {
         }
         self.split_ends(&range)?;
         self.leaves_empty();
-        let (tree, gather) = self.parts();
-        let frames = take_below(&mut tree.top(), &range, gather);
-        self.set_vaddr(end);
+        let (tree, owed) = self.parts();
+        let frames = take_below(&mut tree.top(), &range, owed);
+        self.move_to(range.end);
         Ok(frames)
     }
 
@@ -97,8 +91,9 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// how many frames of the smallest size are mapped there.
     ///
     /// `change` is a function of the property: it may run once for many pages that have the same,
-    /// and again for a page of which hardware noted something meanwhile. Whether an item owns its
-    /// frame is not its to change.
+    /// and again for a page of which hardware noted something meanwhile. It runs under the locks, as
+    /// [`crate::sync`] says. It cannot alter
+    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED): the old value is kept.
     ///
     /// # Errors
     ///
@@ -113,14 +108,15 @@ impl<'g, C: Config> Cursor<'g, C> {
             return Ok(0);
         }
         self.split_ends(&range)?;
-        let (tree, gather) = self.parts();
-        let frames = protect_below(&mut tree.top(), &range, &mut change, gather);
-        self.set_vaddr(end);
+        let (tree, owed) = self.parts();
+        let frames = protect_below(&mut tree.top(), &range, &mut change, owed);
+        self.move_to(range.end);
         Ok(frames)
     }
 
-    /// Shows every page from the position up to `end` to `look`, in order, with the addresses that
-    /// it translates, which at either end may go beyond the range. Moves to `end`.
+    /// Shows every page from the position up to `end` to `look`, in order, with the address where it
+    /// begins, which may be before the position. Moves to `end`. `look` runs under the locks, as
+    /// [`crate::sync`] says.
     ///
     /// # Errors
     ///
@@ -135,43 +131,36 @@ impl<'g, C: Config> Cursor<'g, C> {
             let (tree, _) = self.parts();
             visit_below(&mut tree.top(), &range, &mut look);
         }
-        self.set_vaddr(end);
+        self.move_to(range.end);
         Ok(())
     }
 
-    /// From the position up to `end`, which may be the position.
-    fn rest_until(&self, end: Vaddr) -> Result<Range<Vaddr>, PositionError> {
-        let rest = self.vaddr()..self.range().end;
-        Ok(self.vaddr()..check_position(end, rest)?)
-    }
-
     /// Splits the huge pages of which `range` has only a part, until it has all of its pages.
-    fn split_ends(&mut self, range: &Range<Vaddr>) -> Result<(), ChangeError> {
-        let (tree, gather) = self.parts();
+    fn split_ends(&mut self, range: &Range<Offset>) -> Result<(), ChangeError> {
+        let (tree, owed) = self.parts();
         let splits = splits_below(&mut tree.top(), range);
         if splits == 0 {
             return Ok(());
         }
         let top = tree.top();
         let mut stock = Stock::of(top.backend(), splits)?;
-        split_below(top, range, &mut stock);
-        gather.owe_everything();
+        split_below(top, range, &mut stock, owed);
         Ok(())
     }
 }
 
 /// Whether `range` has all of `slot`.
-fn has_all(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> bool {
+fn has_all(range: &Range<Offset>, slot: &Range<Offset>) -> bool {
     range.start <= slot.start && slot.end <= range.end
 }
 
 /// The part of `range` in `slot`.
-fn part(range: &Range<Vaddr>, slot: &Range<Vaddr>) -> Range<Vaddr> {
+fn part(range: &Range<Offset>, slot: &Range<Offset>) -> Range<Offset> {
     range.start.max(slot.start)..range.end.min(slot.end)
 }
 
 /// How many nodes are missing for pages everywhere in `range`. `None` if a huge page is there.
-fn missing_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) -> Option<usize> {
+fn missing_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Offset>) -> Option<usize> {
     if node.level() == Level::LEAF {
         return Some(0);
     }
@@ -204,25 +193,26 @@ impl<C: Config> Drop for Growing<'_, '_, C> {
 
 /// A range that is being mapped.
 struct Mapping<'a, C: Config, F> {
-    range: &'a Range<Vaddr>,
+    range: &'a Range<Offset>,
     stock: &'a mut Stock<C>,
     make: &'a mut F,
 }
 
 impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
-    /// Maps what of the range is in `node`. An error says where it stopped.
+    /// Maps the part of the range that lies in `node`. An error says where it stopped.
     fn below(
         &mut self,
         mut node: Locked<'_, '_, C>,
-    ) -> Result<(), (Vaddr, MapFault, Option<C::Item>)> {
+        owed: &mut Obligation<C::Backend>,
+    ) -> Result<(), (Offset, MapError<Option<C::Item>>)> {
         if node.level() == Level::LEAF {
-            return node.map_run(self.range, self.make);
+            return node.map_run(self.range, self.make, owed);
         }
         for index in node.indices(self.range) {
             if let ChildRef::Absent = node.child(index) {
-                node.grow(index, self.stock);
+                node.grow(index, self.stock, owed);
             }
-            self.below(node.descend(index))?;
+            self.below(node.descend(index), owed)?;
         }
         Ok(())
     }
@@ -231,24 +221,19 @@ impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
 /// Takes out everything that is mapped in `range`, which ends where pages end.
 fn take_below<C: Config>(
     node: &mut Locked<'_, '_, C>,
-    range: &Range<Vaddr>,
-    gather: &mut Gather<C::Backend>,
+    range: &Range<Offset>,
+    owed: &mut Obligation<C::Backend>,
 ) -> u64 {
     if node.level() == Level::LEAF {
-        return node.take_run(range, gather);
+        return node.take_run(range, owed);
     }
     let mut frames = 0;
     for index in node.indices(range) {
         let whole = has_all(range, &node.slot(index));
         frames += match node.child(index) {
-            ChildRef::Node(_) if whole && node.entry(index).is_removable() => {
-                node.detach(index, gather)
-            }
-            ChildRef::Node(_) => take_below(&mut node.descend(index), range, gather),
-            ChildRef::Item(_) => {
-                let page = node.take_page(index, gather);
-                <Geo<C>>::entry_frames(page.level)
-            }
+            ChildRef::Node(_) if whole && node.is_removable(index) => node.detach(index, owed),
+            ChildRef::Node(_) => take_below(&mut node.descend(index), range, owed),
+            ChildRef::Item(_) => <Geo<C>>::entry_frames(node.take_page(index, owed).level),
             ChildRef::Absent | ChildRef::Shared => 0,
         };
     }
@@ -258,29 +243,20 @@ fn take_below<C: Config>(
 /// Changes the property of everything that is mapped in `range`, which ends where pages end.
 fn protect_below<C: Config>(
     node: &mut Locked<'_, '_, C>,
-    range: &Range<Vaddr>,
+    range: &Range<Offset>,
     change: &mut impl FnMut(Property) -> Property,
-    gather: &mut Gather<C::Backend>,
+    owed: &mut Obligation<C::Backend>,
 ) -> u64 {
     if node.level() == Level::LEAF {
-        return node.protect_run(range, change, gather);
+        return node.protect_run(range, change, owed);
     }
     let mut frames = 0;
     for index in node.indices(range) {
         frames += match node.child(index) {
-            ChildRef::Node(_) => protect_below(&mut node.descend(index), range, change, gather),
+            ChildRef::Node(_) => protect_below(&mut node.descend(index), range, change, owed),
             ChildRef::Item(page) => {
-                let mut owes = false;
-                let entry = &mut node.entry(index);
-                let found = entry.protect(|old| {
-                    let new = change(old);
-                    owes |= must_flush(old, new);
-                    new
-                });
-                found.expect("a page was found there");
-                if owes {
-                    gather.owe_everything();
-                }
+                let flush = node.flush_of(index);
+                node.entry(index).protect_page(change, flush, owed);
                 <Geo<C>>::entry_frames(page.level)
             }
             ChildRef::Absent | ChildRef::Shared => 0,
@@ -292,12 +268,12 @@ fn protect_below<C: Config>(
 /// Shows every page that `range` touches.
 fn visit_below<'g, C: Config>(
     node: &mut Locked<'_, 'g, C>,
-    range: &Range<Vaddr>,
+    range: &Range<Offset>,
     look: &mut impl FnMut(Vaddr, ItemRef<'g, C>),
 ) {
     for (index, child) in node.children(node.indices(range)) {
         match child {
-            ChildRef::Item(item) => look(node.slot(index).start, item),
+            ChildRef::Item(item) => look(node.addresses(index).start, item),
             ChildRef::Node(_) => visit_below(&mut node.descend(index), range, look),
             ChildRef::Absent | ChildRef::Shared => {}
         }
@@ -305,7 +281,7 @@ fn visit_below<'g, C: Config>(
 }
 
 /// How many splits it takes until `range` has all of every page that it touches.
-fn splits_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) -> usize {
+fn splits_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Offset>) -> usize {
     if node.level() == Level::LEAF {
         return 0;
     }
@@ -321,7 +297,7 @@ fn splits_below<C: Config>(node: &mut Locked<'_, '_, C>, range: &Range<Vaddr>) -
 }
 
 /// How many splits it takes, of a page of `level` at `slot` that `range` touches.
-fn splits_of<C: Config>(level: Level, slot: &Range<Vaddr>, range: &Range<Vaddr>) -> usize {
+fn splits_of<C: Config>(level: Level, slot: &Range<Offset>, range: &Range<Offset>) -> usize {
     if has_all(range, slot) {
         return 0;
     }
@@ -332,7 +308,12 @@ fn splits_of<C: Config>(level: Level, slot: &Range<Vaddr>, range: &Range<Vaddr>)
 }
 
 /// Makes the splits that [`splits_below`] counted.
-fn split_below<C: Config>(mut node: Locked<'_, '_, C>, range: &Range<Vaddr>, stock: &mut Stock<C>) {
+fn split_below<C: Config>(
+    mut node: Locked<'_, '_, C>,
+    range: &Range<Offset>,
+    stock: &mut Stock<C>,
+    owed: &mut Obligation<C::Backend>,
+) {
     if node.level() == Level::LEAF {
         return;
     }
@@ -340,10 +321,10 @@ fn split_below<C: Config>(mut node: Locked<'_, '_, C>, range: &Range<Vaddr>, sto
         if let ChildRef::Item(_) = node.child(index)
             && !has_all(range, &node.slot(index))
         {
-            node.split(index, stock);
+            node.split(index, stock, owed);
         }
         if let ChildRef::Node(_) = node.child(index) {
-            split_below(node.descend(index), range, stock);
+            split_below(node.descend(index), range, stock, owed);
         }
     }
 }

@@ -1,23 +1,42 @@
 //! A CPU: its read-side sections, its quiescent states, and the root it runs on.
 //!
 //! A [`Cpu`] is what a kernel keeps per processor. It is online from creation to drop. A
-//! [`ReadSide`] borrows it, and announcing a quiescent state needs it whole: so the compiler sees
-//! to it that no reference obtained in a section outlives the section, and that no CPU calls
-//! itself quiescent in the middle of one.
+//! [`ReadSide`] borrows it, and announcing a quiescent state needs it whole. So the compiler makes
+//! sure that no reference obtained in a section outlives the section, and that no CPU announces a
+//! quiescent state in the middle of one.
 //!
 //! *A CPU owns the root it runs on.* Switching takes a reference to the new root, loads it, and
 //! then gives back the reference to the previous one. So a root cannot be freed under a CPU that
-//! translates through it, whoever drops its last handle; and dropping it may fall to the CPU that
-//! switches away. The first activation has nothing to give back, and activating the active root
+//! translates through it, even if another CPU drops the last handle. The CPU that switches away may
+//! then be the one that frees it. The first activation has nothing to give back, and activating the active root
 //! again does nothing.
+//!
+//! *A section stays on its CPU.* A [`Cpu`] may move to another thread of control, as long as it is
+//! in no section; it cannot be shared, and a section can do neither:
+//!
+//! ```compile_fail,E0277
+//! fn sends<T: Send>() {}
+//! fn check<B: weft_core::sync::Backend>() {
+//!     sends::<weft_core::cpu::ReadSide<'static, B>>();
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! fn shares<T: Sync>() {}
+//! fn check<B: weft_core::sync::Backend>() {
+//!     shares::<weft_core::cpu::Cpu<B>>();
+//! }
+//! ```
+
+use core::cell::Cell;
+use core::marker::PhantomData;
 
 use crate::address::{CpuId, Paddr};
 use crate::config::Config;
-use crate::error::{AlreadyOnline, NotARoot};
+use crate::error::{ActivateError, AlreadyOnline, NotARoot};
 use crate::geometry::Geometry;
 use crate::node::Node;
 use crate::reclaim::{Erased, Reclaim};
-use crate::sync::{Backend, Event};
+use crate::sync::{Backend, Event, PlainCell};
 
 /// A processor that takes part: it reads tables, announces quiescent states, runs on a root.
 #[derive(Debug)]
@@ -25,6 +44,7 @@ pub struct Cpu<B: Backend> {
     backend: B,
     id: CpuId,
     active: Option<Erased<B>>,
+    _not_shared: PhantomData<Cell<()>>,
 }
 
 impl<B: Backend> Cpu<B> {
@@ -37,7 +57,7 @@ impl<B: Backend> Cpu<B> {
         if !backend.reclaim().online(id) {
             return Err(AlreadyOnline { cpu: id });
         }
-        Ok(Self { backend: backend.clone(), id, active: None })
+        Ok(Self { backend: backend.clone(), id, active: None, _not_shared: PhantomData })
     }
 
     /// The number of the CPU.
@@ -52,7 +72,8 @@ impl<B: Backend> Cpu<B> {
 
     /// Enters a read-side section. Sections may nest.
     pub fn read_side(&self) -> ReadSide<'_, B> {
-        self.backend.reclaim().enter(self.id);
+        // SAFETY: the one value of this CPU is not shared, so its holder is the CPU.
+        unsafe { self.backend.reclaim().enter(self.id) };
         ReadSide { cpu: self }
     }
 
@@ -72,16 +93,24 @@ impl<B: Backend> Cpu<B> {
     ///
     /// # Errors
     ///
-    /// [`NotARoot`] if the node is of a lower level; the CPU then runs on what it ran on.
+    /// [`ActivateError::NotARoot`] if the node is of a lower level,
+    /// [`ActivateError::CarriesNothing`] if the CPU stands on the roots that it loads and this one
+    /// does not share the kernel's table. The CPU then runs on what it ran on.
     ///
     /// # Panics
     ///
     /// If the root is one of another machine, or the caller is on another CPU.
-    pub fn activate<C: Config<Backend = B>>(&mut self, root: &Node<C>) -> Result<(), NotARoot> {
+    pub fn activate<C: Config<Backend = B>>(
+        &mut self,
+        root: &Node<C>,
+    ) -> Result<(), ActivateError> {
         assert!(*root.backend() == self.backend, "the root is one of another machine");
         let level = root.level();
         if level != B::Geometry::ROOT {
-            return Err(NotARoot { level });
+            return Err(NotARoot { level }.into());
+        }
+        if B::STANDS_ON_ROOTS && !root.frame_ref().metadata().carries.get() {
+            return Err(ActivateError::CarriesNothing { root: root.paddr() });
         }
         if self.active() != Some(root.paddr()) {
             self.switch(Some(root.clone().erase()));
@@ -101,10 +130,7 @@ impl<B: Backend> Cpu<B> {
     }
 
     fn switch(&mut self, next: Option<Erased<B>>) {
-        assert!(
-            self.backend.cpu() == self.id,
-            "a CPU switches roots itself, nobody does it for it"
-        );
+        assert!(self.backend.cpu() == self.id, "a CPU switches roots itself: call this on it");
         let frame = next.as_ref().map(Erased::paddr);
         let previous = core::mem::replace(&mut self.active, next);
         // SAFETY: we are on this CPU, as was just checked. `active` owns the new root, and is
@@ -114,7 +140,7 @@ impl<B: Backend> Cpu<B> {
             self.backend.observe(Event::Activated(frame));
         }
         if let Some(previous) = previous {
-            self.backend.drop_erased(previous);
+            previous.give_up();
         }
     }
 }
@@ -142,6 +168,7 @@ impl<B: Backend> ReadSide<'_, B> {
 
 impl<B: Backend> Drop for ReadSide<'_, B> {
     fn drop(&mut self) {
-        self.cpu.backend.reclaim().leave(self.cpu.id);
+        // SAFETY: `read_side` has entered; the section has not left its CPU, and is dropped once.
+        unsafe { self.cpu.backend.reclaim().leave(self.cpu.id) };
     }
 }

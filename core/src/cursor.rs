@@ -1,6 +1,6 @@
 //! The cursor: a transaction over a range of addresses.
 //!
-//! A [`Cursor`] holds the [locks](crate::subtree) of its range from [`lock`](Cursor::lock) to drop.
+//! A [`Cursor`] holds the [locks](crate::range_lock) of its range from [`lock`](Cursor::lock) to drop.
 //! Cursors of ranges that overlap come one after the other; disjoint ones work in parallel, each in
 //! its own part of the tree. Within the range there is a position, a multiple of the page size
 //! from the start to the end, both included. What is done at the position moves it on.
@@ -10,7 +10,7 @@
 //! cannot run out of memory any more.
 //!
 //! *What is taken out* does not come back to the caller: walkers may be looking at it. The cursor
-//! gathers it, and when it is dropped
+//! [owes](crate::obligation) it, and when it is dropped
 //!
 //! 1. takes out nodes that were left empty,
 //! 2. flushes, still under its locks, what was unmapped or tightened: when the next cursor has the
@@ -18,6 +18,12 @@
 //! 3. unlocks, in reverse,
 //! 4. takes out the covering node if that was left empty, and nodes above it,
 //! 5. hands everything over to the grace period, as one batch.
+//!
+//! Where something is mapped in the place of what the same cursor has unmapped, the flush comes
+//! before. In between the addresses are not mapped.
+//!
+//! *Addresses* are canonical. The end of a range is behind its last byte: at the top of the upper
+//! half that is address 0. So all addresses are two ranges, a half each.
 //!
 //! *Accessed and dirty* bits that hardware sets meanwhile are never lost: see [`crate::entry`].
 //!
@@ -28,22 +34,18 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::address::{FRAME_SIZE, Level, Vaddr};
-use crate::config::Config;
+use crate::address::{FRAME_SIZE, Level, Offset, Vaddr};
+use crate::config::{Config, Geo};
 use crate::entry::{ChildRef, ItemRef};
-use crate::error::{MapError, MapFault, OutOfMemory, PositionError, RangeError};
+use crate::error::{LockError, MapError, MapFault, OutOfMemory, PositionError, Refused};
 use crate::format::{Property, RawItem};
-use crate::gather::Gather;
-use crate::geometry::Geometry;
+use crate::geometry::{Arithmetic, Geometry};
 use crate::item::Incoming;
 use crate::node::NodeRef;
-use crate::range_lock::{lock_range, prune_upwards, try_lock_range};
-use crate::run::must_flush;
+use crate::obligation::Obligation;
+use crate::prune::prune_upwards;
+use crate::range_lock::{Locked, SubTree, lock_range, try_lock_range};
 use crate::stock::Stock;
-use crate::subtree::{Locked, SubTree};
-use crate::sync::Backend;
-
-type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
 
 /// What is at an address: the addresses that one entry translates, and the page there.
 pub struct Slot<'g, C: Config> {
@@ -81,7 +83,7 @@ pub struct Protected {
 
 /// A range of a page table, locked, and a position in it.
 pub struct Cursor<'g, C: Config> {
-    vaddr: Vaddr,
+    position: Offset,
     /// Whether nodes below the covering one may have been left empty.
     may_leave_empty: bool,
     // Dropped in this order: first unlock, then what is left to do without the locks.
@@ -92,42 +94,42 @@ pub struct Cursor<'g, C: Config> {
 /// What a cursor does after it has unlocked its range.
 struct Afterwards<'g, C: Config> {
     root: NodeRef<'g, C>,
-    gather: Gather<C::Backend>,
-    /// An address of the covering node, and its level, if it was left empty.
-    emptied: Option<(Vaddr, Level)>,
+    owed: Obligation<C::Backend>,
+    /// A place in the covering node, and its level, if it was left empty.
+    emptied: Option<(Offset, Level)>,
     waits: bool,
 }
 
 impl<C: Config> Drop for Afterwards<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some((vaddr, level)) = self.emptied {
-            prune_upwards(self.root, vaddr, level, &mut self.gather, self.waits);
+        if let Some((offset, level)) = self.emptied {
+            prune_upwards(self.root, offset, level, &mut self.owed, self.waits);
         }
-        // What is gathered is paid when it is dropped, next.
+        // What is owed is paid when it is dropped, next.
     }
 }
 
 impl<C: Config> fmt::Debug for Cursor<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cursor({:?} in {:?})", self.vaddr, self.tree)
+        write!(f, "Cursor({:?} in {:?})", self.vaddr(), self.tree)
     }
 }
 
 impl<'g, C: Config> Cursor<'g, C> {
-    /// Locks `range`, waiting for whoever holds a part of it, and stands at its start.
+    /// Locks `range`, waits for the CPUs that hold a part of it, and stands at its start.
     ///
-    /// Whoever holds a cursor of the same table, or the lock of a node, may be who is waited for:
-    /// disjoint ranges too meet in the nodes above, here and when an emptied node is taken out. So
-    /// a CPU that holds one uses [`try_lock`](Self::try_lock) for another.
+    /// A CPU that holds a cursor of the same table, or the lock of a node, might wait for itself:
+    /// disjoint ranges too meet in the nodes above, here and when an emptied node is taken out. It
+    /// uses [`try_lock`](Self::try_lock) for another one.
     ///
     /// # Errors
     ///
     /// A range that is empty, reversed, unaligned or not managed by the table;
-    /// [`RangeError::NotARoot`], or [`RangeError::OutOfMemory`] if nodes are missing above the
+    /// [`LockError::NotARoot`], or [`LockError::OutOfMemory`] if nodes are missing above the
     /// range. The table is then as it was.
     #[inline(always)]
-    pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, RangeError> {
+    pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         match lock_range(root, range) {
             Ok(tree) => Ok(Self::new(root, tree, true)),
             Err(error) => Err(error),
@@ -139,9 +141,9 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// # Errors
     ///
-    /// [`RangeError::WouldWait`], or those of [`lock`](Self::lock).
+    /// [`LockError::WouldWait`], or those of [`lock`](Self::lock).
     #[inline]
-    pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, RangeError> {
+    pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         match try_lock_range(root, range) {
             Ok(tree) => Ok(Self::new(root, tree, false)),
             Err(error) => Err(error),
@@ -150,22 +152,22 @@ impl<'g, C: Config> Cursor<'g, C> {
 
     #[inline(always)]
     fn new(root: NodeRef<'g, C>, tree: SubTree<'g, C>, waits: bool) -> Self {
-        let vaddr = tree.range().start;
-        let gather = Gather::new(root.backend());
-        let afterwards = Afterwards { root, gather, emptied: None, waits };
-        Self { vaddr, may_leave_empty: false, tree, afterwards }
+        let position = tree.range().start;
+        let owed = Obligation::new(root.backend());
+        let afterwards = Afterwards { root, owed, emptied: None, waits };
+        Self { position, may_leave_empty: false, tree, afterwards }
     }
 
     /// The range.
     #[inline]
-    pub fn range(&self) -> &Range<Vaddr> {
-        self.tree.range()
+    pub fn range(&self) -> Range<Vaddr> {
+        <Geo<C>>::vaddrs(self.tree.range())
     }
 
     /// The position: an address of the range, or its end.
     #[inline]
     pub fn vaddr(&self) -> Vaddr {
-        self.vaddr
+        position_vaddr::<C>(self.position, self.tree.range())
     }
 
     /// Moves to `vaddr`, forward or back.
@@ -174,8 +176,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// [`PositionError::Outside`] or [`PositionError::Unaligned`]; the cursor then stays.
     pub fn jump(&mut self, vaddr: Vaddr) -> Result<(), PositionError> {
-        let range = self.range().clone();
-        self.vaddr = check_position(vaddr, range)?;
+        self.position = check_position::<C>(vaddr, self.tree.range())?;
         Ok(())
     }
 
@@ -187,29 +188,27 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`PositionError::AtEnd`].
     #[inline]
     pub fn query(&mut self) -> Result<Slot<'g, C>, PositionError> {
-        let vaddr = self.before_end()?;
-        let node = self.seek(vaddr, Level::LEAF);
-        let index = node.index(vaddr);
+        let position = self.before_end()?;
+        let node = self.tree.seek(position, Level::LEAF);
+        let index = node.index(position);
         let item = match node.child(index) {
             ChildRef::Item(item) => Some(item),
             _ => None,
         };
-        Ok(Slot { range: node.slot(index), item })
+        Ok(Slot { range: node.addresses(index), item })
     }
 
     /// Moves to the next mapped address, which may be the position itself, and says what is
     /// there. `None` if there is none; the cursor is then at the end.
     pub fn find_next(&mut self) -> Option<Slot<'g, C>> {
-        let end = self.range().end;
-        while self.vaddr < end {
-            let vaddr = self.vaddr;
-            let node = self.seek(vaddr, Level::LEAF);
-            let index = node.index(vaddr);
-            let slot = node.slot(index);
+        let end = self.tree.range().end;
+        while self.position < end {
+            let node = self.tree.seek(self.position, Level::LEAF);
+            let index = node.index(self.position);
             if let ChildRef::Item(item) = node.child(index) {
-                return Some(Slot { range: slot, item: Some(item) });
+                return Some(Slot { range: node.addresses(index), item: Some(item) });
             }
-            self.vaddr = self.skip(slot.end);
+            self.position = node.slot(index).end.min(end);
         }
         None
     }
@@ -224,45 +223,46 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline(always)]
     pub fn map(&mut self, item: C::Item) -> Result<(), MapError<C::Item>> {
         let item = Incoming::<C>::new(self.afterwards.root.backend(), item);
-        let (vaddr, level) = (self.vaddr, item.level());
-        if let Err(fault) = self.check_place(&item) {
-            return Err(MapError { fault, item: item.give_back() });
+        let (position, level) = (self.position, item.level());
+        if let Err(reason) = self.check_place(&item) {
+            return Err(Refused { reason, back: item.give_back() });
         }
-        let mut node = self.tree.seek(vaddr, level);
-        let index = node.index(vaddr);
+        let mut node = self.tree.seek(position, level);
+        let index = node.index(position);
         if node.level() == level && matches!(node.child(index), ChildRef::Absent) {
-            node.entry(index).put(item);
+            node.put(index, item.into_raw(), &mut self.afterwards.owed);
         } else {
             self.map_with_place(item)?;
         }
-        self.vaddr = vaddr.plus(<Geo<C>>::entry_span(level));
+        self.position = position.plus(<Geo<C>>::entry_span(level));
         Ok(())
     }
 
     /// Maps `item` where there is no absent entry for it yet.
     #[cold]
     fn map_with_place(&mut self, item: Incoming<'_, C>) -> Result<(), MapError<C::Item>> {
-        if let Err(fault) = self.make_place(item.level()) {
-            return Err(MapError { fault, item: item.give_back() });
+        if let Err(reason) = self.make_place(item.level()) {
+            return Err(Refused { reason, back: item.give_back() });
         }
-        let mut node = self.tree.seek(self.vaddr, item.level());
-        let index = node.index(self.vaddr);
-        node.entry(index).put(item);
+        let mut node = self.tree.seek(self.position, item.level());
+        let index = node.index(self.position);
+        node.put(index, item.into_raw(), &mut self.afterwards.owed);
         Ok(())
     }
 
     /// Whether an item could be at the position.
     #[inline]
     fn check_place(&self, item: &Incoming<'_, C>) -> Result<(), MapFault> {
-        let vaddr = self.before_end()?;
-        let (level, end) = (item.level(), self.range().end);
-        item.check(level).map_err(MapFault::Misfit)?;
+        let position = self.before_end()?;
+        let (level, end) = (item.level(), self.tree.range().end);
+        item.check(level)?;
         let length = <Geo<C>>::entry_span(level);
-        if !vaddr.is_aligned(length) {
-            return Err(MapFault::Misaligned { vaddr, length });
+        if !position.is_aligned(length) {
+            return Err(MapFault::Misaligned { vaddr: self.vaddr(), length });
         }
-        if end.as_u64() - vaddr.as_u64() < length {
-            return Err(MapFault::TooLong { vaddr, length, end });
+        if end.0 - position.0 < length {
+            let end = <Geo<C>>::end_vaddr(end);
+            return Err(MapFault::TooLong { vaddr: self.vaddr(), length, end });
         }
         Ok(())
     }
@@ -270,48 +270,40 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// Makes an absent entry of `level` at the position, which has none: grows what is missing,
     /// takes out nodes that map nothing.
     fn make_place(&mut self, level: Level) -> Result<(), MapFault> {
-        let vaddr = self.vaddr;
-        let node = self.seek(vaddr, level);
-        let (above, index) = (node.level(), node.index(vaddr));
+        let (position, owed) = (self.position, &mut self.afterwards.owed);
+        let mut node = self.tree.seek(position, level);
+        let (above, index) = (node.level(), node.index(position));
         match node.child(index) {
-            ChildRef::Absent => self.grow(vaddr, above, level),
-            ChildRef::Node(_) if node.is_vacant(index) && self.is_removable(vaddr, level) => {
-                self.tree.seek(vaddr, level).detach(index, &mut self.afterwards.gather);
-                Ok(())
+            ChildRef::Absent => self.grow(above, level)?,
+            ChildRef::Node(_) if node.is_vacant(index) && node.is_removable(index) => {
+                node.detach(index, owed);
             }
-            ChildRef::Node(_) => {
-                let length = <Geo<C>>::entry_span(level);
-                Err(MapFault::AlreadyMapped { vaddr: self.first_mapped(vaddr, length) })
+            _ => {
+                let slot = position..position.plus(<Geo<C>>::entry_span(level));
+                return Err(MapFault::AlreadyMapped { vaddr: self.first_mapped(&slot) });
             }
-            _ => Err(MapFault::AlreadyMapped { vaddr }),
-        }
-    }
-
-    /// Grows the nodes at `vaddr` from below level `above` down to `level`.
-    fn grow(&mut self, vaddr: Vaddr, above: Level, level: Level) -> Result<(), MapFault> {
-        let missing = usize::from(above.as_u8() - level.as_u8());
-        let mut stock = Stock::of(self.afterwards.root.backend(), missing)?;
-        for _ in 0..missing {
-            let mut node = self.seek(vaddr, level);
-            let index = node.index(vaddr);
-            node.grow(index, &mut stock);
         }
         Ok(())
     }
 
-    fn is_removable(&mut self, vaddr: Vaddr, level: Level) -> bool {
-        let mut node = self.seek(vaddr, level);
-        let index = node.index(vaddr);
-        node.entry(index).is_removable()
+    /// Grows the nodes at the position from below level `above` down to `level`.
+    fn grow(&mut self, above: Level, level: Level) -> Result<(), OutOfMemory> {
+        let missing = usize::from(above.as_u8() - level.as_u8());
+        let mut stock = Stock::of(self.afterwards.root.backend(), missing)?;
+        for _ in 0..missing {
+            let mut node = self.tree.seek(self.position, level);
+            let index = node.index(self.position);
+            node.grow(index, &mut stock, &mut self.afterwards.owed);
+        }
+        Ok(())
     }
 
-    /// The first mapped address of `length` bytes at `vaddr`, for an error; `vaddr` if none is.
-    pub(crate) fn first_mapped(&mut self, vaddr: Vaddr, length: u64) -> Vaddr {
-        let position = self.vaddr;
-        self.vaddr = vaddr;
-        let found = self.find_next().map(|_| self.vaddr);
-        self.vaddr = position;
-        found.filter(|found| found.as_u64() - vaddr.as_u64() < length).unwrap_or(vaddr)
+    /// The first mapped address of `slot`, for an error; its start if none is.
+    pub(crate) fn first_mapped(&mut self, slot: &Range<Offset>) -> Vaddr {
+        let position = core::mem::replace(&mut self.position, slot.start);
+        let found = self.find_next().map(|_| self.position);
+        self.position = position;
+        <Geo<C>>::vaddr(found.filter(|found| *found < slot.end).unwrap_or(slot.start))
     }
 
     /// Unmaps the next thing that is mapped at or after the position, and moves behind it: a page,
@@ -324,39 +316,41 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`OutOfMemory`] if a huge page has to be split and there is no memory for the parts. The
     /// cursor is then at the page, which stays.
     pub fn take_next(&mut self) -> Result<Option<Unmapped>, OutOfMemory> {
-        let end = self.range().end;
+        let end = self.tree.range().end;
         let mut floor = <Geo<C>>::ROOT;
-        while self.vaddr < end {
-            let vaddr = self.vaddr;
-            let gather = &mut self.afterwards.gather;
-            let mut node = self.tree.seek(vaddr, floor);
-            let index = node.index(vaddr);
+        while self.position < end {
+            let (position, owed) = (self.position, &mut self.afterwards.owed);
+            let mut node = self.tree.seek(position, floor);
+            let index = node.index(position);
             let slot = node.slot(index);
-            let whole = vaddr == slot.start && slot.end <= end;
-            match node.child(index) {
+            let whole = position == slot.start && slot.end <= end;
+            let (frames, page) = match node.child(index) {
                 ChildRef::Item(_) if whole => {
-                    let page = node.take_page(index, gather);
-                    (self.vaddr, self.may_leave_empty) = (slot.end, true);
-                    let frames = <Geo<C>>::entry_frames(page.level);
-                    return Ok(Some(Unmapped { range: slot, frames, page: Some(page) }));
+                    let page = node.take_page(index, owed);
+                    (<Geo<C>>::entry_frames(page.level), Some(page))
                 }
                 ChildRef::Item(_) => {
-                    self.split_around(vaddr)?;
+                    self.split_around()?;
                     floor = <Geo<C>>::ROOT;
+                    continue;
                 }
                 ChildRef::Node(_)
-                    if whole && !node.is_vacant(index) && node.entry(index).is_removable() =>
+                    if whole && !node.is_vacant(index) && node.is_removable(index) =>
                 {
-                    let frames = node.detach(index, gather);
-                    (self.vaddr, self.may_leave_empty) = (slot.end, true);
-                    return Ok(Some(Unmapped { range: slot, frames, page: None }));
+                    (node.detach(index, owed), None)
                 }
-                ChildRef::Node(_) => floor = lower(node.level()),
+                ChildRef::Node(_) => {
+                    floor = lower(node.level());
+                    continue;
+                }
                 ChildRef::Absent | ChildRef::Shared => {
-                    self.vaddr = self.skip(slot.end);
+                    self.position = slot.end.min(end);
                     floor = <Geo<C>>::ROOT;
+                    continue;
                 }
-            }
+            };
+            (self.position, self.may_leave_empty) = (slot.end, true);
+            return Ok(Some(Unmapped { range: <Geo<C>>::vaddrs(&slot), frames, page }));
         }
         Ok(None)
     }
@@ -366,7 +360,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// what is in the range. `None` if nothing is mapped any more; the cursor is then at the end.
     ///
     /// `change` may run more than once, with a newer property each time, as hardware notes
-    /// something. Whether the item owns its frame is not its to change.
+    /// something. It runs under the locks, as [`crate::sync`] says. It cannot alter
+    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED): the old value is kept.
     ///
     /// # Errors
     ///
@@ -376,36 +371,27 @@ impl<'g, C: Config> Cursor<'g, C> {
         &mut self,
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<Option<Protected>, OutOfMemory> {
-        let Some(mut slot) = self.find_next() else { return Ok(None) };
-        let vaddr = self.vaddr;
-        if vaddr != slot.range.start || slot.range.end > self.range().end {
-            self.split_around(vaddr)?;
-            slot = self.query().expect("the position has not moved");
+        if self.find_next().is_none() {
+            return Ok(None);
         }
-        let mut node = self.tree.seek(vaddr, Level::LEAF);
-        let index = node.index(vaddr);
-        let mut owes = false;
-        let before = node.entry(index).protect(|old| {
-            let new = change(old);
-            owes |= must_flush(old, new);
-            new
-        });
-        if owes {
-            self.afterwards.gather.owe_page(vaddr);
-        }
-        self.vaddr = slot.range.end;
-        let before = before.expect("a page was found there");
-        Ok(Some(Protected { range: slot.range, before }))
+        self.split_around()?;
+        let mut node = self.tree.seek(self.position, Level::LEAF);
+        let index = node.index(self.position);
+        let (range, flush) = (node.addresses(index), node.flush_of(index));
+        self.position = node.slot(index).end;
+        let owed = &mut self.afterwards.owed;
+        let before = node.entry(index).protect_page(&mut change, flush, owed);
+        Ok(Some(Protected { range, before }))
     }
 
-    /// Splits the huge page at `vaddr`, of which the rest of the range has only a part, until there
-    /// is a page at `vaddr` that the rest of the range has all of.
-    fn split_around(&mut self, vaddr: Vaddr) -> Result<(), OutOfMemory> {
-        let end = self.range().end;
-        let huge = self.tree.seek(vaddr, Level::LEAF).level();
+    /// Splits the page at the position, until there is one that begins there and that the rest of
+    /// the range has all of.
+    fn split_around(&mut self) -> Result<(), OutOfMemory> {
+        let (position, end) = (self.position, self.tree.range().end);
+        let huge = self.tree.seek(position, Level::LEAF).level();
         let fits = |level: Level| {
             let span = <Geo<C>>::entry_span(level);
-            vaddr.is_aligned(span) && vaddr.plus(span) <= end
+            position.is_aligned(span) && position.plus(span) <= end
         };
         let mut level = huge;
         while !fits(level) {
@@ -414,35 +400,38 @@ impl<'g, C: Config> Cursor<'g, C> {
         let splits = usize::from(huge.as_u8() - level.as_u8());
         let mut stock = Stock::of(self.afterwards.root.backend(), splits)?;
         for _ in 0..splits {
-            let mut node = self.tree.seek(vaddr, Level::LEAF);
-            let index = node.index(vaddr);
-            node.split(index, &mut stock);
+            let mut node = self.tree.seek(position, Level::LEAF);
+            let index = node.index(position);
+            node.split(index, &mut stock, &mut self.afterwards.owed);
         }
-        self.afterwards.gather.owe_everything();
         Ok(())
     }
 
     /// Flushes what was unmapped or tightened so far, and hands over what was taken out. Dropping
     /// the cursor does the same.
     pub fn flush(&mut self) {
-        self.afterwards.gather.pay();
+        self.afterwards.owed.pay();
     }
 
     /// The position, unless it is the end.
     #[inline]
-    pub(crate) fn before_end(&self) -> Result<Vaddr, PositionError> {
-        let end = self.range().end;
-        if self.vaddr == end { Err(PositionError::AtEnd { end }) } else { Ok(self.vaddr) }
+    pub(crate) fn before_end(&self) -> Result<Offset, PositionError> {
+        let end = self.tree.range().end;
+        if self.position == end {
+            return Err(PositionError::AtEnd { end: <Geo<C>>::end_vaddr(end) });
+        }
+        Ok(self.position)
     }
 
-    #[inline]
-    pub(crate) fn seek(&mut self, vaddr: Vaddr, floor: Level) -> Locked<'_, 'g, C> {
-        self.tree.seek(vaddr, floor)
+    /// From the position up to `end`, which may be the position.
+    pub(crate) fn rest_until(&self, end: Vaddr) -> Result<Range<Offset>, PositionError> {
+        let rest = self.position..self.tree.range().end;
+        Ok(self.position..check_position::<C>(end, &rest)?)
     }
 
-    /// The sub-tree and what is gathered, to work on both.
-    pub(crate) fn parts(&mut self) -> (&mut SubTree<'g, C>, &mut Gather<C::Backend>) {
-        (&mut self.tree, &mut self.afterwards.gather)
+    /// The sub-tree and what is owed, to work on both.
+    pub(crate) fn parts(&mut self) -> (&mut SubTree<'g, C>, &mut Obligation<C::Backend>) {
+        (&mut self.tree, &mut self.afterwards.owed)
     }
 
     /// Something below the covering node may be empty from now on.
@@ -450,19 +439,8 @@ impl<'g, C: Config> Cursor<'g, C> {
         self.may_leave_empty = true;
     }
 
-    pub(crate) fn set_vaddr(&mut self, vaddr: Vaddr) {
-        self.vaddr = vaddr;
-    }
-
-    /// Takes out what was left empty below the covering node.
-    #[inline(never)]
-    fn prune(&mut self) {
-        self.tree.prune(&mut self.afterwards.gather);
-    }
-
-    /// `vaddr`, or the end if that comes before.
-    fn skip(&self, vaddr: Vaddr) -> Vaddr {
-        vaddr.min(self.range().end)
+    pub(crate) fn move_to(&mut self, position: Offset) {
+        self.position = position;
     }
 }
 
@@ -470,9 +448,9 @@ impl<C: Config> Drop for Cursor<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.may_leave_empty {
-            self.prune();
+            prune_below(self.tree.top(), &mut self.afterwards.owed);
         }
-        self.afterwards.gather.flush();
+        self.afterwards.owed.flush();
         let top = self.tree.top();
         if top.is_empty() && top.level() < <Geo<C>>::ROOT {
             let level = top.level();
@@ -481,18 +459,42 @@ impl<C: Config> Drop for Cursor<'_, C> {
     }
 }
 
+/// Takes out what was left empty below the covering node.
+#[inline(never)]
+fn prune_below<C: Config>(mut top: Locked<'_, '_, C>, owed: &mut Obligation<C::Backend>) {
+    top.prune(owed);
+}
+
 /// The level below, which exists.
 pub(crate) fn lower(level: Level) -> Level {
     level.below().expect("leaves have no nodes below them")
 }
 
-/// An address that a cursor may stand at.
-pub(crate) fn check_position(vaddr: Vaddr, range: Range<Vaddr>) -> Result<Vaddr, PositionError> {
-    if vaddr < range.start || vaddr > range.end {
-        Err(PositionError::Outside { vaddr, range })
-    } else if !vaddr.is_aligned(FRAME_SIZE) {
-        Err(PositionError::Unaligned { vaddr })
-    } else {
-        Ok(vaddr)
+/// The place of an address that a cursor of `range` may stand at.
+pub(crate) fn check_position<C: Config>(
+    vaddr: Vaddr,
+    range: &Range<Offset>,
+) -> Result<Offset, PositionError> {
+    // Its end is an address behind the last one, which may be none of a place.
+    let is_end = vaddr == <Geo<C>>::end_vaddr(range.end);
+    let place = if is_end { Some(range.end) } else { <Geo<C>>::offset(vaddr) };
+    match place {
+        Some(place) if range.start <= place && place <= range.end => {
+            if place.is_aligned(FRAME_SIZE) {
+                Ok(place)
+            } else {
+                Err(PositionError::Unaligned { vaddr })
+            }
+        }
+        _ => {
+            let start = position_vaddr::<C>(range.start, range);
+            Err(PositionError::Outside { vaddr, range: start..<Geo<C>>::end_vaddr(range.end) })
+        }
     }
+}
+
+/// A position in `range`, as an address.
+#[inline]
+pub(crate) fn position_vaddr<C: Config>(position: Offset, range: &Range<Offset>) -> Vaddr {
+    if position == range.end { <Geo<C>>::end_vaddr(position) } else { <Geo<C>>::vaddr(position) }
 }

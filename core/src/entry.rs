@@ -1,13 +1,18 @@
 //! One entry under its node's lock: look, replace, grow, split, protect.
 //!
+//! Everything that changes an entry is here, once: cursors, pruning and merging use the same
+//! functions as the owner of a bare [`Guard`].
+//!
 //! *Hardware writes too.* The MMU sets accessed and dirty bits of a present entry at any time,
 //! lock or no lock. So an entry that hardware may still be writing is changed with a
-//! read-modify-write, and whatever hardware set until then is in the value it returns. Where
+//! read-modify-write, and what hardware has set until then is in the value it returns. Where
 //! hardware cannot write (the entry is absent, or both bits are set already) a plain store does,
 //! which is four times cheaper.
 //!
-//! *What is taken out* may still be in use by walkers, and by TLBs. So it comes back as
-//! [`Detached`], whose only way out is a flush and the reclamation; see [`crate::reclaim`].
+//! *What is taken out* may still be in use by walkers, and by TLBs. So it goes into an
+//! [obligation](crate::obligation): it is flushed, then retired. The flush is noted before the entry
+//! is changed, because code of the item's that runs afterwards may panic. A node that is taken out
+//! is set adrift: it is marked stray and unlocked, with everything below it.
 //!
 //! *Growth.* A new child is locked before it is published: otherwise another CPU could lock it,
 //! find it empty, and begin to change what the growing CPU believes to have to itself.
@@ -16,19 +21,21 @@ use core::fmt;
 use core::ops::Deref;
 
 use crate::address::{Level, Paddr};
-use crate::config::Config;
-use crate::error::{GrowError, Misfit, NotAnItem, Refused};
+use crate::config::{Config, Geo};
+use crate::error::{Refusal, Refused};
 use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
 use crate::guard::Guard;
 use crate::item::{Incoming, Item};
 use crate::node::{Node, NodeRef, managed};
-use crate::reclaim::{Detached, mark_stray_below};
+use crate::obligation::Obligation;
+use crate::reclaim::Detached;
 use crate::sites::{
-    CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, PROTECT_ENTRY, PUBLISH_ITEM, PUBLISH_NODE, Site,
+    CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, ENTRY_UNDER_LOCK, PROTECT_ENTRY, PUBLISH_ITEM,
+    PUBLISH_NODE, Site,
 };
 use crate::stock::Stock;
-use crate::sync::{Backend, Event, RawLock, Word};
+use crate::sync::{Backend, Event, Flush, RawLock, Word};
 
 /// What an entry owns.
 pub enum Child<C: Config> {
@@ -84,7 +91,7 @@ impl<'g, C: Config> ItemRef<'g, C> {
     /// # Safety
     ///
     /// An entry of configuration `C` held the item at some time within the read-side section that
-    /// `'g` belongs to, or whoever holds the item keeps it for as long.
+    /// `'g` belongs to, or its owner keeps it for as long.
     #[inline]
     pub(crate) unsafe fn new(backend: &'g C::Backend, raw: RawItem) -> Self {
         Self { raw, backend }
@@ -129,16 +136,6 @@ impl<C: Config> fmt::Debug for ChildRef<'_, C> {
     }
 }
 
-/// What was taken out of an entry, on its way to the reclamation.
-pub(crate) enum Taken<'g, C: Config> {
-    /// Nothing.
-    Absent,
-    /// A node: owned, and borrowed.
-    Node(Node<C>, NodeRef<'g, C>),
-    /// A page: owned, and as it was in the entry.
-    Item(C::Item, RawItem),
-}
-
 /// One entry of a locked node.
 #[derive(Debug)]
 pub struct Entry<'a, 'g, C: Config> {
@@ -158,67 +155,84 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Puts `child` in the place of what is there. A node that is taken out is marked stray, with
-    /// everything below it, before this returns. Whoever is at work below holds this up, and what
-    /// it does meanwhile goes with the node: only a [cursor](crate::cursor) excludes it.
+    /// everything below it, before this returns: its lock and those below it are waited for, so the
+    /// caller holds none of them. What other CPUs do below meanwhile goes with the node; only a
+    /// [cursor](crate::cursor) excludes them.
     ///
-    /// A node that is put in is locked for a moment. One that is locked by somebody is refused as
-    /// in use, and not waited for: whoever holds the lock may be the caller.
+    /// What was there is flushed when the result is retired or dropped. Until then CPUs may go on
+    /// using it beside the new child, and until then the caller should not give the lock back.
     ///
-    /// An item that is refused comes back as its raw form reads: whether it is tracked is
-    /// normalised.
+    /// A node that is put in is locked for a moment. One whose lock is held is refused as in use, and
+    /// not waited for: the caller may be its holder.
     ///
     /// # Errors
     ///
     /// [`Refused`], with the child, if it does not fit; the entry is then as it was.
-    pub fn replace(&mut self, child: Child<C>) -> Result<Detached<C>, Refused<Child<C>>> {
+    pub fn replace(&mut self, child: Child<C>) -> Result<Detached<'g, C>, Refused<Child<C>>> {
         let level = self.guard.level();
-        if let Err(reason) = self.check_removable(level) {
-            return Err(Refused { reason, child });
+        if let Err(reason) = self.check_removable() {
+            return Err(Refused { reason, back: child });
         }
         let (bits, site) = match child {
             Child::Absent => (0, &CLEAR_ENTRY),
-            Child::Node(node) => match self.admit_node(&node, level) {
+            Child::Node(node) => match self.admit_node(&node) {
                 Ok(()) => (C::Format::node(node.into_raw()), &PUBLISH_NODE),
-                Err(reason) => return Err(Refused { reason, child: Child::Node(node) }),
+                Err(reason) => return Err(Refused { reason, back: Child::Node(node) }),
             },
             Child::Item(item) => {
                 let item = Incoming::<C>::new(self.backend(), item);
                 match item.check(level) {
                     Ok(()) => (C::Format::item(item.into_raw()), &PUBLISH_ITEM),
                     Err(reason) => {
-                        return Err(Refused { reason, child: Child::Item(item.give_back()) });
+                        return Err(Refused { reason, back: Child::Item(item.give_back()) });
                     }
                 }
             }
         };
-        Ok(self.exchange(bits, site, level))
+        let mut owed = Obligation::new(self.backend());
+        // The address is not known here.
+        let was = self.exchange(bits, site, Flush::Everything, &mut owed);
+        if let ChildRef::Node(node) = was {
+            set_adrift(node.lock(), &NodeRef::lock);
+        }
+        Ok(Detached::new(was, owed))
     }
 
     /// Takes out what is there: [`replace`](Self::replace) with nothing.
     ///
     /// # Errors
     ///
-    /// [`Misfit::NotManaged`] if the entry belongs to another table.
-    pub fn detach(&mut self) -> Result<Detached<C>, Misfit> {
+    /// [`Refusal::NotManaged`] if the entry belongs to another table, [`Refusal::Permanent`] if it
+    /// stays.
+    pub fn detach(&mut self) -> Result<Detached<'g, C>, Refusal> {
         self.replace(Child::Absent).map_err(|refused| refused.reason)
     }
 
     /// Allocates a child of the level below, if the entry is absent. The child is returned
-    /// locked, and was so before it could be reached.
+    /// locked, and was so before it could be reached. As long as it is, its parent's entries cannot
+    /// be changed: a detachment would wait for the child's lock, for ever.
+    ///
+    /// ```compile_fail,E0499
+    /// # use weft_core::{config::Config, entry::Entry};
+    /// fn wait_for_ever<C: Config>(mut entry: Entry<'_, '_, C>) {
+    ///     let child = entry.allocate_if_absent();
+    ///     entry.detach();
+    ///     drop(child);
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`GrowError::Present`] if there is something, [`GrowError::Leaf`] at the lowest level,
-    /// [`GrowError::NotManaged`] or [`GrowError::OutOfMemory`]; the entry is then as it was.
-    pub fn allocate_if_absent(&mut self) -> Result<Guard<'g, C>, GrowError> {
-        let level = self.guard.level();
-        level.below().ok_or(GrowError::Leaf)?;
-        self.check_managed(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
+    /// [`Refusal::Present`] if there is something, [`Refusal::Leaf`] at the lowest level,
+    /// [`Refusal::NotManaged`] or [`Refusal::OutOfMemory`]; the entry is then as it was.
+    pub fn allocate_if_absent(&mut self) -> Result<Guard<'_, C>, Refusal> {
+        self.guard.level().below().ok_or(Refusal::Leaf)?;
+        self.check_managed()?;
         if !matches!(self.child(), ChildRef::Absent) {
-            return Err(GrowError::Present);
+            return Err(Refusal::Present);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.grow(&[], &mut stock))
+        Ok(self.grow(&[], &mut stock, &mut Obligation::new(self.backend())))
     }
 
     /// Makes an absent, managed entry above the leaves lead to a chain of nodes from `stock`. The
@@ -228,7 +242,12 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// # Panics
     ///
     /// If the chain is longer than the table is high, or the stock smaller than the chain.
-    pub(crate) fn grow(&mut self, path: &[usize], stock: &mut Stock<C>) -> Guard<'g, C> {
+    pub(crate) fn grow(
+        &mut self,
+        path: &[usize],
+        stock: &mut Stock<C>,
+        owed: &mut Obligation<C::Backend>,
+    ) -> Guard<'g, C> {
         let top = self.guard.level().below().expect("entries of leaves do not grow");
         let level = Level::new(top.as_u8() - path.len() as u8);
         let node = stock.take(level, 0, |_| 0);
@@ -242,39 +261,37 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             node.frame_ref().metadata().lock.make_free();
             frame = node.into_raw();
         }
-        // Absent, so hardware does not write it: a store is enough.
-        self.word().store(C::Format::node(frame), &PUBLISH_NODE);
-        self.guard.set_children(self.guard.children() + 1);
-        // SAFETY: the entry of a node that 'g keeps leads to the chain, within the section of 'g.
-        let node = unsafe { NodeRef::new(self.backend(), lowest, level) };
-        // SAFETY: the lock was made held for this CPU, and no guard exists.
-        unsafe { node.guard_without_locking() }
+        self.fill(C::Format::node(frame), &PUBLISH_NODE, Flush::Everything, owed);
+        self.born_held(lowest, level)
     }
 
     /// Replaces a huge page by a node of pages of the level below that map the same frames with
-    /// the same property. The node is returned locked, and was so before it could be reached.
+    /// the same property. The node is returned locked, and was so before it could be reached. As
+    /// long as it is, its parent's entries cannot be changed.
     ///
-    /// No translation changes, but TLBs may go on holding the huge one.
+    /// No translation changes, but TLBs hold the huge one: it is flushed before this returns.
     ///
     /// # Errors
     ///
-    /// [`GrowError::NoHugePage`] if there is none, [`GrowError::NotManaged`] or
-    /// [`GrowError::OutOfMemory`]; the entry is then as it was.
-    pub fn split(&mut self) -> Result<Guard<'g, C>, GrowError> {
-        let level = self.guard.level();
-        self.check_removable(level).map_err(|_| GrowError::NotManaged { index: self.index })?;
-        let bits = self.guard.read_raw(self.index);
-        let is_page = matches!(C::Format::decode(bits, level), Decoded::Item(_));
-        if level == Level::LEAF || !is_page {
-            return Err(GrowError::NoHugePage);
+    /// [`Refusal::NoHugePage`] if there is none, [`Refusal::NotManaged`], [`Refusal::Permanent`] or
+    /// [`Refusal::OutOfMemory`]; the entry is then as it was.
+    pub fn split(&mut self) -> Result<Guard<'_, C>, Refusal> {
+        self.check_removable()?;
+        let is_page = matches!(self.child(), ChildRef::Item(_));
+        if self.guard.level() == Level::LEAF || !is_page {
+            return Err(Refusal::NoHugePage);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.split_with(bits, &mut stock))
+        Ok(self.split_with(&mut stock, &mut Obligation::new(self.backend())))
     }
 
-    /// As [`split`](Self::split), of a huge page that was there a moment ago, as `bits`, and may be
-    /// changed, with a node from `stock`.
-    pub(crate) fn split_with(&mut self, mut bits: u64, stock: &mut Stock<C>) -> Guard<'g, C> {
+    /// As [`split`](Self::split), of a huge page that is there, with a node from `stock`.
+    pub(crate) fn split_with(
+        &mut self,
+        stock: &mut Stock<C>,
+        owed: &mut Obligation<C::Backend>,
+    ) -> Guard<'g, C> {
+        owed.owe(Flush::Everything);
         let level = self.guard.level();
         let below = level.below().expect("huge pages are above the leaves");
         let fill = |bits: u64| {
@@ -287,6 +304,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             let span = <Geo<C>>::entry_span(below);
             move |index| attributes | C::Format::frame(huge.frame.plus(index as u64 * span))
         };
+        let mut bits = self.guard.read_raw(self.index);
         let node = stock.take(below, <Geo<C>>::ENTRIES, fill(bits));
         let child = node.frame_ref();
         child.metadata().lock.make_held();
@@ -301,164 +319,155 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
                 child.entry(index).store(part(index), &ENTRY_INIT);
             }
         }
-        let frame = node.into_raw();
-        // SAFETY: the entry of a node that 'g keeps leads to the child, within the section of 'g.
-        let node = unsafe { NodeRef::new(self.backend(), frame, below) };
+        self.born_held(node.into_raw(), below)
+    }
+
+    /// The guard of a node that the entry leads to, and whose lock was born held.
+    fn born_held(&self, frame: Paddr, level: Level) -> Guard<'g, C> {
+        // SAFETY: the entry of a node that 'g keeps leads to the node, or to a chain that ends with
+        // it, within the section of 'g.
+        let node = unsafe { NodeRef::new(self.backend(), frame, level) };
         // SAFETY: the lock was made held for this CPU, and no guard exists.
         unsafe { node.guard_without_locking() }
     }
 
     /// Changes the property of the page that is there, and returns the property before, with the
-    /// accessed and dirty flags as hardware had set them at the instant of the change.
+    /// accessed and dirty flags as hardware had set them at the instant of the change. What the
+    /// change forbids is flushed before this returns.
     ///
-    /// `change` may run more than once, with a newer property each time. Whether the item owns its
-    /// frame is not its to change: [`PageFlags::TRACKED`] stays as it was.
+    /// `change` may run more than once, with a newer property each time. It runs under the lock, as
+    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept.
     ///
     /// # Errors
     ///
-    /// [`NotAnItem`] if the entry maps no page of this table.
+    /// [`Refusal::NoPage`] if the entry maps no page, [`Refusal::NotManaged`] if it is another
+    /// table's.
     pub fn protect(
         &mut self,
         mut change: impl FnMut(Property) -> Property,
-    ) -> Result<Property, NotAnItem> {
+    ) -> Result<Property, Refusal> {
+        self.check_managed()?;
+        let ChildRef::Item(_) = self.child() else { return Err(Refusal::NoPage) };
+        let mut owed = Obligation::new(self.backend());
+        Ok(self.protect_page(&mut change, Flush::Everything, &mut owed))
+    }
+
+    /// As [`protect`](Self::protect), of a page that is there, with what it owes noted in `owed`.
+    pub(crate) fn protect_page(
+        &mut self,
+        change: &mut impl FnMut(Property) -> Property,
+        flush: Flush,
+        owed: &mut Obligation<C::Backend>,
+    ) -> Property {
         let level = self.guard.level();
-        self.check_removable(level).map_err(|_| NotAnItem)?;
         let mut bits = self.guard.read_raw(self.index);
         loop {
             let Decoded::Item(old) = C::Format::decode(bits, level) else {
-                return Err(NotAnItem);
+                unreachable!("only the lock holder changes what an entry leads to")
             };
-            let mut property = change(old.property);
-            let is_tracked = old.property.flags.contains(PageFlags::TRACKED);
-            property.flags.set(PageFlags::TRACKED, is_tracked);
+            let property = changed::<C::Format, _>(old.property, change, flush, owed);
             let new = C::Format::item(RawItem { property, ..old });
-            if !C::Format::hardware_may_write(bits) {
-                self.word().store(new, &PROTECT_ENTRY);
-                return Ok(old.property);
-            }
-            match self.word().compare_exchange(bits, new, &PROTECT_ENTRY, &ENTRY_RETRY) {
-                Ok(_) => return Ok(old.property),
+            match exchange_if::<C::Format, _>(self.word(), bits, new) {
+                Ok(()) => return old.property,
                 Err(found) => bits = found,
             }
         }
     }
 
-    /// Puts an item, which has been [checked](Incoming::check), where nothing is.
+    /// Puts an item, which has been [checked](Incoming::check), where nothing is. The owner of what
+    /// the raw form stands for gives that up.
     #[inline]
-    pub(crate) fn put(&mut self, item: Incoming<'_, C>) {
+    pub(crate) fn put(&mut self, raw: RawItem, flush: Flush, owed: &mut Obligation<C::Backend>) {
         debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
-        self.put_raw(item.into_raw());
+        self.fill(C::Format::item(raw), &PUBLISH_ITEM, flush, owed);
     }
 
-    /// Puts an item, raw already and checked, where nothing is: the owner of what it stands for
-    /// gives that up.
+    /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node is
+    /// not adrift yet.
+    pub(crate) fn take(
+        &mut self,
+        flush: Flush,
+        owed: &mut Obligation<C::Backend>,
+    ) -> ChildRef<'g, C> {
+        self.exchange(0, &CLEAR_ENTRY, flush, owed)
+    }
+
+    /// Makes an absent entry lead somewhere.
     #[inline]
-    pub(crate) fn put_raw(&mut self, raw: RawItem) {
+    fn fill(
+        &mut self,
+        bits: u64,
+        site: &'static Site,
+        flush: Flush,
+        owed: &mut Obligation<C::Backend>,
+    ) {
+        if C::Format::CACHES_ABSENT {
+            owed.owe(flush);
+        }
         // Absent, so hardware does not write it: a store is enough.
-        self.word().store(C::Format::item(raw), &PUBLISH_ITEM);
+        self.word().store(bits, site);
         self.guard.set_children(self.guard.children() + 1);
     }
 
-    /// Clears the entry and returns what was in it, which the caller owns now: for callers that
-    /// know what it is, and that no walker may see it freed before a grace period.
-    pub(crate) fn take(&mut self) -> Taken<'g, C> {
-        let old = self.clear();
-        let level = self.guard.level();
-        match C::Format::decode(old, level) {
-            Decoded::Absent => Taken::Absent,
-            Decoded::Node(frame) => {
-                self.backend().observe(Event::Detached(frame));
-                let below = level.below().expect("entries of leaves decode to items");
-                // SAFETY: the entry led to the node until just now, within the section of 'g.
-                let node = unsafe { NodeRef::new(self.backend(), frame, below) };
-                // SAFETY: the entry owned a reference, given up by `into_raw` when it was
-                // written; it was taken out of the entry under the lock, once.
-                Taken::Node(unsafe { Node::from_raw(self.backend(), frame) }, node)
-            }
-            Decoded::Item(raw) => {
-                // SAFETY: the entry owned the item, given up by `into_raw` when it was written; it
-                // was taken out of the entry under the lock, once.
-                Taken::Item(unsafe { C::Item::from_raw(self.backend(), raw) }, raw)
-            }
+    /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on.
+    fn exchange(
+        &mut self,
+        bits: u64,
+        site: &'static Site,
+        flush: Flush,
+        owed: &mut Obligation<C::Backend>,
+    ) -> ChildRef<'g, C> {
+        let old = self.guard.read_raw(self.index);
+        if old != 0 || C::Format::CACHES_ABSENT {
+            owed.owe(flush);
         }
-    }
-
-    /// Makes the entry absent, keeping the count. Returns the bits that were in it, with what
-    /// hardware had set.
-    #[inline]
-    fn clear(&mut self) -> u64 {
-        let mut old = self.guard.read_raw(self.index);
-        if C::Format::hardware_may_write(old) {
-            old = self.word().swap(0, &CLEAR_ENTRY);
-        } else {
-            self.word().store(0, &CLEAR_ENTRY);
-        }
-        self.guard.set_children(self.guard.children() - u16::from(old != 0));
-        old
-    }
-
-    /// Whether what is here may be taken out.
-    #[inline]
-    pub(crate) fn is_removable(&self) -> bool {
-        self.check_removable(self.guard.level()).is_ok()
-    }
-
-    /// Writes `bits` and returns, as detached, what the entry owned.
-    fn exchange(&mut self, bits: u64, site: &'static Site, level: Level) -> Detached<C> {
-        let mut old = self.guard.read_raw(self.index);
-        if C::Format::hardware_may_write(old) {
-            old = self.word().swap(bits, site);
-        } else {
-            self.word().store(bits, site);
-        }
+        let old = exchange_word::<C::Format, _>(self.word(), old, bits, site);
         let children = self.guard.children() + u16::from(bits != 0) - u16::from(old != 0);
         self.guard.set_children(children);
-        let child = match C::Format::decode(old, level) {
-            Decoded::Absent => Child::Absent,
-            Decoded::Node(frame) => {
-                self.backend().observe(Event::Detached(frame));
-                let below = level.below().expect("entries of leaves decode to items");
-                // SAFETY: the entry led to the node until just now, within the section of 'g.
-                mark_stray_below(unsafe { NodeRef::<C>::new(self.backend(), frame, below) });
+        let was = self.guard.node().decode(self.index, old);
+        match was {
+            ChildRef::Absent | ChildRef::Shared => {}
+            ChildRef::Node(node) => {
+                self.backend().observe(Event::Detached(node.paddr()));
                 // SAFETY: the entry owned a reference, given up by `into_raw` when it was
                 // written; it was taken out of the entry under the lock, once.
-                Child::Node(unsafe { Node::from_raw(self.backend(), frame) })
+                owed.push(unsafe { Node::<C>::from_raw(self.backend(), node.paddr()) }.erase());
             }
-            // SAFETY: the entry owned the item, given up by `into_raw` when it was written; it
-            // was taken out of the entry under the lock, once.
-            Decoded::Item(raw) => Child::Item(unsafe { C::Item::from_raw(self.backend(), raw) }),
-        };
-        Detached::new(self.backend(), child)
+            // SAFETY: the item was taken out of the entry under the lock, once.
+            ChildRef::Item(item) => unsafe { retire_item::<C>(self.backend(), *item, owed) },
+        }
+        was
     }
 
     /// Whether a node fits here; if so, it has a parent from now on.
-    fn admit_node(&self, node: &Node<C>, level: Level) -> Result<(), Misfit> {
+    fn admit_node(&self, node: &Node<C>) -> Result<(), Refusal> {
         assert!(node.backend() == self.backend(), "the node is one of another machine");
-        let found = node.level();
+        let (level, found) = (self.guard.level(), node.level());
         if level.below() != Some(found) {
-            return Err(Misfit::WrongLevel { entry: level, child: found });
+            return Err(Refusal::WrongLevel { entry: level, child: found });
         }
         // SAFETY: the handle keeps the node for as long as this borrow is used.
         let node = unsafe { NodeRef::<C>::new(self.backend(), node.paddr(), found) };
         let attached = node.try_lock().is_some_and(|mut guard| guard.attach());
-        if attached { Ok(()) } else { Err(Misfit::InUse { node: node.paddr() }) }
+        if attached { Ok(()) } else { Err(Refusal::InUse { node: node.paddr() }) }
     }
 
-    /// Whether what is here may be changed: it is ours, and no other root has a copy of it.
-    fn check_removable(&self, level: Level) -> Result<(), Misfit> {
-        self.check_managed(level)?;
-        let stays = C::ROOT_ENTRIES_STAY && level == <Geo<C>>::ROOT;
+    /// Whether what is here may be taken out: it is ours, and no other root has a copy of it.
+    #[inline]
+    pub(crate) fn check_removable(&self) -> Result<(), Refusal> {
+        self.check_managed()?;
+        let stays = C::ROOT_ENTRIES_STAY && self.guard.level() == <Geo<C>>::ROOT;
         if stays && self.guard.read_raw(self.index) != 0 {
-            return Err(Misfit::Permanent { index: self.index });
+            return Err(Refusal::Permanent { index: self.index });
         }
         Ok(())
     }
 
-    fn check_managed(&self, level: Level) -> Result<(), Misfit> {
-        if managed::<C>(level).contains(&self.index) {
+    fn check_managed(&self) -> Result<(), Refusal> {
+        if managed::<C>(self.guard.level()).contains(&self.index) {
             Ok(())
         } else {
-            Err(Misfit::NotManaged { index: self.index })
+            Err(Refusal::NotManaged { index: self.index })
         }
     }
 
@@ -471,11 +480,93 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 }
 
-type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
-
-impl<T> Refused<T> {
-    /// The child, to try elsewhere.
-    pub fn into_child(self) -> T {
-        self.child
+/// Writes `new` over the entry that was `old` when its lock holder looked, and returns what was
+/// there, with what hardware has set.
+#[inline]
+pub(crate) fn exchange_word<F: EntryFormat, W: Word>(
+    word: &W,
+    old: u64,
+    new: u64,
+    site: &'static Site,
+) -> u64 {
+    if F::hardware_may_write(old) {
+        word.swap(new, site)
+    } else {
+        word.store(new, site);
+        old
     }
+}
+
+/// Writes `new` over the entry `old`, unless hardware has set a bit since it was read: then nothing
+/// is written, and the error is what is there.
+#[inline]
+pub(crate) fn exchange_if<F: EntryFormat, W: Word>(
+    word: &W,
+    old: u64,
+    new: u64,
+) -> Result<(), u64> {
+    if F::hardware_may_write(old) {
+        word.compare_exchange(old, new, &PROTECT_ENTRY, &ENTRY_RETRY).map(drop)
+    } else {
+        word.store(new, &PROTECT_ENTRY);
+        Ok(())
+    }
+}
+
+/// What `change` makes of a property. What the change forbids is owed from now on: it may panic
+/// later.
+pub(crate) fn changed<F: EntryFormat, B: Backend>(
+    old: Property,
+    change: &mut impl FnMut(Property) -> Property,
+    flush: Flush,
+    owed: &mut Obligation<B>,
+) -> Property {
+    let mut new = change(old);
+    new.flags.set(PageFlags::TRACKED, old.flags.contains(PageFlags::TRACKED));
+    if F::must_flush(old, new) {
+        owed.owe(flush);
+    }
+    new
+}
+
+/// Gives up the item that an entry held, to a grace period if it needs one.
+///
+/// # Safety
+///
+/// The entry owned the item, given up by `into_raw` when it was written or as a part of one by a
+/// split, and it was taken out of the entry, once.
+#[inline]
+pub(crate) unsafe fn retire_item<C: Config>(
+    backend: &C::Backend,
+    raw: RawItem,
+    owed: &mut Obligation<C::Backend>,
+) {
+    // SAFETY: both contracts say the same.
+    let item = unsafe { C::Item::from_raw(backend, raw) };
+    if let Some(reference) = item.retire() {
+        owed.push(reference);
+    }
+}
+
+/// Marks a node stray, and every node below it, and gives up their locks. No entry leads to the
+/// node any more, and the lock of its former parent is still held. `lock` gives the guard of a node
+/// below: by taking the lock, or because the caller holds it already.
+///
+/// Returns how many frames of the smallest size the sub-tree maps.
+pub(crate) fn set_adrift<'g, C: Config>(
+    mut guard: Guard<'g, C>,
+    lock: &impl Fn(NodeRef<'g, C>) -> Guard<'g, C>,
+) -> u64 {
+    guard.mark_stray();
+    let level = guard.level();
+    if level == Level::LEAF {
+        return guard.children().into();
+    }
+    let mut frames = 0;
+    guard.node().for_each_child(&ENTRY_UNDER_LOCK, |child| match child {
+        ChildRef::Node(child) => frames += set_adrift(lock(child), lock),
+        ChildRef::Item(_) => frames += <Geo<C>>::entry_frames(level),
+        ChildRef::Absent | ChildRef::Shared => {}
+    });
+    frames
 }

@@ -5,17 +5,40 @@ use core::ops::Range;
 
 use crate::address::{CpuId, Level, Paddr, Vaddr};
 
+/// Says what an error says: one sentence for each pattern.
+macro_rules! sentences {
+    ($error:ty: $($pattern:pat => ($($sentence:tt)+)),+ $(,)?) => {
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $($pattern => write!(f, $($sentence)+),)+ }
+            }
+        }
+
+        impl core::error::Error for $error {}
+    };
+}
+
+/// Makes variants of an error from errors of what it calls.
+macro_rules! includes {
+    ($($source:ty => $($error:ident::$variant:ident $(($kept:ident))?),+;)+) => {
+        $($(
+            impl From<$source> for $error {
+                #[inline]
+                fn from(_error: $source) -> Self {
+                    includes!(@ $error::$variant, _error $(, $kept)?)
+                }
+            }
+        )+)+
+    };
+    (@ $error:ident::$variant:ident, $source:ident) => { $error::$variant };
+    (@ $error:ident::$variant:ident, $source:ident, $kept:ident) => { $error::$variant($source) };
+}
+
 /// The backend has no frame left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
-impl fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no frame is left")
-    }
-}
-
-impl core::error::Error for OutOfMemory {}
+sentences!(OutOfMemory: Self => ("no frame is left"));
 
 /// An index beyond the entries of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,32 +49,48 @@ pub struct IndexOutOfRange {
     pub entries: usize,
 }
 
-impl fmt::Display for IndexOutOfRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} of a node of {} entries", self.index, self.entries)
-    }
-}
+sentences!(IndexOutOfRange:
+    Self { index, entries } => ("entry {index} of a node of {entries} entries"));
 
-impl core::error::Error for IndexOutOfRange {}
-
-/// Only a root can be activated.
+/// The node is not a root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotARoot {
     /// The level of the node.
     pub level: Level,
 }
 
-impl fmt::Display for NotARoot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a node of level {} is not a root", self.level.as_u8())
-    }
+sentences!(NotARoot: Self { level } => ("a node of level {} is not a root", level.as_u8()));
+
+/// Why a CPU does not run on a root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ActivateError {
+    /// Only roots are loaded.
+    NotARoot(NotARoot),
+    /// The root does not share what the CPU stands on: its code, its stack. See
+    /// [`Permanent::carry`](crate::permanent::Permanent::carry).
+    CarriesNothing {
+        /// The root.
+        root: Paddr,
+    },
 }
 
-impl core::error::Error for NotARoot {}
+sentences!(ActivateError:
+    Self::NotARoot(error) => ("{error}"),
+    Self::CarriesNothing { root } =>
+        ("the root at {root:?} does not share the kernel's table, which the CPU stands on"));
 
-/// Why an entry did not take a child.
+/// The CPU is online already: there is one handle per CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Misfit {
+pub struct AlreadyOnline {
+    /// The CPU.
+    pub cpu: CpuId,
+}
+
+sentences!(AlreadyOnline: Self { cpu } => ("CPU {} is online already", cpu.as_u32()));
+
+/// Why an entry refused what was asked of it. It is then as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
     /// A node goes one level below its parent, an item into an entry of its own level.
     WrongLevel {
         /// The level of the entry.
@@ -72,6 +111,11 @@ pub enum Misfit {
         /// The alignment in bytes.
         alignment: u64,
     },
+    /// The address does not fit an entry.
+    OutOfRange {
+        /// The frame.
+        frame: Paddr,
+    },
     /// The root's entry belongs to another table.
     NotManaged {
         /// The index in the root.
@@ -82,177 +126,70 @@ pub enum Misfit {
         /// The index in the root.
         index: usize,
     },
-    /// The address does not fit an entry.
-    OutOfRange {
-        /// The frame.
-        frame: Paddr,
-    },
     /// The node is, or was, below another entry already, or it is locked.
     InUse {
         /// Where the node is.
         node: Paddr,
     },
+    /// The entry already leads somewhere.
+    Present,
+    /// The entry maps no page.
+    NoPage,
+    /// There is no huge page to split.
+    NoHugePage,
+    /// Entries of the lowest level have no nodes below them.
+    Leaf,
+    /// The backend has no frame left.
+    OutOfMemory,
 }
 
-impl fmt::Display for Misfit {
+sentences!(Refusal:
+    Self::WrongLevel { entry, child } => (
+        "a child of level {} does not go into an entry of level {}",
+        child.as_u8(),
+        entry.as_u8()
+    ),
+    Self::NoPagesHere { entry } => ("entries of level {} map no pages", entry.as_u8()),
+    Self::Unaligned { frame, alignment } =>
+        ("{frame:?} is not aligned to {alignment:#x} bytes"),
+    Self::OutOfRange { frame } => ("{frame:?} does not fit an entry"),
+    Self::NotManaged { index } => ("entry {index} of the root belongs to another table"),
+    Self::Permanent { index } =>
+        ("entry {index} of the root is shared with other tables and stays"),
+    Self::InUse { node } => ("the node at {node:?} has a parent already, or is locked"),
+    Self::Present => ("the entry already leads somewhere"),
+    Self::NoPage => ("the entry maps no page"),
+    Self::NoHugePage => ("the entry maps no huge page"),
+    Self::Leaf => ("there are no nodes below the lowest level"),
+    Self::OutOfMemory => ("{OutOfMemory}"));
+
+/// What was refused, given back with the reason.
+pub struct Refused<T, R = Refusal> {
+    /// Why.
+    pub reason: R,
+    /// What the caller handed in.
+    pub back: T,
+}
+
+impl<T, R: fmt::Debug> fmt::Debug for Refused<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongLevel { entry, child } => write!(
-                f,
-                "a child of level {} does not go into an entry of level {}",
-                child.as_u8(),
-                entry.as_u8()
-            ),
-            Self::NoPagesHere { entry } => {
-                write!(f, "entries of level {} map no pages", entry.as_u8())
-            }
-            Self::Unaligned { frame, alignment } => {
-                write!(f, "{frame:?} is not aligned to {alignment:#x} bytes")
-            }
-            Self::NotManaged { index } => {
-                write!(f, "entry {index} of the root belongs to another table")
-            }
-            Self::Permanent { index } => {
-                write!(f, "entry {index} of the root is shared with other tables and stays")
-            }
-            Self::OutOfRange { frame } => write!(f, "{frame:?} does not fit an entry"),
-            Self::InUse { node } => write!(f, "the node at {node:?} has a parent already"),
-        }
+        f.debug_struct("Refused").field("reason", &self.reason).finish_non_exhaustive()
     }
 }
 
-impl core::error::Error for Misfit {}
-
-/// A child that an entry did not take, given back with the reason.
-#[derive(Debug)]
-pub struct Refused<T> {
-    /// Why.
-    pub reason: Misfit,
-    /// What the caller handed in.
-    pub child: T,
-}
-
-impl<T> fmt::Display for Refused<T> {
+impl<T, R: fmt::Display> fmt::Display for Refused<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)
     }
 }
 
-impl<T: fmt::Debug> core::error::Error for Refused<T> {}
+impl<T, R: fmt::Debug + fmt::Display> core::error::Error for Refused<T, R> {}
 
-/// The CPU is online already: there is one handle per CPU.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AlreadyOnline {
-    /// The CPU.
-    pub cpu: CpuId,
-}
-
-impl fmt::Display for AlreadyOnline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CPU {} is online already", self.cpu.as_u32())
-    }
-}
-
-impl core::error::Error for AlreadyOnline {}
-
-/// Why an entry was not grown or split.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GrowError {
-    /// The entry already leads somewhere.
-    Present,
-    /// There is no huge page to split.
-    NoHugePage,
-    /// Entries of the lowest level have no nodes below them.
-    Leaf,
-    /// The root's entry belongs to another table.
-    NotManaged {
-        /// The index in the root.
-        index: usize,
-    },
-    /// The backend has no frame left.
-    OutOfMemory,
-}
-
-impl From<OutOfMemory> for GrowError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
-impl fmt::Display for GrowError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Present => f.write_str("the entry already leads somewhere"),
-            Self::NoHugePage => f.write_str("the entry maps no huge page"),
-            Self::Leaf => f.write_str("there are no nodes below the lowest level"),
-            Self::NotManaged { index } => {
-                write!(f, "entry {index} of the root belongs to another table")
-            }
-            Self::OutOfMemory => OutOfMemory.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for GrowError {}
-
-/// The entry maps no page, so there is no property to change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NotAnItem;
-
-impl fmt::Display for NotAnItem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the entry maps no page")
-    }
-}
-
-impl core::error::Error for NotAnItem {}
-
-/// Why no node could be locked for an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FindError {
-    /// The table does not manage the address.
-    NotManaged {
-        /// The address.
-        vaddr: Vaddr,
-    },
-    /// The descent has to begin at a root.
-    NotARoot(NotARoot),
-    /// The table has no nodes of this level.
-    NoSuchLevel {
-        /// The level.
-        level: Level,
-    },
-    /// A missing node could not be allocated.
-    OutOfMemory,
-    /// A lock is held by another CPU, and the caller did not want to wait.
-    WouldWait,
-}
-
-impl From<OutOfMemory> for FindError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
-impl fmt::Display for FindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotManaged { vaddr } => write!(f, "{vaddr:?} is not managed by this table"),
-            Self::NotARoot(error) => error.fmt(f),
-            Self::NoSuchLevel { level } => {
-                write!(f, "the table has no nodes of level {}", level.as_u8())
-            }
-            Self::OutOfMemory => OutOfMemory.fmt(f),
-            Self::WouldWait => f.write_str("another CPU holds a lock on the path"),
-        }
-    }
-}
-
-impl core::error::Error for FindError {}
-
-/// Why a range was not locked.
+/// Why a node or a range was not locked. The table is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RangeError {
+pub enum LockError {
+    /// The way down begins at a root.
+    NotARoot(NotARoot),
     /// There is nothing in the range.
     Empty {
         /// Where it begins and ends.
@@ -263,9 +200,15 @@ pub enum RangeError {
         /// The range.
         range: Range<Vaddr>,
     },
-    /// An end of the range is in the middle of a page.
+    /// The address is in the middle of a page.
     Unaligned {
-        /// That end.
+        /// The address.
+        vaddr: Vaddr,
+    },
+    /// No table of this geometry translates the address: its upper bits do not repeat the highest
+    /// one that the levels decode.
+    NotCanonical {
+        /// The address.
         vaddr: Vaddr,
     },
     /// The table does not manage all of the range.
@@ -273,31 +216,27 @@ pub enum RangeError {
         /// The range.
         range: Range<Vaddr>,
     },
-    /// A range is locked from the root.
-    NotARoot(NotARoot),
+    /// The table has no nodes of this level.
+    NoSuchLevel {
+        /// The level.
+        level: Level,
+    },
     /// A missing node could not be allocated.
     OutOfMemory,
-    /// A lock is held by another CPU, and the caller did not want to wait.
+    /// Another CPU holds a lock, and the caller did not want to wait.
     WouldWait,
 }
 
-impl fmt::Display for RangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty { at } => write!(f, "the range at {at:?} is empty"),
-            Self::Reversed { range } => write!(f, "the range {range:?} ends before it begins"),
-            Self::Unaligned { vaddr } => write!(f, "{vaddr:?} is in the middle of a page"),
-            Self::NotManaged { range } => {
-                write!(f, "the range {range:?} is not wholly managed by this table")
-            }
-            Self::NotARoot(error) => error.fmt(f),
-            Self::OutOfMemory => OutOfMemory.fmt(f),
-            Self::WouldWait => FindError::WouldWait.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for RangeError {}
+sentences!(LockError:
+    Self::NotARoot(error) => ("{error}"),
+    Self::Empty { at } => ("the range at {at:?} is empty"),
+    Self::Reversed { range } => ("the range {range:?} ends before it begins"),
+    Self::Unaligned { vaddr } => ("{vaddr:?} is in the middle of a page"),
+    Self::NotCanonical { vaddr } => ("{vaddr:?} is no canonical address"),
+    Self::NotManaged { range } => ("the range {range:?} is not wholly managed by this table"),
+    Self::NoSuchLevel { level } => ("the table has no nodes of level {}", level.as_u8()),
+    Self::OutOfMemory => ("{OutOfMemory}"),
+    Self::WouldWait => ("another CPU holds a lock on the path"));
 
 /// A position that a cursor does not have.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -321,21 +260,12 @@ pub enum PositionError {
     },
 }
 
-impl fmt::Display for PositionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtEnd { end } => write!(f, "the cursor is at the end of its range, {end:?}"),
-            Self::Outside { vaddr, range } => {
-                write!(f, "{vaddr:?} is outside of {range:?}, its end included")
-            }
-            Self::Unaligned { vaddr } => write!(f, "{vaddr:?} is in the middle of a page"),
-        }
-    }
-}
+sentences!(PositionError:
+    Self::AtEnd { end } => ("the cursor is at the end of its range, {end:?}"),
+    Self::Outside { vaddr, range } => ("{vaddr:?} is outside of {range:?}, its end included"),
+    Self::Unaligned { vaddr } => ("{vaddr:?} is in the middle of a page"));
 
-impl core::error::Error for PositionError {}
-
-/// Why a page was not mapped.
+/// Why a page was not mapped. The table is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MapFault {
     /// There is no such position.
@@ -362,65 +292,25 @@ pub enum MapFault {
         length: u64,
     },
     /// No entry can hold the item.
-    Misfit(Misfit),
+    Refused(Refusal),
     /// A missing node could not be allocated.
     OutOfMemory,
 }
 
-impl fmt::Display for MapFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Position(error) => error.fmt(f),
-            Self::AlreadyMapped { vaddr } => write!(f, "{vaddr:?} is mapped already"),
-            Self::TooLong { vaddr, length, end } => {
-                write!(f, "a page of {length:#x} bytes at {vaddr:?} goes beyond {end:?}")
-            }
-            Self::Misaligned { vaddr, length } => {
-                write!(f, "{vaddr:?} is not aligned to a page of {length:#x} bytes")
-            }
-            Self::Misfit(misfit) => misfit.fmt(f),
-            Self::OutOfMemory => OutOfMemory.fmt(f),
-        }
-    }
-}
+sentences!(MapFault:
+    Self::Position(error) => ("{error}"),
+    Self::AlreadyMapped { vaddr } => ("{vaddr:?} is mapped already"),
+    Self::TooLong { vaddr, length, end } =>
+        ("a page of {length:#x} bytes at {vaddr:?} goes beyond {end:?}"),
+    Self::Misaligned { vaddr, length } =>
+        ("{vaddr:?} is not aligned to a page of {length:#x} bytes"),
+    Self::Refused(refusal) => ("{refusal}"),
+    Self::OutOfMemory => ("{OutOfMemory}"));
 
-impl core::error::Error for MapFault {}
+/// A page that was not mapped, given back with the reason.
+pub type MapError<T> = Refused<T, MapFault>;
 
-impl From<PositionError> for MapFault {
-    fn from(error: PositionError) -> Self {
-        Self::Position(error)
-    }
-}
-
-impl From<OutOfMemory> for MapFault {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
-/// A page that was not mapped, given back with the reason. The table is as it was.
-pub struct MapError<T> {
-    /// Why.
-    pub fault: MapFault,
-    /// What the caller handed in.
-    pub item: T,
-}
-
-impl<T> fmt::Debug for MapError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapError").field("fault", &self.fault).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for MapError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fault.fmt(f)
-    }
-}
-
-impl<T> core::error::Error for MapError<T> {}
-
-/// Why a range was not unmapped, protected or split. The table is as it was.
+/// Why a range was not unmapped, protected, split or merged. The table is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChangeError {
     /// There is no such position.
@@ -433,69 +323,33 @@ pub enum ChangeError {
     /// A node for the parts of a huge page, of which the range has only some, could not be
     /// allocated.
     OutOfMemory,
-}
-
-impl fmt::Display for ChangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Position(error) => error.fmt(f),
-            Self::NoHugePage { vaddr } => write!(f, "there is no huge page at {vaddr:?}"),
-            Self::OutOfMemory => OutOfMemory.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for ChangeError {}
-
-impl From<PositionError> for ChangeError {
-    fn from(error: PositionError) -> Self {
-        Self::Position(error)
-    }
-}
-
-impl From<OutOfMemory> for ChangeError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
-/// Why pages were not merged into a huge one. The table is as it was.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum MergeError {
-    /// There is no such position.
-    Position(PositionError),
-    /// There is no node around the position that the range has all of.
+    /// There is no node to merge around the position that the range has all of.
     NotANode,
-    /// The pages around the position are not all there, or differ in rights, or do not map
-    /// consecutive frames.
+    /// The pages to merge are not all there, or differ in rights, or do not map consecutive frames.
     NotUniform {
         /// The first page that does not go on from the one before.
         vaddr: Vaddr,
     },
-    /// The pages own their frames one by one.
+    /// The pages to merge own their frames one by one.
     Tracked,
-    /// No entry can hold the huge page.
-    Misfit(Misfit),
+    /// No entry can hold the merged page.
+    Refused(Refusal),
 }
 
-impl fmt::Display for MergeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Position(error) => error.fmt(f),
-            Self::NotANode => f.write_str("the range has no whole node around the position"),
-            Self::NotUniform { vaddr } => {
-                write!(f, "the page at {vaddr:?} does not go on from the one before it")
-            }
-            Self::Tracked => f.write_str("the pages own their frames one by one"),
-            Self::Misfit(misfit) => misfit.fmt(f),
-        }
-    }
-}
+sentences!(ChangeError:
+    Self::Position(error) => ("{error}"),
+    Self::NoHugePage { vaddr } => ("there is no huge page at {vaddr:?}"),
+    Self::OutOfMemory => ("{OutOfMemory}"),
+    Self::NotANode => ("the range has no whole node around the position"),
+    Self::NotUniform { vaddr } =>
+        ("the page at {vaddr:?} does not go on from the one before it"),
+    Self::Tracked => ("the pages own their frames one by one"),
+    Self::Refused(refusal) => ("{refusal}"));
 
-impl core::error::Error for MergeError {}
-
-impl From<PositionError> for MergeError {
-    fn from(error: PositionError) -> Self {
-        Self::Position(error)
-    }
+includes! {
+    OutOfMemory => Refusal::OutOfMemory, LockError::OutOfMemory, MapFault::OutOfMemory,
+        ChangeError::OutOfMemory;
+    PositionError => MapFault::Position(error), ChangeError::Position(error);
+    Refusal => MapFault::Refused(error), ChangeError::Refused(error);
+    NotARoot => LockError::NotARoot(error), ActivateError::NotARoot(error);
 }

@@ -1,22 +1,23 @@
 //! What an entry says, and how an architecture writes it into 64 bits.
 //!
 //! [`EntryFormat`] is a parameter of a page table: [`X86_64`] is what the kernel boots on,
-//! [`RiscV`] shows that nothing else knows. An all-zero entry is absent in every format: a node
-//! that has just been cleared has no children.
+//! [`RiscV`] shows that no other module depends on it. An all-zero entry is absent in every format:
+//! a node that has just been cleared has no children. The format also says which changes leave
+//! something in the caches of translations that has to be flushed.
 
 mod risc_v;
 mod x86_64;
 
 use bitflags::bitflags;
 
-pub use self::risc_v::RiscV;
+pub use self::risc_v::{RiscV, RiscVEntries, RiscVSvade};
 pub use self::x86_64::X86_64;
 use crate::address::{Level, Paddr};
 
 bitflags! {
     /// What a mapping allows, and what hardware and software note about it.
     ///
-    /// Every mapping can be read: no format of ours can say otherwise.
+    /// Every mapping can be read: no format here can say otherwise.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
     pub struct PageFlags: u8 {
         /// The page may be written.
@@ -64,8 +65,8 @@ pub enum CachePolicy {
 }
 
 impl CachePolicy {
-    /// The policy at `index` of the page attribute table. Entries 6 and 7 are nobody's: they
-    /// repeat entries 2 and 3, as after reset.
+    /// The policy at `index` of the page attribute table. Entries 6 and 7 are unused: they keep
+    /// their reset values, which equal those of 2 and 3.
     #[inline]
     const fn of_index(index: u64) -> Self {
         match index {
@@ -106,6 +107,13 @@ pub struct RawItem {
     pub property: Property,
 }
 
+impl RawItem {
+    /// Notes what hardware has noted of `part`, of which this is the whole.
+    pub(crate) fn note(&mut self, part: Property) {
+        self.property.flags |= part.flags & PageFlags::NOTED;
+    }
+}
+
 /// What an entry leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decoded {
@@ -129,6 +137,21 @@ pub enum Decoded {
 pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The accessed and dirty bits, which hardware sets at any time.
     const HARDWARE_BITS: u64;
+
+    /// Whether caches of translations may hold that an entry is absent. A new mapping is then
+    /// flushed too, and a new node.
+    const CACHES_ABSENT: bool = false;
+
+    /// Whether a translation with the old property has to go from the caches once an entry says the
+    /// new one: because it would do what is forbidden now, or would not note what is asked for now.
+    /// Where a fault removes the translation that caused it, a right that is added needs no flush.
+    #[inline]
+    fn must_flush(old: Property, new: Property) -> bool {
+        let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
+        let loses_a_right = !new.flags.contains(old.flags & rights);
+        let differs = old.flags ^ new.flags;
+        loses_a_right || differs.contains(PageFlags::GLOBAL) || old.cache != new.cache
+    }
 
     /// Whether an entry of `level` may map a page.
     fn maps_pages_at(level: Level) -> bool;
@@ -160,7 +183,7 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
     ///
     /// # Panics
     ///
-    /// If the entry is neither absent nor present: nobody writes such a value, so memory that is
+    /// If the entry is neither absent nor present. The core writes no such value, so memory that is
     /// not a node, or not yet or no longer one, was taken for one.
     fn decode(entry: u64, level: Level) -> Decoded;
 
@@ -171,7 +194,7 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
     }
 }
 
-/// Refuses an entry that nobody writes.
+/// Refuses an entry that the core never writes.
 // By value, and out of line: a reference would send every entry that is decoded through memory.
 #[cold]
 #[inline(never)]

@@ -7,12 +7,13 @@
 //!
 //! One batch at a time waits for the *current* grace period. What is retired while it runs joins
 //! the *next* batch, because some CPU may have announced its quiescent state before that frame was
-//! detached, and have a reference to it now. Whoever announces the last missing quiescent state
+//! detached, and have a reference to it now. The CPU that announces the last missing quiescent state
 //! takes the current batch, starts the next period if there is something waiting, and drops the
-//! batch after the monitor's lock is given back.
+//! batch after the monitor's lock is given back. It drops all of it in that one call.
 //!
-//! Nobody ever waits for a grace period, so nothing spins; readers do nothing at all, so sections
-//! cost nothing. The price is latency: a CPU that never announces holds everything up.
+//! No CPU ever waits for a grace period, so nothing spins. Readers do nothing at all, so sections
+//! cost nothing. The price is latency: a CPU that never announces holds everything up, and one that
+//! unmaps and maps in a loop without announcing runs out of frames that are only waiting.
 //!
 //! Everything is done under one lock, so every edge that a drop relies on goes through it: what a
 //! reader did in its section is before its quiescent state, and that is before the last one.
@@ -110,7 +111,7 @@ impl<B: Backend> Monitor<B> {
         over
     }
 
-    /// Starts a grace period for `batch`. With nobody online it is over at once: `batch` then
+    /// Starts a grace period for `batch`. With no CPU online it is over at once: `batch` then
     /// joins `over`, which is returned.
     fn start(&self, batch: Batch<B>, mut over: Batch<B>) -> Batch<B> {
         let online = self.online.get();

@@ -3,19 +3,44 @@
 //! [`Guard`] is what a locked node is worked on through: it gives entries to change, the count of
 //! children and the stray flag, and unlocks when dropped. A range owns the locks of many nodes and
 //! works on one at a time: the others have no guard then, and belong to its
-//! [sub-tree](crate::subtree). For each held lock there is one of either, never both.
+//! [sub-tree](crate::range_lock). For each held lock there is one of either, never both.
+//!
+//! A lock is taken by waiting for it or by trying it.
 
 use core::fmt;
 use core::marker::PhantomData;
 
 use crate::address::Level;
-use crate::config::Config;
+use crate::config::{Config, Geo};
 use crate::entry::{ChildRef, Entry};
-use crate::error::IndexOutOfRange;
+use crate::error::{IndexOutOfRange, LockError};
 use crate::geometry::Geometry;
 use crate::node::{Metadata, NodeRef};
 use crate::sites::{ENTRY_UNDER_LOCK, Site};
 use crate::sync::{Backend, Event, PlainCell, RawLock, Word};
+
+/// One way of taking a lock: [`waiting`] for it, or [`trying`] it.
+pub(crate) trait Take<'g, C: Config>:
+    Fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, LockError> + Copy
+{
+}
+
+impl<'g, C: Config, F> Take<'g, C> for F where
+    F: Fn(NodeRef<'g, C>) -> Result<Guard<'g, C>, LockError> + Copy
+{
+}
+
+/// Waits.
+#[inline]
+pub(crate) fn waiting<'g, C: Config>(node: NodeRef<'g, C>) -> Result<Guard<'g, C>, LockError> {
+    Ok(node.lock())
+}
+
+/// Gives up.
+#[inline]
+pub(crate) fn trying<'g, C: Config>(node: NodeRef<'g, C>) -> Result<Guard<'g, C>, LockError> {
+    node.try_lock().ok_or(LockError::WouldWait)
+}
 
 /// The lock of a node, held. Dropping it unlocks, on the CPU that locked: it does not travel.
 pub struct Guard<'g, C: Config> {
@@ -63,7 +88,7 @@ impl<'g, C: Config> Guard<'g, C> {
     ///
     /// [`IndexOutOfRange`] if the node has no such entry.
     pub fn entry(&mut self, index: usize) -> Result<Entry<'_, 'g, C>, IndexOutOfRange> {
-        let entries = <<C::Backend as Backend>::Geometry as Geometry>::ENTRIES;
+        let entries = <Geo<C>>::ENTRIES;
         if index >= entries {
             return Err(IndexOutOfRange { index, entries });
         }
@@ -88,6 +113,8 @@ impl<'g, C: Config> Guard<'g, C> {
     ///    leads to.
     /// 2. Hardware cannot be writing the entry, or the caller does not need what it writes.
     /// 3. What the entry leads to is complete, and `site` publishes it.
+    /// 4. What the entry led to is flushed before it is freed, or before the lock is given back if
+    ///    another translation may be put there.
     #[track_caller]
     pub unsafe fn write_raw(&mut self, index: usize, bits: u64, site: &'static Site) {
         self.node.frame_ref().entry(index).store(bits, site);

@@ -4,30 +4,46 @@
 //! taken out, exactly once each. [`MappedItem`] is the item for ordinary kernels: a *tracked* item
 //! owns the frame it maps and frees it when dropped, an *untracked* one (device memory) owns
 //! nothing. The difference is stored in the entry, as a bit that hardware ignores.
+//!
+//! Safe code can map only memory that it owns, or that [`UntrackedMemory`] vouches for:
+//!
+//! ```compile_fail,E0451
+//! use weft_core::format::RawItem;
+//! use weft_core::item::Untracked;
+//!
+//! fn any_memory(raw: RawItem) -> Untracked {
+//!     Untracked { raw }
+//! }
+//! ```
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::ops::Range;
 
 use crate::address::{FRAME_SIZE, Level, Paddr};
-use crate::config::{Config, Kind};
-use crate::error::{Misfit, OutOfMemory};
+use crate::config::{Config, Geo};
+use crate::error::Refusal;
 use crate::format::{EntryFormat, PageFlags, Property, RawItem};
+use crate::frame::Frame;
 use crate::geometry::Geometry;
-use crate::node::Metadata;
 use crate::reclaim::Erased;
-use crate::reference::Reference;
-use crate::sync::{Backend, FrameUse};
+use crate::sync::Backend;
 
 /// Something that a leaf maps and owns.
 ///
+/// Its methods are called under locks of nodes, as [`crate::sync`] says. If one of them panics, what
+/// it was about leaks.
+///
 /// # Safety
 ///
-/// The implementor promises that [`is_of`](Self::is_of) is right, that the raw form is what
-/// hardware may map while the table owns the item, and that an item above the leaf level is
-/// divisible: its raw form stands for the raw forms of the next lower level that cover the same
-/// frames with the same property, since a huge page may be split into those.
-pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
+/// The implementor promises that
+///
+/// 1. [`is_of`](Self::is_of) is right;
+/// 2. the raw form is what hardware may map, on any CPU, while the table owns the item;
+/// 3. an item above the leaf level is divisible: its raw form stands for the raw forms of the next
+///    lower level that cover the same frames with the same property, since a huge page may be split
+///    into those.
+pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
     /// The item, borrowed from the entry that owns it, for a read-side section.
     type Ref<'g>: Copy;
 
@@ -58,7 +74,8 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
         drop(unsafe { Self::from_raw(backend, raw) });
     }
 
-    /// The item that an entry stores, or stored, while it is not given up.
+    /// The item that an entry stores, or stored, while it is not given up. Readers call it without
+    /// locks.
     ///
     /// # Safety
     ///
@@ -72,88 +89,8 @@ pub unsafe trait Item<B: Backend>: Sized + Send + 'static {
         false
     }
 
-    /// What of a detached item must wait for a grace period. `None` if nothing has to.
+    /// The part of a detached item that must wait for a grace period. `None` if nothing has to.
     fn retire(self) -> Option<Erased<B>>;
-}
-
-/// A frame of data with one owner, who frees it.
-#[derive(Debug)]
-pub struct Frame<B: Backend> {
-    reference: Reference<B>,
-}
-
-impl<B: Backend> Frame<B> {
-    /// Allocates a frame. Its contents are whatever they were.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfMemory`] if the backend has no frame left.
-    #[track_caller]
-    pub fn allocate(backend: &B) -> Result<Self, OutOfMemory> {
-        let frame = backend.allocate(FrameUse::Data).ok_or(OutOfMemory)?;
-        Metadata::prepare(backend, frame, Level::LEAF, Kind::FRAME);
-        // SAFETY: `prepare` has just set the count to 1, for this reference.
-        let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
-        Ok(Self { reference })
-    }
-
-    /// The address of the frame.
-    pub fn paddr(&self) -> Paddr {
-        self.reference.frame()
-    }
-
-    /// What the frame is of.
-    pub fn backend(&self) -> &B {
-        self.reference.backend()
-    }
-
-    /// Gives the handle up, but not what it owns: for an item of a kernel's own, whose entry owns
-    /// the frame while it is mapped. The frame leaks unless [`from_raw`](Self::from_raw) takes it
-    /// back.
-    #[inline]
-    pub fn into_raw(self) -> Paddr {
-        self.into_reference().into_raw().1
-    }
-
-    /// Takes back a frame that [`into_raw`](Self::into_raw) gave up.
-    ///
-    /// # Safety
-    ///
-    /// 1. `into_raw` of a frame of `backend` gave this address.
-    /// 2. Since then nobody has taken it back.
-    #[inline]
-    pub unsafe fn from_raw(backend: &B, frame: Paddr) -> Self {
-        // SAFETY: by the caller's contract `into_raw` gave up a reference for this one, and
-        // `backend` allocated the frame.
-        Self { reference: unsafe { Reference::from_raw(backend.clone(), frame) } }
-    }
-
-    /// The frame, its type remembered only by its metadata: how an item of a kernel's own hands
-    /// its frame to a grace period.
-    pub fn erase(self) -> Erased<B> {
-        Erased::new(self.into_reference())
-    }
-
-    fn into_reference(self) -> Reference<B> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped and not used again, so the reference is moved out of it.
-        unsafe { core::ptr::read(&raw const this.reference) }
-    }
-
-    /// Takes back a frame given up as [`Erased`].
-    pub(crate) fn from_reference(reference: Reference<B>) -> Self {
-        Self { reference }
-    }
-}
-
-impl<B: Backend> Drop for Frame<B> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.reference.count_down() {
-            // SAFETY: the line above counted the last reference down, and `drop` runs once.
-            unsafe { self.reference.free() }
-        }
-    }
 }
 
 /// An item for kernels that know two kinds of memory.
@@ -166,15 +103,79 @@ pub enum MappedItem<B: Backend> {
         /// Rights and cache policy.
         property: Property,
     },
-    /// A page, possibly huge, of memory that nobody counts.
-    Untracked {
-        /// The first frame.
+    /// A page, possibly huge, of memory that is not counted.
+    Untracked(Untracked),
+}
+
+/// A page, possibly huge, of memory that is not counted: some [`UntrackedMemory`] vouches for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Untracked {
+    raw: RawItem,
+}
+
+impl Untracked {
+    /// The first frame.
+    pub fn frame(&self) -> Paddr {
+        self.raw.frame
+    }
+
+    /// The level of the entry that maps it.
+    pub fn level(&self) -> Level {
+        self.raw.level
+    }
+
+    /// Rights and cache policy, and what hardware has noted.
+    pub fn property(&self) -> Property {
+        self.raw.property
+    }
+}
+
+/// Physical memory that may be mapped without being owned: device registers, a frame buffer, memory
+/// that a kernel keeps for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UntrackedMemory {
+    range: Range<Paddr>,
+}
+
+impl UntrackedMemory {
+    /// The memory in `range`.
+    ///
+    /// # Safety
+    ///
+    /// Safe code that has this value can map any part of the range, with any rights, in any table,
+    /// for as long as the tables exist. The caller vouches that no use of such a mapping, by hardware or
+    /// by the code that runs on it, breaks memory safety. In particular no
+    /// [`allocate`](Backend::allocate) gives a frame of the range, unless all tables that map it are
+    /// as trustworthy as the caller.
+    pub const unsafe fn new(range: Range<Paddr>) -> Self {
+        Self { range }
+    }
+
+    /// The page of `level` that begins at `frame`, of a machine with geometry `G`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OutOfRange`] if the page is not wholly in this memory, [`Refusal::NoPagesHere`] if
+    /// the geometry has no such level.
+    #[inline]
+    pub fn page<G: Geometry>(
+        &self,
         frame: Paddr,
-        /// The level of the entry that maps it.
         level: Level,
-        /// Rights and cache policy.
         property: Property,
-    },
+    ) -> Result<Untracked, Refusal> {
+        if level > G::ROOT {
+            return Err(Refusal::NoPagesHere { entry: level });
+        }
+        let fits = |start: Paddr| {
+            let end = start.as_u64().checked_add(G::entry_span(level));
+            self.range.start <= start && end.is_some_and(|end| end <= self.range.end.as_u64())
+        };
+        if !fits(frame) {
+            return Err(Refusal::OutOfRange { frame });
+        }
+        Ok(Untracked { raw: RawItem { frame, level, property } })
+    }
 }
 
 /// A mapped page, looked at: as long as it exists, its frame is not freed.
@@ -206,16 +207,17 @@ impl MappedRef<'_> {
     }
 }
 
-// SAFETY: a tracked item owns the frame that it maps, and is no huge page; an untracked one maps
-// what whoever made it vouches for.
+// SAFETY: (1) a frame knows its backend, and untracked memory is of no machine; (2) a tracked item
+// owns the frame that it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a tracked
+// item is no huge page, and the parts of an untracked one are in the same memory.
 unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     type Ref<'g> = MappedRef<'g>;
 
     #[inline]
     fn is_of(&self, backend: &B) -> bool {
         match self {
-            Self::Tracked { frame, .. } => frame.reference.backend() == backend,
-            Self::Untracked { .. } => true,
+            Self::Tracked { frame, .. } => frame.backend() == backend,
+            Self::Untracked(_) => true,
         }
     }
 
@@ -226,17 +228,18 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
                 property.flags.insert(PageFlags::TRACKED);
                 RawItem { frame: frame.into_raw(), level: Level::LEAF, property }
             }
-            Self::Untracked { frame, level, mut property } => {
-                property.flags.remove(PageFlags::TRACKED);
-                RawItem { frame, level, property }
+            Self::Untracked(Untracked { mut raw }) => {
+                raw.property.flags.remove(PageFlags::TRACKED);
+                raw
             }
         }
     }
 
     #[inline]
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self {
-        let RawItem { frame, level, property } = raw;
+        let RawItem { frame, mut property, .. } = raw;
         if property.flags.contains(PageFlags::TRACKED) {
+            property.flags.remove(PageFlags::TRACKED);
             // SAFETY: (1) by the caller's contract `into_raw` of an item gave this value, of a
             // tracked one by its flags, and so `into_raw` of its frame gave the address; a tracked
             // item is no huge page, so the value is no part of another. (2) It was not turned back
@@ -244,7 +247,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
             let frame = unsafe { Frame::from_raw(backend, frame) };
             Self::Tracked { frame, property }
         } else {
-            Self::Untracked { frame, level, property }
+            Self::Untracked(Untracked { raw })
         }
     }
 
@@ -269,7 +272,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     fn retire(self) -> Option<Erased<B>> {
         match self {
             Self::Tracked { frame, .. } => Some(frame.erase()),
-            Self::Untracked { .. } => None,
+            Self::Untracked(_) => None,
         }
     }
 }
@@ -307,7 +310,7 @@ impl<'b, C: Config> Incoming<'b, C> {
 
     /// Whether an entry of `level` can hold it.
     #[inline]
-    pub(crate) fn check(&self, level: Level) -> Result<(), Misfit> {
+    pub(crate) fn check(&self, level: Level) -> Result<(), Refusal> {
         check_raw::<C>(self.raw, level)
     }
 
@@ -327,23 +330,23 @@ impl<'b, C: Config> Incoming<'b, C> {
 
 /// Whether an entry of `level` can hold an item.
 #[inline]
-pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Misfit> {
+pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Refusal> {
     let RawItem { frame, level: found, .. } = raw;
     if found != level {
-        return Err(Misfit::WrongLevel { entry: level, child: found });
+        return Err(Refusal::WrongLevel { entry: level, child: found });
     }
-    // Before anything is computed with a level that may be a caller's invention. A root whose
+    // Before anything is computed with a level that may be any number. A root whose
     // entries stay leads to nodes only: other roots have copies, which would not see a page change.
-    let root = <<C::Backend as Backend>::Geometry>::ROOT;
+    let root = <Geo<C>>::ROOT;
     let highest_stays = C::ROOT_ENTRIES_STAY && level == root;
     if level > root || highest_stays || !C::Format::maps_pages_at(level) {
-        return Err(Misfit::NoPagesHere { entry: level });
+        return Err(Refusal::NoPagesHere { entry: level });
     }
-    let alignment = <<C::Backend as Backend>::Geometry>::entry_span(level);
+    let alignment = <Geo<C>>::entry_span(level);
     if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
-        Err(Misfit::OutOfRange { frame })
+        Err(Refusal::OutOfRange { frame })
     } else if frame.as_u64() & (alignment - 1) != 0 {
-        Err(Misfit::Unaligned { frame, alignment })
+        Err(Refusal::Unaligned { frame, alignment })
     } else {
         Ok(())
     }

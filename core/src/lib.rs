@@ -5,21 +5,19 @@
 //! model checkers explore is the code that a kernel runs, monomorphised for another backend; no
 //! feature, no `cfg` and no copy separates the two.
 //!
-//! From the bottom up:
+//! From the bottom up; an arrow of imports goes down, or stays on its floor:
 //!
-//! * [`sync`], [`sites`]: the seam, and every memory ordering as a row of one table;
-//! * [`address`], [`geometry`], [`format`], [`error`]: pure data;
-//! * [`lock`], [`node`], [`guard`], [`entry`], [`item`]: nodes with a lock each, what their entries
-//!   own, and how entries change while hardware and lock-free walkers look on;
-//! * [`range_lock`]: the way to a locked node, or to all those of a range, starting over where a
-//!   sub-tree went away;
-//! * [`subtree`], [`stock`], [`gather`]: what a range consists of: the locks, the nodes that it may
-//!   need, and the flushes and frames that it owes;
-//! * [`cursor`], [`bulk`], [`run`], [`huge`]: what is done in a locked range, page by page or all
-//!   at once; [`shared`]: readers that lock nothing;
-//! * [`reclaim`], [`grace`], [`cpu`]: detached, stray, waiting for a grace period, dropped; and
-//!   the CPUs whose quiescent states make one;
-//! * [`audit`]: what must be so once nobody is at work, for harnesses.
+//! * the seam: [`sync`], and [`sites`], every memory ordering as a row of one table;
+//! * pure data: [`address`], [`geometry`], [`format`](mod@format), [`error`], [`config`];
+//! * nodes: [`lock`], [`node`], [`permanent`], [`guard`], [`item`], [`frame`], and [`entry`], the one
+//!   place where an entry changes while hardware and lock-free walkers look on;
+//! * the way: [`find`] descends to a locked node, [`range_lock`] holds all those of a range,
+//!   [`prune`] takes out empty ones;
+//! * what is done: [`cursor`], [`bulk`], [`run`], [`huge`] in a locked range, page by page or all at
+//!   once; [`shared`] for readers that lock nothing;
+//! * what is owed: [`stock`] is set aside before a change, an [`obligation`] is paid after it;
+//!   [`reclaim`], [`grace`] and [`cpu`] make grace periods of quiescent states;
+//! * [`audit`]: what must be so once no CPU is at work, for harnesses.
 //!
 //! `unsafe` is denied except in the modules declared with a reason below: that list is the audit
 //! list. It is about ownership (an address becomes a handle exactly once), never about casting
@@ -32,28 +30,35 @@ pub mod address;
 pub mod audit;
 pub mod bulk;
 pub mod config;
-#[expect(unsafe_code, reason = "loads the root that the CPU owns")]
+#[expect(unsafe_code, reason = "loads the root that the CPU owns, and begins its sections")]
 pub mod cpu;
 pub mod cursor;
 #[expect(unsafe_code, reason = "entries own nodes and items, written and taken out once")]
 pub mod entry;
 pub mod error;
+pub mod find;
 #[expect(unsafe_code, reason = "what is decoded is taken for what was encoded: a contract")]
 pub mod format;
-#[expect(unsafe_code, reason = "hands a batch to the reclamation of its backend")]
-pub mod gather;
+#[expect(unsafe_code, reason = "frames are owned through addresses, given up and taken back once")]
+pub mod frame;
 pub mod geometry;
 #[expect(unsafe_code, reason = "keeps batches as pairs of addresses in cells")]
 pub mod grace;
 #[expect(unsafe_code, reason = "a raw write of an entry is a contract")]
 pub mod guard;
 pub mod huge;
-#[expect(unsafe_code, reason = "items own frames, given up to entries and taken back once")]
+#[expect(unsafe_code, reason = "items are given up to entries and taken back once")]
 pub mod item;
 #[expect(unsafe_code, reason = "exclusion is a contract")]
 pub mod lock;
 #[expect(unsafe_code, reason = "handles and borrowed nodes are made of addresses")]
 pub mod node;
+#[expect(unsafe_code, reason = "hands a batch to the reclamation of its backend")]
+pub mod obligation;
+#[expect(unsafe_code, reason = "CPUs stand on what a permanent table maps: a contract")]
+pub mod permanent;
+pub mod prune;
+#[expect(unsafe_code, reason = "locks are held without guards, and given one at a time")]
 pub mod range_lock;
 #[expect(unsafe_code, reason = "batches own frames through links in their metadata")]
 pub mod reclaim;
@@ -64,8 +69,6 @@ pub mod run;
 pub mod shared;
 pub mod sites;
 pub mod stock;
-#[expect(unsafe_code, reason = "locks are held without guards, and given one at a time")]
-pub mod subtree;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;
 

@@ -7,13 +7,13 @@
 //! * [`Guard`] holds the lock: see [`crate::guard`].
 //!
 //! *Stray.* A node is stray once the sub-tree it belongs to has been detached. The flag is set
-//! under the node's own lock, while the parent is still locked. So whoever locks a node and finds
-//! it not stray knows that it is reachable, and that it stays so until the lock is given back;
-//! whoever finds it stray must let go and start over from the root.
+//! under the node's own lock, while the parent is still locked. So a CPU that locks a node and finds
+//! it not stray knows that the node is reachable, and stays so until the lock is given back. A CPU
+//! that finds it stray lets go and starts over from the root.
 //!
 //! *Locks* are taken parents before children; the locks of the reclamation come after all of them.
 //!
-//! *Drop-walk.* Nobody else can reach a node without references, so it is torn down without locks:
+//! *Drop-walk.* No other CPU can reach a node without references, so it is torn down without locks:
 //! nothing to do if it has no children, else child nodes give up the parent's reference and leaves
 //! are turned back into items. Of a root only the managed indices are walked: the others are
 //! shared with another table, which owns what they lead to.
@@ -23,15 +23,16 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
 
-use crate::address::{Level, Paddr};
-use crate::config::{Config, Kind};
+use crate::address::{Level, Offset, Paddr};
+use crate::config::{Config, Geo, Kind};
 use crate::cpu::ReadSide;
 use crate::entry::{ChildRef, ItemRef};
-use crate::error::{GrowError, OutOfMemory};
+use crate::error::OutOfMemory;
 use crate::format::{Decoded, EntryFormat};
-use crate::geometry::Geometry;
+use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::Guard;
 use crate::item::Item;
+use crate::permanent::Permanent;
 use crate::reclaim::Erased;
 use crate::reference::{FrameRef, Reference};
 use crate::sites::{
@@ -41,7 +42,8 @@ use crate::sites::{
 use crate::sync::{Backend, Count, Entries, FrameUse, PlainCell, RawLock, Word};
 
 /// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
-/// configuration.
+/// configuration. The backend makes one for each frame when it starts, with [`Metadata::new`]; the
+/// core sets it up again at each allocation.
 #[repr(C)]
 pub struct Metadata<B: Backend> {
     /// The node lock.
@@ -56,6 +58,8 @@ pub struct Metadata<B: Backend> {
     pub(crate) stray: B::Cell<bool>,
     /// Whether the node has ever had a parent. Guarded by the lock.
     pub(crate) attached: B::Cell<bool>,
+    /// Of a root: whether it shares the table that CPUs stand on. Fixed before it is used.
+    pub(crate) carries: B::Cell<bool>,
     /// The level, fixed by the allocation.
     pub(crate) level: B::Cell<u8>,
     /// The configuration, fixed by the allocation.
@@ -79,6 +83,7 @@ impl<B: Backend> Metadata<B> {
             children: B::Cell::new("children", u16::MAX),
             stray: B::Cell::new("stray", true),
             attached: B::Cell::new("attached", true),
+            carries: B::Cell::new("carries", true),
             level: B::Cell::new("level", 0),
             kind: B::Cell::new("kind", u8::MAX),
         }
@@ -94,12 +99,13 @@ impl<B: Backend> Metadata<B> {
         metadata.children.set(0);
         metadata.stray.set(false);
         metadata.attached.set(false);
+        metadata.carries.set(false);
         metadata.level.set(level.as_u8());
         metadata.kind.set(kind.0);
     }
 
-    /// For backends that help to find errors, of a frame that is being freed: it is stray no more.
-    /// So whoever goes on using it is not turned away, and meets what the backend has left there.
+    /// For backends that help to find errors, when they free a frame: clears the stray flag, so that a
+    /// use after free is not silently turned back by the stray check but runs into the poison.
     pub fn unmark_stray(&self) {
         self.stray.set(false);
     }
@@ -139,7 +145,7 @@ impl<C: Config> Node<C> {
     ///
     /// # Panics
     ///
-    /// If the geometry has no such level.
+    /// If the geometry has no such level, or the backend does not list the configuration.
     #[track_caller]
     pub fn allocate(backend: &C::Backend, level: Level) -> Result<Self, OutOfMemory> {
         assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
@@ -153,7 +159,6 @@ impl<C: Config> Node<C> {
     /// that is free or held.
     #[track_caller]
     pub(crate) fn allocate_blank(backend: &C::Backend) -> Result<Self, OutOfMemory> {
-        const { assert!(C::KIND.0 != Kind::FRAME.0, "a configuration has a kind of its own") };
         const {
             assert!(
                 C::MANAGED.start <= C::MANAGED.end && C::MANAGED.end <= <Geo<C>>::ENTRIES,
@@ -161,7 +166,7 @@ impl<C: Config> Node<C> {
             )
         };
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
-        Metadata::prepare(backend, frame, Level::LEAF, C::KIND);
+        Metadata::prepare(backend, frame, Level::LEAF, Kind::of::<C>());
         // SAFETY: `prepare` has just set the count to 1, for this reference.
         let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
         Ok(Self { reference, _config: PhantomData })
@@ -226,11 +231,14 @@ impl<C: Config> Node<C> {
             ours.end <= theirs.start || theirs.end <= ours.start,
             "two configurations manage the same index of the root"
         );
-        let root = Self::allocate(owner.root.backend(), <Geo<C>>::ROOT)?;
+        let shared = owner.root().frame_ref();
+        let root = Self::allocate(shared.backend(), <Geo<C>>::ROOT)?;
         for index in theirs {
-            let shared = owner.root.frame_ref().entry(index).load(&WALK_ENTRY);
-            root.frame_ref().entry(index).store(shared, &ENTRY_INIT);
+            let entry = shared.entry(index).load(&WALK_ENTRY);
+            root.frame_ref().entry(index).store(entry, &ENTRY_INIT);
         }
+        let carries = owner.carries();
+        root.frame_ref().metadata().carries.set(carries);
         Ok(root)
     }
 
@@ -265,106 +273,45 @@ impl<C: Config> Node<C> {
         Erased::new(self.into_reference())
     }
 
-    /// As [`from_reference`](Self::from_reference).
-    pub(crate) fn from_erased(erased: Erased<C::Backend>) -> Self {
-        Self::from_reference(erased.into_reference())
-    }
-
     /// Takes back what [`erase`](Self::erase) of this configuration gave.
-    pub(crate) fn from_reference(reference: Reference<C::Backend>) -> Self {
-        Self { reference, _config: PhantomData }
+    pub(crate) fn from_erased(erased: Erased<C::Backend>) -> Self {
+        Self { reference: erased.into_reference(), _config: PhantomData }
     }
 
     #[track_caller]
-    fn drop_walk(&self) {
-        let frame = self.frame_ref();
-        let mut left = frame.metadata().children.get();
-        let (level, entries) = (self.level(), frame.entries());
-        let mut indices = managed::<C>(level);
-        while left > 0 {
-            let index = indices.next().expect("a node counts more children than it has");
-            match C::Format::decode(entries.get(index).load(&DROP_WALK_ENTRY), level) {
-                Decoded::Absent => continue,
-                // SAFETY: the entry owned a reference, written by `Entry::replace` or when the
-                // node grew; nobody else can reach the entry, and it is taken out once, here.
-                Decoded::Node(child) => drop(unsafe { Self::from_raw(self.backend(), child) }),
-                // SAFETY: the entry owned the item, written by `Entry::replace` or as a part of
-                // one by `Entry::split`; it is taken out once, here.
-                Decoded::Item(raw) => unsafe { C::Item::drop_raw(self.backend(), raw) },
-            }
-            left -= 1;
-        }
+    fn drop_walk(&self, level: Level) {
+        let backend = self.backend();
+        // SAFETY: the handle keeps the node for as long as this borrow is used.
+        let node = unsafe { NodeRef::<C>::new(backend, self.paddr(), level) };
+        node.for_each_child(&DROP_WALK_ENTRY, |child| match child {
+            ChildRef::Absent | ChildRef::Shared => {}
+            // SAFETY: the entry owned a reference, given up by `into_raw` when it was written; no
+            // other CPU can reach the entry, and it is taken out once, here.
+            ChildRef::Node(child) => drop(unsafe { Self::from_raw(backend, child.paddr()) }),
+            // SAFETY: the entry owned the item, given up by `into_raw` when it was written, or as a
+            // part of one by a split; it is taken out once, here.
+            ChildRef::Item(item) => unsafe { C::Item::drop_raw(backend, *item) },
+        });
     }
 }
 
 impl<C: Config> Drop for Node<C> {
     fn drop(&mut self) {
         if self.reference.count_down() {
-            self.drop_walk();
+            let level = self.level();
+            self.drop_walk(level);
+            if level == <Geo<C>>::ROOT {
+                self.backend().forget_root(self.paddr());
+            }
             // SAFETY: `count_down` returned true, the drop-walk is over, and `drop` runs once.
             unsafe { self.reference.free() }
         }
     }
 }
 
-type Geo<C> = <<C as Config>::Backend as Backend>::Geometry;
-
 /// The indices of a node of `level` that belong to its table.
 pub(crate) fn managed<C: Config>(level: Level) -> Range<usize> {
     if level == <Geo<C>>::ROOT { C::MANAGED } else { 0..<Geo<C>>::ENTRIES }
-}
-
-/// A root that is never freed, so that other roots may share its entries: the kernel's.
-#[derive(Debug)]
-pub struct Permanent<C: Config> {
-    root: ManuallyDrop<Node<C>>,
-}
-
-impl<C: Config> Permanent<C> {
-    /// Makes a root permanent. Its managed entries are grown first, since a root that shares them
-    /// would not see one that appears later.
-    ///
-    /// # Errors
-    ///
-    /// [`OutOfMemory`] if the backend has no frame left; the root is then dropped.
-    ///
-    /// # Panics
-    ///
-    /// If the node is not a root.
-    #[track_caller]
-    pub fn new(root: Node<C>, section: &ReadSide<'_, C::Backend>) -> Result<Self, OutOfMemory> {
-        const { assert!(C::ROOT_ENTRIES_STAY, "shared entries of a root must stay") };
-        assert!(root.level() == <Geo<C>>::ROOT, "only a root is shared");
-        let mut guard = root.borrow(section).lock();
-        for index in C::MANAGED {
-            let mut entry = guard.entry(index).expect("managed indices are indices");
-            match entry.child() {
-                ChildRef::Absent => match entry.allocate_if_absent() {
-                    Ok(child) => drop(child),
-                    Err(GrowError::OutOfMemory) => return Err(OutOfMemory),
-                    Err(error) => unreachable!("a managed entry above the leaves grows: {error}"),
-                },
-                ChildRef::Node(_) => {}
-                child => unreachable!("such a root leads to nodes only, not to {child:?}"),
-            }
-        }
-        drop(guard);
-        Ok(Self { root: ManuallyDrop::new(root) })
-    }
-
-    /// The root, borrowed for a read-side section.
-    pub fn borrow<'g>(&'g self, section: &'g ReadSide<'_, C::Backend>) -> NodeRef<'g, C> {
-        self.root.borrow(section)
-    }
-
-    /// Ends the permanence, for harnesses that account for every frame.
-    ///
-    /// # Safety
-    ///
-    /// No root that shares entries with this one exists any more.
-    pub unsafe fn dismantle(self) -> Node<C> {
-        ManuallyDrop::into_inner(self.root)
-    }
 }
 
 /// A node, borrowed for a read-side section.
@@ -429,6 +376,19 @@ impl<'g, C: Config> NodeRef<'g, C> {
         self.child_at(index, &WALK_ENTRY)
     }
 
+    /// Follows present entries without any lock, down to the node of `target` for a place, or as far
+    /// as they lead.
+    #[inline(always)]
+    pub(crate) fn walk_down(self, offset: Offset, target: Level) -> Self {
+        let mut node = self;
+        while node.level > target {
+            let index = <Geo<C>>::index_of(offset, node.level);
+            let ChildRef::Node(child) = node.walk(index) else { break };
+            node = child;
+        }
+        node
+    }
+
     /// Looks at an entry of a node whose lock the caller holds.
     #[track_caller]
     #[inline(always)]
@@ -454,9 +414,30 @@ impl<'g, C: Config> NodeRef<'g, C> {
         indices.map(move |index| (index, self.decode(index, entries.get(index).load(site))))
     }
 
-    /// What entry `index` of this node led to, when it was loaded as `bits`.
+    /// Shows `visit` each child of the node, as many as it counts, and looks no further. The caller
+    /// has the node to itself, or holds its lock.
+    #[track_caller]
+    pub(crate) fn for_each_child(
+        self,
+        site: &'static Site,
+        mut visit: impl FnMut(ChildRef<'g, C>),
+    ) {
+        let mut left = self.frame.metadata().children.get();
+        let mut indices = managed::<C>(self.level);
+        let entries = self.frame.entries();
+        while left > 0 {
+            let index = indices.next().expect("a node counts more children than it has");
+            let child = self.decode(index, entries.get(index).load(site));
+            if !matches!(child, ChildRef::Absent) {
+                visit(child);
+                left -= 1;
+            }
+        }
+    }
+
+    /// What entry `index` of this node leads to, once `bits` were loaded from it.
     #[inline(always)]
-    fn decode(self, index: usize, bits: u64) -> ChildRef<'g, C> {
+    pub(crate) fn decode(self, index: usize, bits: u64) -> ChildRef<'g, C> {
         let decoded = C::Format::decode(bits, self.level);
         if self.level == <Geo<C>>::ROOT && !C::MANAGED.contains(&index) {
             // Nodes and items there are those of another configuration.

@@ -1,19 +1,17 @@
 //! From an entry to the free list: detach, mark stray, wait, drop.
 //!
-//! 1. *Detach*: under the lock of the parent an entry is cleared or replaced. From here on nobody
-//!    new finds the way down, but walkers may be below already.
+//! 1. *Detach*: under the lock of the parent an entry is cleared or replaced. From here on no new
+//!    walker finds the way down, but some may be below already.
 //! 2. *Mark stray*, every node of the sub-tree under its own lock, parents first and while the
-//!    parent is still locked. Whoever locks one of them later sees the mark and starts over, so
+//!    parent is still locked. A CPU that locks one of them later sees the mark and starts over, so
 //!    nothing is added to a sub-tree that is going to be dropped.
 //! 3. *Flush*: hardware keeps translations, and the upper levels of walks, in caches of its own,
 //!    which no grace period ends. They are flushed on every CPU that may have them.
-//! 4. *Wait*: [`Detached`] hands the sub-tree to the [`Reclaim`] of the backend, when it is dropped
-//!    at the latest. There it stays until every read-side section that may have seen it has ended.
+//! 4. *Wait*: the sub-tree goes to the [`Reclaim`] of the backend. There it stays until every
+//!    read-side section that may have seen it has ended.
 //! 5. *Drop*: the last reference goes, and with it, by the drop-walk, everything below.
 //!
-//! What is detached by hand is flushed in the bluntest way, everything everywhere, and rights that
-//! are tightened by hand ([`Entry::protect`](crate::entry::Entry::protect)) are the caller's to
-//! flush. A [cursor](crate::cursor) knows what it has done, and sees to all of it.
+//! Steps 3 and 4 are an [obligation](crate::obligation), of a cursor or of a [`Detached`].
 //!
 //! Handing over allocates nothing: a [`Batch`] is a list linked through the metadata of the frames
 //! themselves. What waits is remembered without its type ([`Erased`]); the metadata knows which
@@ -21,20 +19,17 @@
 
 use core::fmt;
 
-use crate::address::{CpuId, Level, Paddr};
-use crate::config::{Config, Kind};
-use crate::entry::{Child, ChildRef};
-use crate::gather::Gather;
-use crate::geometry::Geometry;
-use crate::item::{Frame, Item};
-use crate::node::{Node, NodeRef};
+use crate::address::{CpuId, Paddr};
+use crate::config::{Config, Kind, Tables};
+use crate::entry::ChildRef;
+use crate::obligation::Obligation;
 use crate::reference::Reference;
 use crate::sync::{Backend, PlainCell};
 
 /// One reference to a frame whose type only its metadata knows.
 ///
-/// Dropping it would leak the frame: it is given up with [`drop_as`](Self::drop_as).
-#[must_use = "the reference leaks unless it is given up with `drop_as`"]
+/// Dropping it would leak the frame: it is given up with [`give_up`](Self::give_up).
+#[must_use = "the reference leaks unless it is given up"]
 pub struct Erased<B: Backend> {
     reference: Reference<B>,
 }
@@ -54,8 +49,8 @@ impl<B: Backend> Erased<B> {
         self.reference
     }
 
-    /// What the frame is used as: [`Kind::FRAME`], or the kind of a configuration.
-    pub fn kind(&self) -> Kind {
+    /// What the frame is used as.
+    pub(crate) fn kind(&self) -> Kind {
         Kind(self.reference.borrow().metadata().kind.get())
     }
 
@@ -64,19 +59,9 @@ impl<B: Backend> Erased<B> {
         self.reference.frame()
     }
 
-    /// Gives the reference up: as a frame, or as a node of configuration `C`.
-    ///
-    /// # Panics
-    ///
-    /// If the frame is of another kind.
-    pub fn drop_as<C: Config<Backend = B>>(self) {
-        let kind = self.kind();
-        if kind == Kind::FRAME {
-            drop(Frame::from_reference(self.reference));
-        } else {
-            assert!(kind == C::KIND, "a reference was given up as one of another kind");
-            drop(Node::<C>::from_reference(self.reference));
-        }
+    /// Gives the reference up: as a frame, or as a node of the configuration that it is of.
+    pub fn give_up(self) {
+        B::Tables::give_up(self);
     }
 }
 
@@ -151,7 +136,7 @@ impl<B: Backend> Batch<B> {
     /// Gives up every reference in the batch.
     pub fn drop_all(mut self) {
         while let Some(reference) = self.pop() {
-            self.backend.drop_erased(reference);
+            reference.give_up();
         }
     }
 
@@ -191,11 +176,26 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// That is so: the caller has the CPU to itself.
     unsafe fn offline(&self, backend: &B, cpu: CpuId);
 
-    /// A section begins on the calling CPU.
-    fn enter(&self, _cpu: CpuId) {}
+    /// A section begins on the calling CPU. Safe code has a [`Cpu`](crate::cpu::Cpu) for that:
+    ///
+    /// ```compile_fail,E0133
+    /// # use weft_core::{address::CpuId, reclaim::Reclaim, sync::Backend};
+    /// fn end_a_section<B: Backend>(backend: &B, cpu: CpuId) {
+    ///     backend.reclaim().leave(cpu);
+    /// }
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// `cpu` is the calling CPU, and it is online.
+    unsafe fn enter(&self, _cpu: CpuId) {}
 
     /// A section ends on the calling CPU.
-    fn leave(&self, _cpu: CpuId) {}
+    ///
+    /// # Safety
+    ///
+    /// [`enter`](Self::enter) began the section on this CPU, and it ends once.
+    unsafe fn leave(&self, _cpu: CpuId) {}
 
     /// `cpu` is in no section at this moment.
     ///
@@ -212,70 +212,29 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     unsafe fn retire(&self, backend: &B, batch: Batch<B>);
 }
 
-/// What an entry owned before it was changed. It is given to the reclamation, not to the caller:
-/// walkers may still be looking at it.
+/// What an entry led to before it was changed. It is flushed and given to the reclamation, not to the
+/// caller: walkers may still be looking at it.
 #[derive(Debug)]
-pub struct Detached<C: Config> {
-    child: Child<C>,
-    backend: C::Backend,
+pub struct Detached<'g, C: Config> {
+    was: ChildRef<'g, C>,
+    _owed: Obligation<C::Backend>,
 }
 
-impl<C: Config> Detached<C> {
-    pub(crate) fn new(backend: &C::Backend, child: Child<C>) -> Self {
-        Self { child, backend: backend.clone() }
+impl<'g, C: Config> Detached<'g, C> {
+    pub(crate) fn new(was: ChildRef<'g, C>, owed: Obligation<C::Backend>) -> Self {
+        Self { was, _owed: owed }
     }
 
-    /// What it is.
-    pub fn child(&self) -> &Child<C> {
-        &self.child
+    /// What it is, with what hardware had noted until the change.
+    pub fn child(&self) -> ChildRef<'g, C> {
+        self.was
     }
 
     /// Whether there was something.
     pub fn is_present(&self) -> bool {
-        !matches!(self.child, Child::Absent)
+        !matches!(self.was, ChildRef::Absent)
     }
 
-    /// Hands it to the reclamation now. Dropping it does the same.
+    /// Flushes it and hands it to the reclamation now. Dropping it does the same.
     pub fn retire(self) {}
-}
-
-impl<C: Config> Drop for Detached<C> {
-    fn drop(&mut self) {
-        if !self.is_present() {
-            return;
-        }
-        let mut gather = Gather::new(&self.backend);
-        // Nobody knows here which addresses these were, and who used them. Also what owns nothing
-        // has been translated.
-        gather.owe_everything();
-        let erased = match core::mem::replace(&mut self.child, Child::Absent) {
-            Child::Absent => None,
-            Child::Node(node) => Some(node.erase()),
-            Child::Item(item) => item.retire(),
-        };
-        if let Some(erased) = erased {
-            gather.push(erased);
-        }
-    }
-}
-
-/// Marks a node, and all nodes below it, stray. The caller has detached it and still holds the
-/// lock of its former parent, so nobody who follows the protocol waits for us from above.
-pub(crate) fn mark_stray_below<C: Config>(node: NodeRef<'_, C>) {
-    let mut guard = node.lock();
-    guard.mark_stray();
-    if guard.level() == Level::LEAF {
-        return;
-    }
-    let mut left = guard.children();
-    let mut indices = 0..<<C::Backend as Backend>::Geometry as Geometry>::ENTRIES;
-    while left > 0 {
-        let index = indices.next().expect("a node counts more children than it has");
-        match guard.child(index) {
-            ChildRef::Absent => continue,
-            ChildRef::Node(child) => mark_stray_below(child),
-            ChildRef::Item(_) | ChildRef::Shared => {}
-        }
-        left -= 1;
-    }
 }

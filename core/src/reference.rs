@@ -4,9 +4,9 @@
 //! frame lives at least as long as the lifetime says) or a [`Reference`] (the frame lives because
 //! it is counted), and neither can be made up without `unsafe`.
 //!
-//! Counting follows Rust's `Arc`: whoever adds a reference holds one, so the increment needs no
-//! ordering; a decrement releases what its owner did; whoever takes the last one acquires all of
-//! that with a fence, and then has the frame to itself.
+//! Counting follows Rust's `Arc`. An owner that adds a reference holds one, so the increment needs no
+//! ordering. A decrement releases what its owner did. The owner that takes the last one acquires all
+//! of that with a fence, and then has the frame to itself.
 
 use core::fmt;
 
@@ -96,7 +96,7 @@ impl<B: Backend> Reference<B> {
     /// # Safety
     ///
     /// One reference to `frame`, which `backend` allocated, is given up for this one: by
-    /// [`into_raw`](Self::into_raw), or the initial one by whoever allocated the frame.
+    /// [`into_raw`](Self::into_raw), or the initial one by the allocation of the frame.
     pub(crate) unsafe fn from_raw(backend: B, frame: Paddr) -> Self {
         Self { backend, frame }
     }
@@ -149,7 +149,7 @@ impl<B: Backend> Reference<B> {
     #[track_caller]
     pub(crate) unsafe fn free(&mut self) {
         // SAFETY: (1) `from_raw` says that the backend allocated the frame; (2) the count is
-        // zero, so by the caller's contract nobody else refers to it.
+        // zero, so by the caller's contract no other reference exists.
         unsafe { self.backend.free(self.frame) }
     }
 }

@@ -1,29 +1,27 @@
 //! Runs: consecutive entries of one locked leaf, in one go.
 //!
 //! What a range operation costs per page is decided here. So a run counts its children once, not
-//! once for each entry, and what an entry says besides its frame is computed again only when it
-//! differs from that of the entry before.
+//! once for each entry. What an entry says besides its frame is computed again only when it differs
+//! from that of the entry before.
 //!
-//! *Hardware writes too.* An entry in which hardware may still set a bit is changed with a
-//! read-modify-write, any other with a plain store, which is four times cheaper: see
-//! [`crate::entry`].
-//!
-//! *A run may be left early*, also by a panic of the caller's closure: the count of children is
-//! then that of the entries written so far.
+//! *A run may be left early*, also by a panic of the caller's closure. The count of children is then
+//! that of the entries written so far.
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use crate::address::{FRAME_SIZE, Level, Paddr, Vaddr};
-use crate::config::Config;
-use crate::error::MapFault;
-use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
-use crate::gather::Gather;
+use crate::address::{FRAME_SIZE, Level, Offset, Paddr, Vaddr};
+use crate::config::{Config, Geo};
+use crate::entry::{changed, exchange_if, exchange_word, retire_item};
+use crate::error::{MapError, MapFault, Refused};
+use crate::format::{Decoded, EntryFormat, Property, RawItem};
+use crate::geometry::Arithmetic;
 use crate::guard::Guard;
-use crate::item::{Incoming, Item};
-use crate::sites::{CLEAR_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK, PROTECT_ENTRY, PUBLISH_ITEM};
-use crate::subtree::Locked;
-use crate::sync::{Backend, Entries, Word};
+use crate::item::Incoming;
+use crate::obligation::Obligation;
+use crate::range_lock::Locked;
+use crate::sites::{CLEAR_ENTRY, ENTRY_UNDER_LOCK, PUBLISH_ITEM};
+use crate::sync::{Backend, Entries, Flush, Word};
 
 /// A locked node whose children are counted while a run goes over it, and noted at its end.
 struct Counted<'a, 'g, C: Config> {
@@ -74,59 +72,21 @@ impl<F: EntryFormat> Encoded<F> {
     }
 }
 
-/// What entries that say one thing besides their frame are to say instead.
-struct Rewriting {
-    before: u64,
-    after: u64,
-    /// Whether hardware may be writing the entries.
-    exactly: bool,
-}
-
-/// A change of properties, as it is applied to entries.
-struct Change<'a, F, P, B: Backend> {
-    of_property: P,
-    /// Owes the flush from the decision on: a later one may end in a panic of the caller's.
-    gather: &'a mut Gather<B>,
-    _format: PhantomData<F>,
-}
-
-impl<F: EntryFormat, P: FnMut(Property) -> Property, B: Backend> Change<'_, F, P, B> {
-    /// What becomes of entries like this one, which is present.
-    #[inline(never)]
-    fn of(&mut self, entry: u64) -> Rewriting {
-        let before = entry & !F::LEAF_FRAME_BITS;
-        let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
-            unreachable!("entries of a leaf lead to items")
-        };
-        let mut new = (self.of_property)(old);
-        let is_tracked = old.flags.contains(PageFlags::TRACKED);
-        new.flags.set(PageFlags::TRACKED, is_tracked);
-        if must_flush(old, new) {
-            self.gather.owe_everything();
-        }
-        Rewriting { before, after: attributes::<F>(new), exactly: F::hardware_may_write(before) }
-    }
-}
-
-/// Rewrites entries as long as they are alike, and returns the index of the first that is not:
-/// absent, or of another property, perhaps since a moment ago.
+/// Rewrites entries that say `before` besides their frame, to say `after`, as long as they are
+/// alike. Returns the index of the first that is not: absent, or of another property, perhaps since
+/// a moment ago.
 #[inline]
 fn rewrite<'a, F: EntryFormat, W: Word + 'a>(
     entries: impl Entries<'a, W>,
     indices: Range<usize>,
-    to: &Rewriting,
+    before: u64,
+    after: u64,
 ) -> usize {
     for index in indices.clone() {
         let word = entries.get(index);
         let bits = word.load(&ENTRY_UNDER_LOCK);
         let frame = bits & F::LEAF_FRAME_BITS;
-        if bits ^ frame != to.before {
-            return index;
-        }
-        let new = to.after | frame;
-        if !to.exactly {
-            word.store(new, &PROTECT_ENTRY);
-        } else if word.compare_exchange(bits, new, &PROTECT_ENTRY, &ENTRY_RETRY).is_err() {
+        if bits ^ frame != before || exchange_if::<F, W>(word, bits, after | frame).is_err() {
             return index;
         }
     }
@@ -139,16 +99,6 @@ fn attributes<F: EntryFormat>(property: Property) -> u64 {
     F::item(RawItem { frame: Paddr::new(0), level: Level::LEAF, property })
 }
 
-/// Whether a translation with the old property would do what the new one forbids, or not do what
-/// it asks for: then it has to go from the caches.
-#[inline]
-pub(crate) fn must_flush(old: Property, new: Property) -> bool {
-    let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
-    let loses_a_right = !new.flags.contains(old.flags & rights);
-    let differs = old.flags ^ new.flags;
-    loses_a_right || differs.contains(PageFlags::GLOBAL) || old.cache != new.cache
-}
-
 impl<C: Config> Locked<'_, '_, C> {
     /// Maps an item of `make` at each entry of this leaf that `range` touches.
     ///
@@ -157,28 +107,37 @@ impl<C: Config> Locked<'_, '_, C> {
     #[inline]
     pub(crate) fn map_run(
         &mut self,
-        range: &Range<Vaddr>,
+        range: &Range<Offset>,
         make: &mut impl FnMut(Vaddr) -> C::Item,
-    ) -> Result<(), (Vaddr, MapFault, Option<C::Item>)> {
+        owed: &mut Obligation<C::Backend>,
+    ) -> Result<(), (Offset, MapError<Option<C::Item>>)> {
         let backend = self.backend();
         let indices = self.indices(range);
-        let mut vaddr = range.start.max(self.slot(0).start);
+        let mut offset = self.slot(indices.start).start;
         let mut encoded = Encoded::<C::Format> { last: None, _format: PhantomData };
         let mut run = Counted::new(self.guard());
         for index in indices {
+            let vaddr = <Geo<C>>::vaddr(offset);
             let word = run.word(index);
             if word.load(&ENTRY_UNDER_LOCK) != 0 {
-                return Err((vaddr, MapFault::AlreadyMapped { vaddr }, None));
+                let reason = MapFault::AlreadyMapped { vaddr };
+                return Err((offset, Refused { reason, back: None }));
             }
             let item = Incoming::<C>::new(backend, make(vaddr));
-            if let Err(misfit) = item.check(Level::LEAF) {
-                return Err((vaddr, MapFault::Misfit(misfit), Some(item.give_back())));
+            if let Err(refusal) = item.check(Level::LEAF) {
+                let reason = MapFault::Refused(refusal);
+                return Err((offset, Refused { reason, back: Some(item.give_back()) }));
+            }
+            let end = offset.plus(FRAME_SIZE);
+            owed.settle(&<Geo<C>>::vaddrs(&(offset..end)));
+            if C::Format::CACHES_ABSENT {
+                owed.owe(Flush::Page(vaddr));
             }
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
             word.store(encoded.of(property) | C::Format::frame(frame), &PUBLISH_ITEM);
             run.children += 1;
-            vaddr = vaddr.plus(FRAME_SIZE);
+            offset = end;
         }
         Ok(())
     }
@@ -187,43 +146,30 @@ impl<C: Config> Locked<'_, '_, C> {
     #[inline]
     pub(crate) fn take_run(
         &mut self,
-        range: &Range<Vaddr>,
-        gather: &mut Gather<C::Backend>,
+        range: &Range<Offset>,
+        owed: &mut Obligation<C::Backend>,
     ) -> u64 {
         let backend = self.backend();
         let indices = self.indices(range);
         let start = self.slot(0).start;
         let mut run = Counted::new(self.guard());
-        let (before, mut last) = (run.children, 0);
+        let before = run.children;
         for index in indices {
             let word = run.word(index);
-            let mut bits = word.load(&ENTRY_UNDER_LOCK);
+            let bits = word.load(&ENTRY_UNDER_LOCK);
             if bits == 0 {
                 continue;
             }
-            if C::Format::hardware_may_write(bits) {
-                bits = word.swap(0, &CLEAR_ENTRY);
-            } else {
-                word.store(0, &CLEAR_ENTRY);
-            }
-            (run.children, last) = (run.children - 1, index);
+            owed.owe(Flush::Page(<Geo<C>>::vaddr(start.plus(index as u64 * FRAME_SIZE))));
+            let bits = exchange_word::<C::Format, _>(word, bits, 0, &CLEAR_ENTRY);
+            run.children -= 1;
             let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
                 unreachable!("entries of a leaf lead to items")
             };
-            // SAFETY: the entry owned the item, given up by `into_raw` when it was written; it was
-            // taken out of the entry under the lock, once.
-            let item = unsafe { C::Item::from_raw(backend, raw) };
-            if let Some(reference) = item.retire() {
-                gather.push(reference);
-            }
+            // SAFETY: the item was taken out of the entry under the lock, once.
+            unsafe { retire_item::<C>(backend, raw, owed) };
         }
-        let taken = before - run.children;
-        match taken {
-            0 => {}
-            1 => gather.owe_page(start.plus(last as u64 * FRAME_SIZE)),
-            _ => gather.owe_everything(),
-        }
-        u64::from(taken)
+        u64::from(before - run.children)
     }
 
     /// Changes the property of every item of this leaf that `range` touches. Returns how many there
@@ -231,13 +177,11 @@ impl<C: Config> Locked<'_, '_, C> {
     #[inline]
     pub(crate) fn protect_run(
         &mut self,
-        range: &Range<Vaddr>,
-        change: impl FnMut(Property) -> Property,
-        gather: &mut Gather<C::Backend>,
+        range: &Range<Offset>,
+        change: &mut impl FnMut(Property) -> Property,
+        owed: &mut Obligation<C::Backend>,
     ) -> u64 {
         let indices = self.indices(range);
-        let mut change =
-            Change::<C::Format, _, _> { of_property: change, gather, _format: PhantomData };
         let entries = self.guard().node().frame_ref().entries();
         let (mut index, mut found) = (indices.start, 0);
         while index < indices.end {
@@ -246,10 +190,26 @@ impl<C: Config> Locked<'_, '_, C> {
                 index += 1;
                 continue;
             }
-            let end = rewrite::<C::Format, _>(entries, index..indices.end, &change.of(bits));
+            let before = bits & !C::Format::LEAF_FRAME_BITS;
+            let after = changed_attributes::<C::Format, _>(before, change, owed);
+            let end = rewrite::<C::Format, _>(entries, index..indices.end, before, after);
             found += (end - index) as u64;
             index = end;
         }
         found
     }
+}
+
+/// What becomes of entries of the lowest level that are present and say `before` besides their
+/// frame.
+#[inline(never)]
+fn changed_attributes<F: EntryFormat, B: Backend>(
+    before: u64,
+    change: &mut impl FnMut(Property) -> Property,
+    owed: &mut Obligation<B>,
+) -> u64 {
+    let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
+        unreachable!("entries of a leaf lead to items")
+    };
+    attributes::<F>(changed::<F, B>(old, change, Flush::Everything, owed))
 }

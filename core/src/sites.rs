@@ -25,7 +25,7 @@ pub enum Order {
     Relaxed,
     /// What the writer did before its release is visible after this read.
     Acquire,
-    /// What was done before this write is visible to whoever acquires it.
+    /// What was done before this write is visible to a read that acquires it.
     Release,
     /// Both, for a read-modify-write.
     AcqRel,
@@ -205,10 +205,10 @@ sites! {
         carries "everything this holder did under the lock",
         caught by "lock_vs_lock";
     access LOCK_BORN_HELD: Relaxed, ordered by [PUBLISH_NODE],
-        carries "nobody can reach the lock of a node that is not published";
+        carries "no other CPU can reach the lock of a node that is not published";
 
     access ENTRY_INIT: Relaxed, ordered by [PUBLISH_NODE],
-        carries "nobody can reach the entries of a node that is not published";
+        carries "no other CPU can reach the entries of a node that is not published";
     access ENTRY_UNDER_LOCK: Relaxed, ordered by [LOCK_ACQUIRE],
         carries "only the lock holder changes the structure; hardware changes only A and D";
     access ENTRY_RETRY: Relaxed, ordered by [LOCK_ACQUIRE],
@@ -223,7 +223,7 @@ sites! {
         carries "the frame's contents are complete before the frame is reachable",
         caught by "walk_vs_map";
     access CLEAR_ENTRY: Release, pairs with [WALK_ENTRY],
-        carries "who finds an entry absent then finds what was changed before as it was left",
+        carries "a walker that reads the cleared entry also sees every change made before the clear",
         caught by "unmap_vs_ask";
     access PROTECT_ENTRY: Release, pairs with [WALK_ENTRY],
         carries "what the mapper published: a store by another CPU ends the release sequence",
@@ -234,9 +234,9 @@ sites! {
         caught by "ask_vs_ask";
 
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
-        carries "nobody can reach the count of a frame that is not published";
+        carries "no other CPU can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
-        carries "whoever adds a reference has one, or is in a section that outlasts the parent's";
+        carries "the CPU that adds a reference has one, or is in a section that outlasts the parent's";
     access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
         carries "what this owner did with the node is done before it is torn down",
         caught by "drop_vs_drop";
@@ -244,7 +244,7 @@ sites! {
         carries "the last owner sees what every earlier owner did with the node",
         caught by "drop_vs_drop";
     access DROP_WALK_ENTRY: Relaxed, ordered by [REFERENCE_LAST],
-        carries "nobody else can reach a node without references";
+        carries "no other CPU can reach a node without references";
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! An operation that may need nodes counts them first, under its locks, where the count cannot
 //! change any more. It takes all of them into a stock, which either succeeds or leaves
-//! everything as it was; the changes that follow take from the stock and cannot fail. What is
-//! left over goes back when the stock is dropped: nobody has seen it, so it waits for nobody.
+//! everything as it was. The changes that follow take from the stock and cannot fail. What is
+//! left over is freed at once when the stock is dropped, because no other CPU has seen it. While an
+//! operation of a large range fills its stock, other CPUs find that much less memory.
 //!
-//! Nodes in stock have no level and no entries yet. Who takes one says what is in it: a split
+//! Nodes in stock have no level and no entries yet. [`Stock::take`] says what is in one: a split
 //! writes the parts of a huge page, and nothing is written twice.
 
 use crate::address::Level;

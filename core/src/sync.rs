@@ -18,16 +18,27 @@
 //! [`crate::sites`] and the backend resolves its ordering, so that on metal it is a constant.
 //! Methods are `#[track_caller]` so that a counterexample points into the core.
 //!
-//! A model cannot refuse what happens while a failed execution unwinds. So every backend that
-//! unwinds makes its operations inert then: loads give 0, writes do nothing, and
-//! [`Count::fetch_sub`] gives a value that is nobody's last reference.
+//! # What runs under locks
+//!
+//! [`Backend::allocate`], [`Backend::free`] and [`Backend::flush`] are called while locks of nodes
+//! are held, and so are the conversions of [`Item`](crate::item::Item) and the closures that are
+//! given to cursors and entries. None of them may use the table that is being changed, or wait for
+//! a CPU that does: it would wait for itself. An allocator that maps its own memory therefore maps
+//! it in another table, or ahead of time.
+//!
+//! # While a failed execution unwinds
+//!
+//! A model cannot refuse what destructors do then. So every backend that unwinds makes its
+//! operations inert: loads give 0, writes do nothing, and [`Count::fetch_sub`] returns a count
+//! above 1, so that no destructor thinks it dropped the last reference.
 
 use core::fmt::Debug;
 
-use crate::address::{CpuId, CpuSet, Paddr, Vaddr};
+use crate::address::{CpuId, Paddr, Vaddr};
+use crate::config::Tables;
 use crate::geometry::Geometry;
 use crate::node::Metadata;
-use crate::reclaim::{Erased, Reclaim};
+use crate::reclaim::Reclaim;
 use crate::sites::{FenceSite, Site};
 
 /// A shared word that may be loaded: an entry.
@@ -91,7 +102,7 @@ pub trait Count: Send + Sync {
     /// A count of `value`; `name` is what reports call it.
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self;
-    /// Sets the count of a frame that nobody else can reach.
+    /// Sets the count of a frame that no other CPU can reach.
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site);
     /// Adds `value` and returns the count before.
@@ -151,8 +162,9 @@ pub trait PlainCell<T: CellValue>: Send + Sync {
 
 /// A lock without data, in the metadata of every node.
 ///
-/// A kernel may plug in its own (ticket, MCS). It must be unlockable through a shared reference
-/// by whoever holds it, on the CPU that holds it.
+/// A kernel may plug in its own (ticket, MCS). Its holder gives it back through a shared reference,
+/// on the CPU that took it. Like any lock it is not for taking twice: a CPU that asks for a lock
+/// that it holds waits for ever.
 ///
 /// # Safety
 ///
@@ -166,8 +178,8 @@ pub unsafe trait RawLock: Send + Sync {
     /// Waits for the lock and takes it.
     #[track_caller]
     fn acquire(&self);
-    /// Takes the lock if it is free. False only if somebody holds it: a node that is left empty is
-    /// left to its holder then.
+    /// Takes the lock if it is free. False only if another CPU holds it: an empty node is left to
+    /// that holder then.
     #[track_caller]
     fn try_acquire(&self) -> bool;
     /// Makes the lock of an unpublished node held by the caller.
@@ -204,7 +216,7 @@ pub enum FrameUse {
 /// Which translations are flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flush {
-    /// That of one page, whatever its size.
+    /// That of one page, at any size, by its canonical address.
     Page(Vaddr),
     /// All of them, and with them the upper levels of walks.
     Everything,
@@ -250,16 +262,17 @@ pub enum Event {
 ///
 /// The implementor promises that
 ///
-/// 1. [`allocate`](Self::allocate) gives frames that nobody else uses until they are freed, as
+/// 1. [`allocate`](Self::allocate) gives frames that nothing else uses until they are freed, and
 ///    [`Reclaim`]'s contract is kept by the reclamation it names;
 /// 2. [`metadata`](Self::metadata) and [`entries`](Self::entries) address the same word for the
 ///    same frame and index, at any time and on any CPU, and different words for different ones;
 /// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
 ///    is not a data race in the language's sense;
-/// 4. no two configurations of its tables have the same [`Kind`](crate::config::Kind), and
-///    [`drop_erased`](Self::drop_erased) gives references up as the configuration they are of;
-/// 5. orderings are at least those of the site that an access names, unless the backend exists
-///    in order to show that a weaker one is caught.
+/// 4. [`flush`](Self::flush) returns once no CPU translates through what it names, unless the
+///    backend exists in order to show that this is caught;
+/// 5. orderings are at least those of the site that an access names, with the same exception;
+/// 6. [`STANDS_ON_ROOTS`](Self::STANDS_ON_ROOTS) is true if the code that runs on a CPU is itself
+///    translated by the root that the CPU has loaded.
 pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Entries.
     type Word: Word;
@@ -277,17 +290,25 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     type Reclaim: Reclaim<Self>;
     /// Entries per node and number of levels.
     type Geometry: Geometry;
+    /// The configurations of its page tables: a tuple.
+    type Tables: Tables<Self>;
+
+    /// Whether CPUs stand on the roots that they load, as on a machine: the code that calls this
+    /// crate, its stack and its data are translated too. Only roots that share a kernel's table are
+    /// activated then; see [`Permanent::carry`](crate::permanent::Permanent::carry).
+    const STANDS_ON_ROOTS: bool;
 
     /// A frame that the caller owns, or `None` if there is none left. Its entries hold anything.
+    /// Called under locks of nodes, as the [module](self) says.
     #[track_caller]
     fn allocate(&self, purpose: FrameUse) -> Option<Paddr>;
 
-    /// Takes a frame back.
+    /// Takes a frame back. Called under locks of nodes, as the [module](self) says.
     ///
     /// # Safety
     ///
     /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
-    /// 2. Nobody uses the frame, its metadata or its entries any more.
+    /// 2. Nothing uses the frame, its metadata or its entries any more.
     #[track_caller]
     unsafe fn free(&self, frame: Paddr);
 
@@ -311,10 +332,6 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// The reclamation that detached frames go to.
     fn reclaim(&self) -> &Self::Reclaim;
 
-    /// Gives up one reference of a type that only the frame's metadata knows. A backend whose
-    /// tables have several configurations matches on [`Erased::kind`].
-    fn drop_erased(&self, reference: Erased<Self>);
-
     /// The CPU that runs the caller.
     fn cpu(&self) -> CpuId;
 
@@ -326,11 +343,17 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>);
 
-    /// Removes translations from the caches of the CPUs in `cpus`, as far as they may hold them,
-    /// and returns once all of those have done so. What is detached is flushed before it is
-    /// retired. Locks of nodes may be held: whoever waits for one must be able to answer.
+    /// Removes translations from the caches of every CPU that may hold them, and returns once all of
+    /// those have done so. Called under locks of nodes, as the [module](self) says: a CPU that waits
+    /// for such a lock must be able to answer.
     #[track_caller]
-    fn flush(&self, what: Flush, cpus: CpuSet);
+    fn flush(&self, what: Flush);
+
+    /// The root at this address is about to be freed: no CPU runs on it any more. A backend that
+    /// tags translations with their address space forgets the tag, since a new root may get the
+    /// address.
+    #[track_caller]
+    fn forget_root(&self, root: Paddr);
 
     /// A fence.
     #[track_caller]

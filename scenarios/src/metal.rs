@@ -12,6 +12,7 @@ use weft_backend_baremetal::backend::{Machine, Processors, Tables};
 use weft_backend_baremetal::frame::POISON;
 use weft_core::address::{Paddr, Vaddr};
 use weft_core::geometry::Geometry;
+use weft_core::item::UntrackedMemory;
 
 use crate::mark::Mark;
 use crate::world::World;
@@ -29,6 +30,9 @@ pub trait Users: Processors {
 
     /// A store through the loaded root. False for a fault.
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
+
+    /// Memory far from all frames, that tables may map without owning it.
+    fn untracked_memory(&self) -> UntrackedMemory;
 
     /// The calling processor gets at most `count` more frames.
     fn limit_frames(&self, count: usize);
@@ -59,6 +63,10 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
 
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
         self.processors().user_write(vaddr, value)
+    }
+
+    fn untracked_memory(&self) -> UntrackedMemory {
+        self.processors().untracked_memory()
     }
 
     fn limit_frames(&self, count: usize) {

@@ -246,7 +246,7 @@ impl Answer {
     /// If it says that it was misused.
     #[track_caller]
     pub fn mapped<T>(result: Result<(), MapError<T>>) -> Self {
-        match result.map_err(|error| error.fault) {
+        match result.map_err(|error| error.reason) {
             Ok(()) => Self::Mapped,
             Err(MapFault::AlreadyMapped { .. }) => Self::AlreadyMapped,
             Err(MapFault::OutOfMemory) => Self::OutOfMemory,
@@ -337,7 +337,7 @@ impl PageMap {
     pub(crate) fn carry_out(self, operation: Operation, memory: Memory) -> (Answer, Self) {
         let mut table = Specification::<FourLevels, Self>::new(self);
         let Range { start, end } = operation.pages().range();
-        let range = addresses(&(start.into()..end.into()));
+        let range = addresses::<FourLevels>(&(start.into()..end.into()));
         let mut cursor = table.cursor(range.clone()).expect("an operation has pages");
         let answer = match operation {
             Operation::Map { to, .. } => {

@@ -46,7 +46,7 @@ use core::ops::Range;
 use weft_core::address::{FRAME_BITS, FRAME_SIZE, Level, Vaddr};
 use weft_core::cursor::{Protected, Unmapped};
 use weft_core::error::{
-    ChangeError, MapError, MapFault, MergeError, Misfit, OutOfMemory, PositionError, RangeError,
+    ChangeError, LockError, MapError, MapFault, OutOfMemory, PositionError, Refusal,
 };
 use weft_core::format::{PageFlags, Property, RawItem};
 use weft_core::geometry::{Dense, Geometry};
@@ -111,19 +111,31 @@ impl Mapping {
     }
 }
 
-/// The page that an address is in.
-pub fn number(vaddr: Vaddr) -> u64 {
-    vaddr.as_u64() >> FRAME_BITS
+/// The page that a canonical address is in.
+pub fn number<R: Rules>(vaddr: Vaddr) -> u64 {
+    vaddr.as_u64() % span::<R>() >> FRAME_BITS
 }
 
-/// The first address of a page.
-pub fn address(page: u64) -> Vaddr {
-    Vaddr::new(page << FRAME_BITS)
+/// The first address of a page, with its sign extended.
+pub fn address<R: Rules>(page: u64) -> Vaddr {
+    let start = page << FRAME_BITS;
+    let is_upper = start >= span::<R>() / 2;
+    Vaddr::new(if is_upper { start.wrapping_sub(span::<R>()) } else { start })
+}
+
+/// The address behind page `end - 1`: behind the last one of all comes 0.
+pub fn end_address<R: Rules>(end: u64) -> Vaddr {
+    address::<R>(end - 1).plus(FRAME_SIZE)
 }
 
 /// The addresses of pages.
-pub fn addresses(pages: &Range<u64>) -> Range<Vaddr> {
-    address(pages.start)..address(pages.end)
+pub fn addresses<R: Rules>(pages: &Range<u64>) -> Range<Vaddr> {
+    address::<R>(pages.start)..end_address::<R>(pages.end)
+}
+
+/// How many bytes the addresses of a table span.
+fn span<R: Rules>() -> u64 {
+    R::node_span(R::ROOT)
 }
 
 /// Whether a CPU that goes on using `before` has to be stopped, now that the page is mapped as
@@ -141,16 +153,16 @@ pub fn must_flush(before: &RawItem, after: Option<&RawItem>) -> bool {
 }
 
 /// Why no entry of the item's own level can hold it, if so.
-pub fn misfit<R: Rules>(item: RawItem) -> Option<Misfit> {
+pub fn misfit<R: Rules>(item: RawItem) -> Option<Refusal> {
     let RawItem { frame, level, .. } = item;
     if level.as_u8() > R::PAGE_LEVELS {
-        return Some(Misfit::NoPagesHere { entry: level });
+        return Some(Refusal::NoPagesHere { entry: level });
     }
     let alignment = R::entry_span(level);
     if frame.as_u64() >> R::PHYSICAL_BITS != 0 {
-        Some(Misfit::OutOfRange { frame })
+        Some(Refusal::OutOfRange { frame })
     } else if !frame.as_u64().is_multiple_of(alignment) {
-        Some(Misfit::Unaligned { frame, alignment })
+        Some(Refusal::Unaligned { frame, alignment })
     } else {
         None
     }
@@ -181,28 +193,40 @@ impl<R: Rules, S: Store> Specification<R, S> {
 
     /// How many pages the addresses have.
     pub fn page_count() -> u64 {
-        R::node_span(R::ROOT) >> FRAME_BITS
+        span::<R>() >> FRAME_BITS
     }
 
-    /// A cursor with this range, at its start.
+    /// A cursor with this range, at its start. Behind the last address comes 0, so a range of all
+    /// addresses cannot be told from an empty one.
     ///
     /// # Errors
     ///
-    /// A range that is empty, reversed, has an end within a page, or goes beyond the table.
-    pub fn cursor(&mut self, range: Range<Vaddr>) -> Result<Cursor<'_, R, S>, RangeError> {
+    /// A range that is empty, not canonical, reversed, or has an end within a page.
+    pub fn cursor(&mut self, range: Range<Vaddr>) -> Result<Cursor<'_, R, S>, LockError> {
         let Range { start, end } = range;
-        match start.cmp(&end) {
-            Ordering::Equal => return Err(RangeError::Empty { at: start }),
-            Ordering::Greater => return Err(RangeError::Reversed { range }),
+        if start == end {
+            return Err(LockError::Empty { at: start });
+        }
+        // An end is behind the last address, or where another address begins.
+        let last = Vaddr::new(end.as_u64().wrapping_sub(1));
+        let behind = if R::is_canonical(last) { last } else { end };
+        if let Some(vaddr) = [(start, start), (behind, end)]
+            .into_iter()
+            .find_map(|(at, asked)| (!R::is_canonical(at)).then_some(asked))
+        {
+            return Err(LockError::NotCanonical { vaddr });
+        }
+        let from = start.as_u64() % span::<R>();
+        let to = behind.as_u64() % span::<R>() + u64::from(behind == last);
+        match from.cmp(&to) {
+            Ordering::Equal => return Err(LockError::Empty { at: start }),
+            Ordering::Greater => return Err(LockError::Reversed { range }),
             Ordering::Less => {}
         }
         if let Some(vaddr) = [start, end].into_iter().find(|vaddr| !vaddr.is_aligned(FRAME_SIZE)) {
-            return Err(RangeError::Unaligned { vaddr });
+            return Err(LockError::Unaligned { vaddr });
         }
-        if number(end) > Self::page_count() {
-            return Err(RangeError::NotManaged { range });
-        }
-        let range = number(start)..number(end);
+        let range = from >> FRAME_BITS..to >> FRAME_BITS;
         Ok(Cursor { position: range.start, table: self, range })
     }
 
@@ -311,7 +335,11 @@ pub struct Cursor<'s, R, S> {
 impl<R: Rules, S: Store> Cursor<'_, R, S> {
     /// The position.
     pub fn vaddr(&self) -> Vaddr {
-        address(self.position)
+        if self.position == self.range.end {
+            end_address::<R>(self.position)
+        } else {
+            address::<R>(self.position)
+        }
     }
 
     /// What is left of the range.
@@ -321,9 +349,8 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
 
     /// The position, which has to be before the end.
     fn before_end(&self) -> Result<u64, PositionError> {
-        let end = address(self.range.end);
         if self.position == self.range.end {
-            Err(PositionError::AtEnd { end })
+            Err(PositionError::AtEnd { end: end_address::<R>(self.range.end) })
         } else {
             Ok(self.position)
         }
@@ -331,13 +358,22 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
 
     /// The page that begins at `vaddr`, which has to be one of `pages`, or their end.
     fn check(vaddr: Vaddr, pages: &Range<u64>) -> Result<u64, PositionError> {
-        let range = addresses(pages);
-        if vaddr < range.start || vaddr > range.end {
-            Err(PositionError::Outside { vaddr, range })
-        } else if !vaddr.is_aligned(FRAME_SIZE) {
-            Err(PositionError::Unaligned { vaddr })
-        } else {
-            Ok(number(vaddr))
+        let end = end_address::<R>(pages.end);
+        let page = match number::<R>(vaddr) {
+            _ if vaddr == end => Some(pages.end),
+            page => (R::is_canonical(vaddr) && pages.contains(&page)).then_some(page),
+        };
+        // The end as a beginning of what comes next is the end, too.
+        let is_next =
+            R::is_canonical(vaddr) && vaddr.as_u64() % span::<R>() == pages.end << FRAME_BITS;
+        let page = page.or(is_next.then_some(pages.end));
+        match page {
+            Some(page) if vaddr.is_aligned(FRAME_SIZE) => Ok(page),
+            Some(_) => Err(PositionError::Unaligned { vaddr }),
+            None => {
+                let start = if pages.is_empty() { end } else { address::<R>(pages.start) };
+                Err(PositionError::Outside { vaddr, range: start..end })
+            }
         }
     }
 
@@ -393,7 +429,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
     ///
     /// The item comes back as it was handed in. The first mapped page in the way is named.
     pub fn map(&mut self, item: RawItem, memory: Memory) -> Result<(), MapError<RawItem>> {
-        self.check_place(item, memory).map_err(|fault| MapError { fault, item })?;
+        self.check_place(item, memory).map_err(|fault| MapError { reason: fault, back: item })?;
         self.table.put(self.position, item);
         self.position += R::entry_frames(item.level);
         Ok(())
@@ -401,8 +437,8 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
 
     fn check_place(&self, item: RawItem, memory: Memory) -> Result<(), MapFault> {
         let at = self.before_end()?;
-        misfit::<R>(item).map_or(Ok(()), |misfit| Err(MapFault::Misfit(misfit)))?;
-        let (vaddr, end) = (address(at), address(self.range.end));
+        misfit::<R>(item).map_or(Ok(()), |misfit| Err(MapFault::Refused(misfit)))?;
+        let (vaddr, end) = (address::<R>(at), end_address::<R>(self.range.end));
         let (count, length) = (R::entry_frames(item.level), R::entry_span(item.level));
         if !at.is_multiple_of(count) {
             return Err(MapFault::Misaligned { vaddr, length });
@@ -417,7 +453,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
     /// None of these pages may be mapped.
     fn check_absent(&self, pages: Range<u64>) -> Result<(), MapFault> {
         self.table.first(pages.clone()).map_or(Ok(()), |found| {
-            Err(MapFault::AlreadyMapped { vaddr: address(found.pages.start.max(pages.start)) })
+            Err(MapFault::AlreadyMapped { vaddr: address::<R>(found.pages.start.max(pages.start)) })
         })
     }
 
@@ -434,7 +470,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         mut make: impl FnMut(Vaddr) -> RawItem,
         memory: Memory,
     ) -> Result<(), MapError<Option<RawItem>>> {
-        let refused = |fault| MapError { fault, item: None };
+        let refused = |fault| MapError { reason: fault, back: None };
         let pages = self.until(end).map_err(|error| refused(error.into()))?;
         if self.table.within(pages.clone()).any(|found| found.item.level > Level::LEAF) {
             self.check_absent(pages.clone()).map_err(refused)?;
@@ -442,10 +478,10 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         memory.check().map_err(|error| refused(error.into()))?;
         for page in pages.clone() {
             let mapped = self.check_absent(page..page + 1).map_err(refused).and_then(|()| {
-                let item = make(address(page));
+                let item = make(address::<R>(page));
                 let fault = match item.level {
                     Level::LEAF => misfit::<R>(item),
-                    child => Some(Misfit::WrongLevel { entry: Level::LEAF, child }),
+                    child => Some(Refusal::WrongLevel { entry: Level::LEAF, child }),
                 };
                 match fault {
                     None => {
@@ -453,7 +489,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
                         Ok(())
                     }
                     Some(fault) => {
-                        Err(MapError { fault: MapFault::Misfit(fault), item: Some(item) })
+                        Err(MapError { reason: MapFault::Refused(fault), back: Some(item) })
                     }
                 }
             });
@@ -544,7 +580,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         let frames = self.table.frames(pages.clone());
         self.table.remove(pages.clone());
         self.position = pages.end;
-        Ok(Some(Unmapped { range: addresses(&pages), frames, page }))
+        Ok(Some(Unmapped { range: addresses::<R>(&pages), frames, page }))
     }
 
     /// Changes the property of the next mapping, and moves behind it. `None` if nothing is mapped;
@@ -561,7 +597,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         let Some(next) = self.whole_next(memory)? else { return Ok(None) };
         self.table.change(&next, change);
         self.position = next.pages.end;
-        let (range, before) = (addresses(&next.pages), next.item.property);
+        let (range, before) = (addresses::<R>(&next.pages), next.item.property);
         Ok(Some(Protected { range, before }))
     }
 
@@ -573,7 +609,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
     pub fn split(&mut self, memory: Memory) -> Result<(), ChangeError> {
         let at = self.before_end()?;
         let huge = self.table.at(at).filter(|found| found.item.level > Level::LEAF);
-        let huge = huge.ok_or(ChangeError::NoHugePage { vaddr: address(at) })?;
+        let huge = huge.ok_or(ChangeError::NoHugePage { vaddr: address::<R>(at) })?;
         memory.check()?;
         self.table.split(huge);
         Ok(())
@@ -591,37 +627,37 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
     ///
     /// There is no such node, its mappings differ or own their frames, or the huge page fits no
     /// entry.
-    pub fn merge(&mut self, level: Level) -> Result<(), MergeError> {
+    pub fn merge(&mut self, level: Level) -> Result<(), ChangeError> {
         let at = self.before_end()?;
         let found = self.table.at(at).map_or(level, |found| found.item.level);
         assert!(found == level, "a node has the level of what its entries map");
         if level >= R::ROOT {
-            return Err(MergeError::NotANode);
+            return Err(ChangeError::NotANode);
         }
         let above = Level::new(level.as_u8() + 1);
         let node = slot::<R>(at, above);
         if node.start < self.range.start || node.end > self.range.end {
-            return Err(MergeError::NotANode);
+            return Err(ChangeError::NotANode);
         }
         let huge = RawItem { level: above, ..self.uniform(node.clone(), level)? };
-        misfit::<R>(huge).map_or(Ok(()), |misfit| Err(MergeError::Misfit(misfit)))?;
+        misfit::<R>(huge).map_or(Ok(()), |misfit| Err(ChangeError::Refused(misfit)))?;
         self.table.remove(node.clone());
         self.table.put(node.start, huge);
         Ok(())
     }
 
     /// What the mappings of a node have in common: the first, with all that hardware noted.
-    fn uniform(&self, node: Range<u64>, level: Level) -> Result<RawItem, MergeError> {
+    fn uniform(&self, node: Range<u64>, level: Level) -> Result<RawItem, ChangeError> {
         let noted = PageFlags::ACCESSED | PageFlags::DIRTY;
         let mut merged: Option<RawItem> = None;
         for (index, page) in node.step_by(R::entry_frames(level) as usize).enumerate() {
-            let differs = MergeError::NotUniform { vaddr: address(page) };
+            let differs = ChangeError::NotUniform { vaddr: address::<R>(page) };
             let found = self.table.at(page).filter(|found| found.item.level == level);
             let Some(Mapping { mut item, .. }) = found else { return Err(differs) };
             let notes = item.property.flags & noted;
             let first = merged.get_or_insert(item);
             if first.property.flags.contains(PageFlags::TRACKED) {
-                return Err(MergeError::Tracked);
+                return Err(ChangeError::Tracked);
             }
             first.property.flags |= notes;
             item.property.flags |= first.property.flags & noted;

@@ -17,10 +17,11 @@ use core::ops::Range;
 
 use weft_core::address::{FRAME_SIZE, Paddr, Vaddr};
 use weft_core::cursor::{Cursor, Slot};
-use weft_core::error::RangeError;
+use weft_core::error::LockError;
 use weft_core::format::{PageFlags, Property};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
-use weft_core::item::{Frame, MappedItem};
+use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::shared::SharedCursor;
 use weft_core::sync::Backend;
@@ -95,7 +96,7 @@ impl<B: World> Table<B> {
                     *answered = (operation, carry_out(cpu.backend(), &mut cursor, operation));
                 }
             }
-            Err(RangeError::OutOfMemory) => {
+            Err(LockError::OutOfMemory) => {
                 for (&operation, answered) in operations.iter().zip(&mut *answered) {
                     *answered = (operation, Answer::OutOfMemory);
                 }
@@ -185,7 +186,7 @@ fn map<B: World>(
         let item = make();
         let frame = frame_of(&item);
         Answer::mapped(cursor.map(item).inspect_err(|error| {
-            let is_same = frame_of(&error.item) == frame;
+            let is_same = frame_of(&error.back) == frame;
             assert!(is_same, "another item came back than was to be mapped");
         }))
     } else {
@@ -200,6 +201,6 @@ fn map<B: World>(
 fn frame_of<B: World>(item: &MappedItem<B>) -> Option<Paddr> {
     match item {
         MappedItem::Tracked { frame, .. } => Some(frame.paddr()),
-        MappedItem::Untracked { .. } => None,
+        MappedItem::Untracked(_) => None,
     }
 }

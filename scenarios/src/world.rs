@@ -5,11 +5,13 @@ use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::{Cpu, ReadSide};
 use weft_core::entry::{Child, ChildRef};
+use weft_core::find::lock_covering;
 use weft_core::format::{PageFlags, Property};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
-use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Node, NodeRef, Permanent};
-use weft_core::range_lock::lock_covering;
+use weft_core::item::{MappedItem, UntrackedMemory};
+use weft_core::node::{Node, NodeRef};
+use weft_core::permanent::Permanent;
 use weft_core::sync::Backend;
 
 use crate::mark::Mark;
@@ -35,6 +37,9 @@ pub trait World: Backend {
     /// otherwise hardware has made the page accessed and dirty, and the contents are `value`.
     #[track_caller]
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
+
+    /// Memory far from all frames, that tables may map without owning it.
+    fn untracked_memory(&self) -> UntrackedMemory;
 
     /// From now on the calling CPU gets at most `count` more frames, until its role is over.
     fn limit_frames(&self, count: usize);
@@ -99,7 +104,7 @@ impl<B: World> Machine<B> {
     pub fn user_root(&self) -> Node<UserTable<B>> {
         match self.running {
             Some(kernel) => Node::root_sharing(kernel).expect("the set-up has frames enough"),
-            None => self.node(<B::Geometry as Geometry>::LEVELS),
+            None => self.node(B::Geometry::ROOT.as_u8()),
         }
     }
 
@@ -140,6 +145,14 @@ impl<B: World> Machine<B> {
         let frame = Frame::allocate(&self.backend).expect("the set-up has frames enough");
         self.backend.write_contents(frame.paddr(), contents);
         frame
+    }
+
+    /// A page of `level` that begins at `frame`, far from all frames.
+    #[track_caller]
+    pub fn untracked(&self, frame: Paddr, level: u8, property: Property) -> MappedItem<B> {
+        let memory = self.backend.untracked_memory();
+        let page = memory.page::<B::Geometry>(frame, Level::new(level), property);
+        MappedItem::Untracked(page.expect("the page is far from all frames"))
     }
 
     /// Maps a fresh frame with `contents` at `vaddr`, growing what is missing.

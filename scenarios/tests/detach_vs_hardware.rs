@@ -31,10 +31,10 @@ impl<B: World> Scenario<B> for Race<B> {
             let mut leaf = leaf.expect("the path exists");
             let mut entry = leaf.entry(0).expect("a node has two entries");
             let detached = entry.detach().expect("the entry is managed");
-            let Child::Item(MappedItem::Tracked { property, .. }) = detached.child() else {
+            let ChildRef::Item(page) = detached.child() else {
                 return Saw::TookOut { dirty: false };
             };
-            Saw::TookOut { dirty: property.flags.contains(PageFlags::DIRTY) }
+            Saw::TookOut { dirty: page.property.flags.contains(PageFlags::DIRTY) }
         }),
         ("writer", |race, cpu| {
             cpu.activate(&race.root).expect("it is a root");

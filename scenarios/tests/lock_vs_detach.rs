@@ -39,8 +39,8 @@ impl<B: World> Scenario<B> for Race<B> {
             let mut guard = root.lock();
             let mut entry = guard.entry(0).expect("a node has two entries");
             let detached = entry.detach().expect("the entry is managed");
-            let Child::Node(node) = detached.child() else { return Some(false) };
-            let below = walk_to_leaf(node.borrow(&section), Self::vaddr());
+            let ChildRef::Node(node) = detached.child() else { return Some(false) };
+            let below = walk_to_leaf(node, Self::vaddr());
             Some(matches!(below, ChildRef::Item(_)))
         }),
     ]);

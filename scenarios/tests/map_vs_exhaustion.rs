@@ -29,7 +29,7 @@ impl<B: World> Race<B> {
                     cursor.jump(page::<B>(2)).expect("the page is in the range");
                     Answer::mapped(cursor.map(item))
                 }
-                Err(RangeError::OutOfMemory) => Answer::OutOfMemory,
+                Err(LockError::OutOfMemory) => Answer::OutOfMemory,
                 Err(error) => panic!("the range can be locked: {error}"),
             }
         });

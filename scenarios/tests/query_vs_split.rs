@@ -56,8 +56,8 @@ impl<B: World> Scenario<B> for Race<B> {
         let section = machine.section();
         let mut cursor = Cursor::lock(table.root.borrow(&section), pages::<B>(0..4))
             .expect("the set-up has frames enough");
-        let (level, property) = (Level::new(2), Property::new(PageFlags::WRITE));
-        cursor.map(MappedItem::Untracked { frame: FRAME, level, property }).expect("it fits");
+        let huge = machine.untracked(FRAME, 2, Property::new(PageFlags::WRITE));
+        cursor.map(huge).expect("it fits");
         drop(cursor);
         drop(section);
         Race { table }

@@ -48,14 +48,10 @@ impl<B: World> Scenario<B> for Race<B> {
         let page = B::Geometry::address(&[0]);
         let section = machine.section();
         let node = lock_covering(root.borrow(&section), page, Level::new(2));
-        let item = Child::Item(MappedItem::Untracked {
-            frame: Paddr::new(1 << 30),
-            level: Level::new(2),
-            property: Property::new(PageFlags::WRITE),
-        });
+        let huge = machine.untracked(Paddr::new(1 << 30), 2, Property::new(PageFlags::WRITE));
         let mut node = node.expect("the set-up has frames enough");
         let mut entry = node.entry(0).expect("a node has two entries");
-        entry.replace(item).expect("a huge page fits");
+        entry.replace(Child::Item(huge)).expect("a huge page fits");
         drop(node);
         drop(section);
         Race { root, page }

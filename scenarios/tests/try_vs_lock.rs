@@ -25,7 +25,7 @@ impl<B: World> Scenario<B> for Race<B> {
             let mut cursor = match Cursor::try_lock(root, pages::<B>(0..3)) {
                 Ok(cursor) => cursor,
                 Err(error) => {
-                    assert!(error == RangeError::WouldWait, "a range that exists is refused");
+                    assert!(error == LockError::WouldWait, "a range that exists is refused");
                     cpu.reached(MET);
                     return None;
                 }

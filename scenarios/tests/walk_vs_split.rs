@@ -58,15 +58,11 @@ impl<B: World> Scenario<B> for Race<B> {
     fn set_up(machine: &mut Machine<B>) -> Self {
         let root = machine.user_root();
         let section = machine.section();
-        let item = Child::Item(MappedItem::Untracked {
-            frame: FRAME,
-            level: Level::new(2),
-            property: Property::new(PageFlags::WRITE),
-        });
+        let huge = machine.untracked(FRAME, 2, Property::new(PageFlags::WRITE));
         let node = lock_covering(root.borrow(&section), B::Geometry::address(&[1]), Level::new(2));
         let mut node = node.expect("the set-up has frames enough");
         let mut entry = node.entry(0).expect("a node has two entries");
-        entry.replace(item).expect("a huge page fits");
+        entry.replace(Child::Item(huge)).expect("a huge page fits");
         drop(node);
         drop(section);
         Race { root }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use weft_core::address::Paddr;
-use weft_core::item::Frame;
+use weft_core::frame::Frame;
 use weft_core::reclaim::Batch;
 
 use crate::memory::{Arena, FRAME_SIZE};

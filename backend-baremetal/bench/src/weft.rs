@@ -9,17 +9,17 @@ use std::ops::Range;
 use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
-use weft_core::config::{Config, Kind};
+use weft_core::config::Config;
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::entry::ItemRef;
-use weft_core::error::FindError;
+use weft_core::error::LockError;
+use weft_core::find::{lock_covering, try_lock_covering};
 use weft_core::format::{PageFlags, Property, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::{Frame, MappedItem};
+use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::{lock_covering, try_lock_covering};
-use weft_core::reclaim::Erased;
 use weft_core::shared::SharedCursor;
 use weft_core::sites::{ENTRY_UNDER_LOCK, WALK_ENTRY};
 use weft_core::sync::{Backend, Word};
@@ -40,7 +40,6 @@ impl<B: Backend> Config for User<B> {
     type Backend = B;
     type Item = MappedItem<B>;
     type Format = X86_64;
-    const KIND: Kind = Kind(1);
 }
 
 /// The tables of the machine.
@@ -48,9 +47,7 @@ impl<B: Backend> Config for User<B> {
 pub struct OneKind;
 
 impl Tables for OneKind {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        reference.drop_as::<User<B>>();
-    }
+    type On<B: Backend> = (User<B>,);
 }
 
 /// Starts a machine with this many frames.
@@ -75,7 +72,8 @@ const WRITABLE: Property = Property::new(PageFlags::WRITE);
 #[inline]
 fn item(vaddr: Vaddr, level: Level) -> MappedItem<Machine> {
     let frame = Paddr::new(frame_of(vaddr.as_u64()));
-    MappedItem::Untracked { frame, level, property: WRITABLE }
+    let page = hosted::untracked_memory().page::<FourLevels>(frame, level, WRITABLE);
+    MappedItem::Untracked(page.expect("the geometry has such a page"))
 }
 
 /// A table of ours, on a CPU.
@@ -405,7 +403,7 @@ impl Lockable for Weft {
         self.with_root(|root| {
             let is_held = |&leaf: &u64| {
                 let taken = try_lock_covering(root, Vaddr::new(leaf), Level::LEAF);
-                taken.is_err_and(|error| error == FindError::WouldWait)
+                taken.is_err_and(|error| error == LockError::WouldWait)
             };
             span.leaves().filter(is_held).count() as u64
         })

@@ -8,17 +8,20 @@
 
 use std::marker::PhantomData;
 
-use weft_core::format::{CachePolicy, Property, RiscV, X86_64};
-use weft_core::geometry::{Dense, FourLevels, Geometry, ThreeLevels};
+use weft_core::format::{CachePolicy, EntryFormat, Property, RiscV, X86_64};
+use weft_core::geometry::{Dense, FourLevels, Geometry, Shape, ThreeLevels};
 use weft_scenarios::specification::Rules;
 
-use crate::support::{Machine, WholeFormat, WholeOn};
+use crate::support::{Machine, WholeOn};
 use crate::watched;
 
 /// The rules of a machine, with the format that follows them.
 pub(crate) trait Architecture: Rules {
     /// How entries are written.
-    type Format: WholeFormat;
+    type Format: EntryFormat;
+    /// Caches may hold that nothing is mapped, and a fault does not remove what caused it. So what
+    /// is mapped anew is flushed, and a right that is added.
+    const CACHES_FAULTS: bool;
 }
 
 /// A table that manages all of its root, in the format of its architecture.
@@ -28,6 +31,7 @@ pub(crate) type Table<G> = WholeOn<watched::Machine<G>, <G as Architecture>::For
 
 impl<const INDEX_BITS: u32, const LEVELS: u8> Architecture for Dense<INDEX_BITS, LEVELS> {
     type Format = X86_64;
+    const CACHES_FAULTS: bool = false;
 }
 
 /// The geometry `G`, with RISC-V's entries.
@@ -39,13 +43,14 @@ pub(crate) type Sv39 = RiscVOf<ThreeLevels>;
 /// Four levels of RISC-V's entries.
 pub(crate) type Sv48 = RiscVOf<FourLevels>;
 
-impl<G: Geometry> Geometry for RiscVOf<G> {
+impl<G: Geometry> Shape for RiscVOf<G> {
     const INDEX_BITS: u32 = G::INDEX_BITS;
     const LEVELS: u8 = G::LEVELS;
 }
 
 impl<G: Geometry> Architecture for RiscVOf<G> {
     type Format = RiscV;
+    const CACHES_FAULTS: bool = true;
 }
 
 impl<G: Geometry> Rules for RiscVOf<G> {

@@ -19,9 +19,10 @@ use std::ops::Range;
 use weft_core::address::{Level, Paddr};
 use weft_core::format::{Decoded, EntryFormat, RawItem};
 use weft_core::sync::Flush;
-use weft_scenarios::specification::{Specification, Store, must_flush, number, slot};
+use weft_scenarios::specification::{Specification, Store, must_flush, slot};
 
 use crate::architecture::Architecture;
+use crate::fixture::number;
 use crate::interpreter::Root;
 use crate::watched::{Layout, Seen, all_seen};
 
@@ -175,7 +176,7 @@ impl<G: Architecture> Caches<G> {
             match &event {
                 Event::Flushed(Flush::Everything) => open.clear(),
                 Event::Flushed(Flush::Page(vaddr)) => {
-                    let page = number(*vaddr);
+                    let page = number::<G>(*vaddr).expect("what is flushed is translated");
                     open.retain(|debt| debt.of != Kind::Translation || !debt.pages.contains(&page));
                 }
                 // Nodes that were left empty are flushed when they are handed over.

@@ -7,19 +7,21 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use weft_backend_baremetal::hosted::hardware_sets;
+use weft_backend_baremetal::hosted::{self, hardware_sets};
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
-use weft_core::error::{ChangeError, MapFault, MergeError};
+use weft_core::error::{ChangeError, MapFault, Refusal};
 use weft_core::format::{EntryFormat, PageFlags, RawItem};
-use weft_core::item::{Frame, MappedItem};
-use weft_scenarios::specification::{Memory, number};
+use weft_core::frame::Frame;
+use weft_core::item::MappedItem;
+use weft_scenarios::specification::Memory;
 
 use crate::architecture::{Architecture, Table};
-use crate::fixture::NOTED;
+use crate::fixture::{NOTED, number, number_in, page};
 use crate::interpreter::{Expected, Run, reach};
 use crate::program::{Change, Operation, Place, Rights, Step};
+use crate::support::untracked_at;
 use crate::watched::{Machine, at_flush};
 
 /// How many pages one step maps at most, if they own their frames and if not.
@@ -31,15 +33,19 @@ type Item<G> = MappedItem<Machine<G>>;
 
 impl<'g, G: Architecture> Run<'_, 'g, G> {
     pub(crate) fn change(&mut self, cursor: &mut Locked<'g, G>, step: &Step) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let place = |place: Place| place.resolve::<G>(&range, position);
         let failure = step.failure;
         // Farther than this a step does not map.
-        let nearer = |end: Place, pages: u64| match place(end) {
-            end if end > position && end.is_aligned(FRAME_SIZE) => {
-                end.min(position.plus(pages * FRAME_SIZE))
+        let rest = position..range.end;
+        let nearer = |end: Place, pages: u64| {
+            let [from, to] = [position, place(end)].map(|at| number_in::<G>(at, &rest));
+            match from.zip(to) {
+                Some((from, to)) if from + pages < to && place(end).is_aligned(FRAME_SIZE) => {
+                    page::<G>(from + pages)
+                }
+                _ => place(end),
             }
-            end => end,
         };
         match step.operation {
             Operation::Map { level, frame, rights } => {
@@ -50,7 +56,13 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     Place::Raw(_) => Paddr::new(at),
                     _ => Paddr::new((at - at % alignment) % (1 << 50)),
                 };
-                self.map(cursor, untracked(frame, Level::new(level), rights), failure);
+                let (level, property) = (Level::new(level), rights.property());
+                let made = hosted::untracked_memory().page::<G>(frame, level, property);
+                assert_eq!(made.err(), no_page::<G>(frame, level));
+                match made {
+                    Ok(page) => self.map(cursor, MappedItem::Untracked(page), failure),
+                    Err(_) => reach("no such page"),
+                }
             }
             Operation::MapTracked(rights) => {
                 self.map(cursor, tracked(self.machine, rights), failure)
@@ -60,14 +72,16 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     let is_misfit = misfit.is_some_and(|at| u64::from(at) == index);
                     let level = Level::new(if is_misfit { 2 } else { 1 });
                     let frame = Paddr::of_frame((u64::from(frame) + index) * 512);
-                    untracked(frame, level, of_page(index, rights, others))
+                    untracked_at::<G, _>(frame, level, of_page(index, rights, others).property())
                 };
                 self.map_pages(cursor, nearer(end, PAGES_MAX), failure, make);
             }
             Operation::MapTrackedPages { end, rights, others } => {
                 let end = nearer(end, TRACKED_MAX);
                 // Beforehand: an allocation that fails is to be one of the cursor's.
-                let count = number(end).saturating_sub(number(position)).min(TRACKED_MAX);
+                let [from, to] = [position, end].map(|at| number_in::<G>(at, &rest));
+                let count = from.zip(to).map_or(0, |(from, to)| to.saturating_sub(from));
+                let count = count.min(TRACKED_MAX);
                 let make = |index| tracked(self.machine, of_page(index, rights, others));
                 let mut items: VecDeque<Item<G>> = (0..count).map(make).collect();
                 let make = |_| items.pop_front().expect("each page is asked for once");
@@ -94,7 +108,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     }
 
     fn map(&mut self, cursor: &mut Locked<'g, G>, item: Item<G>, failure: Option<u8>) {
-        let (range, position, handed_in) = (cursor.range().clone(), cursor.vaddr(), raw(&item));
+        let (range, position, handed_in) = (cursor.range(), cursor.vaddr(), raw(&item));
         let (mapped, memory) = self.failing(failure, || cursor.map(item));
         let mut expected = self.expected(&range, position);
         match (mapped, expected.map(handed_in, memory)) {
@@ -102,16 +116,16 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 reach(if handed_in.level > Level::LEAF { "huge mapped" } else { "page mapped" });
             }
             (Err(refused), Err(expected)) => {
-                reach(match refused.fault {
+                reach(match refused.reason {
                     MapFault::Position(_) => "mapped at the end",
                     MapFault::AlreadyMapped { .. } => "mapped over",
                     MapFault::TooLong { .. } => "mapped too long",
                     MapFault::Misaligned { .. } => "mapped misaligned",
-                    MapFault::Misfit(_) => "mapped a misfit",
+                    MapFault::Refused(_) => "mapped a misfit",
                     MapFault::OutOfMemory => "no memory to map",
                 });
-                assert_eq!(refused.fault, expected.fault);
-                assert_eq!(raw(&refused.item), expected.item, "another item comes back");
+                assert_eq!(refused.reason, expected.reason);
+                assert_eq!(raw(&refused.back), expected.back, "another item comes back");
             }
             (mapped, expected) => panic!("{mapped:?} is not as specified: {expected:?}"),
         }
@@ -125,10 +139,11 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         failure: Option<u8>,
         mut make: impl FnMut(u64) -> Item<G>,
     ) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let mut made = VecDeque::new();
         let keep = |vaddr: Vaddr| {
-            let item = make(number(vaddr) - number(position));
+            let [from, at] = [position, vaddr].map(|at| number::<G>(at).expect("a position"));
+            let item = make(at - from);
             made.push_back((vaddr, raw(&item)));
             item
         };
@@ -143,14 +158,14 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         match (mapped, expected.map_pages(end, again, memory)) {
             (Ok(()), Ok(())) => reach("many mapped"),
             (Err(refused), Err(expected)) => {
-                reach(match (&refused.fault, &refused.item) {
+                reach(match (&refused.reason, &refused.back) {
                     (MapFault::OutOfMemory, _) => "no memory to map many",
                     (_, item) if count > usize::from(item.is_some()) => "many rolled back",
                     _ => "many refused",
                 });
-                assert_eq!(refused.fault, expected.fault);
-                let back = refused.item.as_ref().map(raw);
-                assert_eq!(back, expected.item, "another item comes back");
+                assert_eq!(refused.reason, expected.reason);
+                let back = refused.back.as_ref().map(raw);
+                assert_eq!(back, expected.back, "another item comes back");
             }
             (mapped, expected) => panic!("{mapped:?} is not as specified: {expected:?}"),
         }
@@ -161,13 +176,16 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
 
     /// Whether the mapping that comes next begins before the position or goes on behind the range.
     fn next_is_partial(&mut self, cursor: &Locked<'g, G>) -> bool {
-        let rest = number(cursor.vaddr())..number(cursor.range().end);
+        let range = cursor.range();
+        let [from, to] =
+            [cursor.vaddr(), range.end].map(|at| number_in::<G>(at, &range).expect("a position"));
+        let rest = from..to;
         let next = self.expected.first(rest.clone());
         next.is_some_and(|it| it.pages.start < rest.start || it.pages.end > rest.end)
     }
 
     fn take_next(&mut self, cursor: &mut Locked<'g, G>, failure: Option<u8>) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let is_partial = self.next_is_partial(cursor);
         let (taken, memory) = self.failing(failure, || cursor.take_next());
         match &taken {
@@ -182,7 +200,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     }
 
     fn protect_next(&mut self, cursor: &mut Locked<'g, G>, change: Change, failure: Option<u8>) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let is_partial = self.next_is_partial(cursor);
         let change = |old| change.of(old);
         let (changed, memory) = self.failing(failure, || cursor.protect_next(change));
@@ -204,7 +222,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         change: impl FnOnce(&mut Locked<'g, G>) -> Result<u64, ChangeError>,
         specified: impl FnOnce(&mut Expected<'_, G>, Memory) -> Result<u64, ChangeError>,
     ) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let (counted, memory) = self.failing(failure, || change(cursor));
         reach(match counted {
             Ok(0) => "a range of nothing",
@@ -218,7 +236,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     }
 
     fn split(&mut self, cursor: &mut Locked<'g, G>, failure: Option<u8>) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let (split, memory) = self.failing(failure, || cursor.split());
         reach(match split {
             Ok(()) => "split",
@@ -233,7 +251,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     /// Hardware has the upper levels of the walk in its caches. So up to the flush it uses, or
     /// writes, a part of the node that is taken out.
     fn merge(&mut self, cursor: &mut Locked<'g, G>, part: u8, writes: bool) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let node = self.lowest(position);
         let index = usize::from(part) % G::ENTRIES;
         let noted = Rc::new(Cell::new(PageFlags::empty()));
@@ -252,16 +270,17 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         })));
         let merged = cursor.merge();
         at_flush(None);
-        let start = number(position) / G::entry_frames(node.level()) / G::ENTRIES as u64;
+        let at = number_in::<G>(position, &range).expect("a position");
+        let start = at / G::entry_frames(node.level()) / G::ENTRIES as u64;
         let start = (start * G::ENTRIES as u64 + index as u64) * G::entry_frames(node.level());
         reach(match &merged {
             Ok(()) if noted.get().is_empty() => "merged without a flush",
             Ok(()) => "merged",
-            Err(MergeError::Position(_)) => "merged at the end",
-            Err(MergeError::NotANode) => "merged no node",
-            Err(MergeError::NotUniform { .. }) => "merged unlike pages",
-            Err(MergeError::Tracked) => "merged owners",
-            Err(MergeError::Misfit(_)) => "merged misfits",
+            Err(ChangeError::Position(_)) => "merged at the end",
+            Err(ChangeError::NotANode) => "merged no node",
+            Err(ChangeError::NotUniform { .. }) => "merged unlike pages",
+            Err(ChangeError::Tracked) => "merged owners",
+            Err(_) => "merged misfits",
         });
         self.expected.note(start, noted.get());
         let mut expected = self.expected(&range, position);
@@ -275,8 +294,13 @@ fn of_page(index: u64, rights: Rights, others: Option<Rights>) -> Rights {
     others.filter(|_| index % 5 > 2).unwrap_or(rights)
 }
 
-fn untracked<G: Architecture>(frame: Paddr, level: Level, rights: Rights) -> Item<G> {
-    MappedItem::Untracked { frame, level, property: rights.property() }
+/// Why there is no such page of memory that holds no frames, if so.
+fn no_page<G: Architecture>(frame: Paddr, level: Level) -> Option<Refusal> {
+    if level > G::ROOT {
+        return Some(Refusal::NoPagesHere { entry: level });
+    }
+    let is_beyond = u64::MAX - G::entry_span(level) < frame.as_u64();
+    is_beyond.then_some(Refusal::OutOfRange { frame })
 }
 
 fn tracked<G: Architecture>(machine: &Machine<G>, rights: Rights) -> Item<G> {
@@ -288,7 +312,7 @@ fn tracked<G: Architecture>(machine: &Machine<G>, rights: Rights) -> Item<G> {
 fn raw<G: Architecture>(item: &Item<G>) -> RawItem {
     let (frame, level, mut property, tracked) = match item {
         MappedItem::Tracked { frame, property } => (frame.paddr(), Level::LEAF, *property, true),
-        MappedItem::Untracked { frame, level, property } => (*frame, *level, *property, false),
+        MappedItem::Untracked(page) => (page.frame(), page.level(), page.property(), false),
     };
     property.flags &= PageFlags::all();
     property.flags.set(PageFlags::TRACKED, tracked);

@@ -2,11 +2,11 @@
 
 use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
-use weft_core::error::{ChangeError, MapFault, OutOfMemory, RangeError};
+use weft_core::error::{ChangeError, LockError, MapFault, OutOfMemory};
 
 use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
-    READABLE, Root, all_pages, assert_sound, device, dump, everything, huge_levels, lock, map_huge,
+    READABLE, Root, all_pages, assert_sound, device, dump, huge_levels, lock, map_huge, nearly_all,
     on_table, page, pages, span,
 };
 use crate::support::{WRITABLE, live, tracked};
@@ -47,10 +47,10 @@ fn locking_fails_without_a_trace<G: Architecture>() {
         on_table::<G>(|_, root| {
             let mut held = None;
             let allocations = allocations_of(root, || {
-                match Cursor::lock(root, pages(numbers.clone())) {
+                match Cursor::lock(root, pages::<G>(numbers.clone())) {
                     Ok(cursor) => held = Some(cursor),
                     Err(error) => {
-                        assert_eq!(error, RangeError::OutOfMemory);
+                        assert_eq!(error, LockError::OutOfMemory);
                         assert_sound(root);
                     }
                 }
@@ -63,41 +63,41 @@ fn locking_fails_without_a_trace<G: Architecture>() {
 
 fn mapping_a_page_fails_without_a_trace<G: Architecture>() {
     on_table::<G>(|machine, root| {
-        let mut cursor = lock(root, everything::<G>());
-        cursor.jump(page(1)).expect("a position");
+        let mut cursor = lock(root, nearly_all::<G>());
+        cursor.jump(page::<G>(1)).expect("a position");
         let mut item = Some(tracked(machine));
         let allocations =
             allocations_of(root, || match cursor.map(item.take().expect("the item comes back")) {
                 Ok(()) => true,
                 Err(error) => {
-                    assert_eq!(error.fault, MapFault::OutOfMemory);
-                    assert_eq!(cursor.vaddr(), page(1), "the cursor has moved");
-                    item = Some(error.item);
+                    assert_eq!(error.reason, MapFault::OutOfMemory);
+                    assert_eq!(cursor.vaddr(), page::<G>(1), "the cursor has moved");
+                    item = Some(error.back);
                     false
                 }
             });
         assert_eq!(allocations, u64::from(G::LEVELS) - 1);
-        assert_eq!(cursor.vaddr(), page(2));
+        assert_eq!(cursor.vaddr(), page::<G>(2));
     });
 }
 
 fn mapping_many_pages_fails_without_a_trace<G: Architecture>() {
     on_table::<G>(|_, root| {
         let middle = all_pages::<G>() / 2;
-        let mut cursor = lock(root, everything::<G>());
-        cursor.jump(page(middle - 1)).expect("a position");
+        let mut cursor = lock(root, nearly_all::<G>());
+        cursor.jump(page::<G>(middle - 1)).expect("a position");
         let allocations = allocations_of(root, || {
             let mut asked = 0;
             let make = |_| {
                 asked += 1;
                 device::<G>(1, 1, READABLE)
             };
-            match cursor.map_pages(page(middle + 1), make) {
+            match cursor.map_pages(page::<G>(middle + 1), make) {
                 Ok(()) => true,
                 Err(error) => {
-                    assert_eq!(error.fault, MapFault::OutOfMemory);
-                    assert!(error.item.is_none());
-                    assert_eq!((cursor.vaddr(), asked), (page(middle - 1), 0));
+                    assert_eq!(error.reason, MapFault::OutOfMemory);
+                    assert!(error.back.is_none());
+                    assert_eq!((cursor.vaddr(), asked), (page::<G>(middle - 1), 0));
                     false
                 }
             }
@@ -112,13 +112,13 @@ fn mapping_more_pages_than_there_is_memory_fails_without_a_trace<G: Architecture
         return;
     }
     on_table::<G>(|_, root| {
-        let mut cursor = lock(root, everything::<G>());
+        let mut cursor = lock(root, nearly_all::<G>());
         let before = live(root.backend());
-        for end in [everything::<G>().end, page(2048 * G::ENTRIES as u64)] {
+        for end in [nearly_all::<G>().end, page::<G>(2048 * G::ENTRIES as u64)] {
             let none = |_| panic!("no item is asked for");
             let error = cursor.map_pages(end, none).expect_err("there are not so many frames");
-            assert_eq!(error.fault, MapFault::OutOfMemory);
-            assert_eq!((live(root.backend()), cursor.vaddr()), (before, page(0)));
+            assert_eq!(error.reason, MapFault::OutOfMemory);
+            assert_eq!((live(root.backend()), cursor.vaddr()), (before, page::<G>(0)));
         }
     });
 }
@@ -140,16 +140,16 @@ fn a_part_fails_without_a_trace<G: Architecture>(change: Change<G>) {
             }
             on_table::<G>(|_, root| {
                 map_huge(root, level, 0, READABLE);
-                let mut cursor = lock(root, pages(range.clone()));
+                let mut cursor = lock(root, pages::<G>(range.clone()));
                 let allocations =
-                    allocations_of(root, || match change(&mut cursor, page(range.end)) {
+                    allocations_of(root, || match change(&mut cursor, page::<G>(range.end)) {
                         Ok(frames) => {
                             assert_eq!(frames, range.end - range.start);
                             true
                         }
                         Err(error) => {
                             assert_eq!(error, ChangeError::OutOfMemory);
-                            assert_eq!(cursor.vaddr(), page(range.start));
+                            assert_eq!(cursor.vaddr(), page::<G>(range.start));
                             false
                         }
                     });
@@ -174,17 +174,17 @@ fn a_step_fails_without_a_trace<G: Architecture>(
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             map_huge(root, level, 0, READABLE);
-            let mut cursor = lock(root, everything::<G>());
-            cursor.jump(page(1)).expect("a position");
+            let mut cursor = lock(root, nearly_all::<G>());
+            cursor.jump(page::<G>(1)).expect("a position");
             let allocations = allocations_of(root, || match step(&mut cursor) {
                 Ok(found) => found,
                 Err(OutOfMemory) => {
-                    assert_eq!(cursor.vaddr(), page(1), "the cursor is at the page");
+                    assert_eq!(cursor.vaddr(), page::<G>(1), "the cursor is at the page");
                     false
                 }
             });
             assert_eq!(allocations, u64::from(level) - 1);
-            assert_eq!(cursor.vaddr(), page(2));
+            assert_eq!(cursor.vaddr(), page::<G>(2));
         });
     }
 }
@@ -203,7 +203,7 @@ fn splitting_fails_without_a_trace<G: Architecture>() {
     for level in huge_levels::<G>() {
         on_table::<G>(|_, root| {
             map_huge(root, level, 0, READABLE);
-            let mut cursor = lock(root, pages(1..2));
+            let mut cursor = lock(root, pages::<G>(1..2));
             let allocations = allocations_of(root, || match cursor.split() {
                 Ok(()) => true,
                 Err(error) => {

@@ -16,7 +16,7 @@ use weft_core::node::{Node, NodeRef};
 use weft_core::sync::Backend;
 
 use crate::architecture::{Architecture, Whole};
-use crate::support::{Machine, live, node, on_machine, online};
+use crate::support::{Machine, live, node, on_machine, online, untracked_at};
 
 pub(crate) type Root<'g, G> = NodeRef<'g, Whole<G>>;
 
@@ -33,9 +33,7 @@ pub(crate) fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, 
             let root = root.borrow(&section);
             body(machine, root);
             assert_sound(root);
-            let mut cursor = lock(root, everything::<G>());
-            cursor.unmap(everything::<G>().end).expect("unmapping whole pages needs no memory");
-            drop(cursor);
+            clear(root, 0..all_pages::<G>());
             assert_sound(root);
             assert_eq!(dump(root).nodes.len(), 1, "only the root is left");
         }
@@ -45,28 +43,75 @@ pub(crate) fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, 
     });
 }
 
-/// All addresses.
-pub(crate) fn everything<G: Architecture>() -> Range<Vaddr> {
-    Vaddr::new(0)..Vaddr::new(G::node_span(G::ROOT))
+/// All addresses, half by half.
+pub(crate) fn halves<G: Geometry>() -> impl Iterator<Item = Range<Vaddr>> {
+    in_halves::<G>(0..all_pages::<G>())
+}
+
+/// These pages: those of the lower half, and those of the upper one.
+fn in_halves<G: Geometry>(numbers: Range<u64>) -> impl Iterator<Item = Range<Vaddr>> {
+    let middle = all_pages::<G>() / 2;
+    let parts = [numbers.start..numbers.end.min(middle), numbers.start.max(middle)..numbers.end];
+    parts.into_iter().filter(|part| part.start < part.end).map(pages::<G>)
+}
+
+/// All addresses but those of the last page. No range has all: it would end where it begins, at 0.
+pub(crate) fn nearly_all<G: Geometry>() -> Range<Vaddr> {
+    pages::<G>(0..all_pages::<G>() - 1)
+}
+
+/// How many addresses come before this one, of those that a table translates.
+pub(crate) fn offset<G: Geometry>(vaddr: Vaddr) -> u64 {
+    vaddr.as_u64() & (G::node_span(G::ROOT) - 1)
+}
+
+/// As [`offset`], of the end of a range.
+pub(crate) fn end_offset<G: Geometry>(end: Vaddr) -> u64 {
+    offset::<G>(Vaddr::new(end.as_u64().wrapping_sub(1))) + 1
+}
+
+/// The address that so many others come before. Behind the last one comes 0.
+pub(crate) fn address<G: Geometry>(offset: u64) -> Vaddr {
+    let all = G::node_span(G::ROOT);
+    Vaddr::new(if offset < all / 2 { offset } else { offset.wrapping_sub(all) })
+}
+
+/// The page that an address is in, if a table translates it.
+pub(crate) fn number<G: Geometry>(vaddr: Vaddr) -> Option<u64> {
+    let offset = offset::<G>(vaddr);
+    (address::<G>(offset) == vaddr).then_some(offset / FRAME_SIZE)
+}
+
+/// As [`number`], of a position of a range, which may be its end.
+pub(crate) fn number_in<G: Geometry>(position: Vaddr, range: &Range<Vaddr>) -> Option<u64> {
+    match position == range.end {
+        true => Some(end_offset::<G>(position) / FRAME_SIZE),
+        false => number::<G>(position),
+    }
 }
 
 /// Page number `number` of the smallest size.
-pub(crate) fn page(number: u64) -> Vaddr {
-    Vaddr::new(number * FRAME_SIZE)
+pub(crate) fn page<G: Geometry>(number: u64) -> Vaddr {
+    address::<G>(number * FRAME_SIZE)
+}
+
+/// Where a range ends that has all pages before this one.
+pub(crate) fn end<G: Geometry>(number: u64) -> Vaddr {
+    page::<G>(number - 1).plus(FRAME_SIZE)
 }
 
 /// These pages of the smallest size.
-pub(crate) fn pages(numbers: Range<u64>) -> Range<Vaddr> {
-    page(numbers.start)..page(numbers.end)
+pub(crate) fn pages<G: Geometry>(numbers: Range<u64>) -> Range<Vaddr> {
+    page::<G>(numbers.start)..end::<G>(numbers.end)
 }
 
 /// How many pages of the smallest size an entry of `level` covers.
-pub(crate) fn span<G: Architecture>(level: u8) -> u64 {
+pub(crate) fn span<G: Geometry>(level: u8) -> u64 {
     G::entry_frames(Level::new(level))
 }
 
 /// How many pages there are.
-pub(crate) fn all_pages<G: Architecture>() -> u64 {
+pub(crate) fn all_pages<G: Geometry>() -> u64 {
     G::node_span(G::ROOT) / FRAME_SIZE
 }
 
@@ -85,7 +130,7 @@ pub(crate) fn device<G: Architecture>(
     property: Property,
 ) -> MappedItem<Machine<G>> {
     let level = Level::new(level);
-    MappedItem::Untracked { frame: Paddr::new(frame * G::entry_span(level)), level, property }
+    untracked_at::<G, _>(Paddr::new(frame * G::entry_span(level)), level, property)
 }
 
 /// As an entry has it.
@@ -108,9 +153,20 @@ pub(crate) fn filled_with(number: u64) -> u64 {
 /// Maps device memory of consecutive frames, from number 4096 on, at these pages.
 #[track_caller]
 pub(crate) fn fill<G: Architecture>(root: Root<'_, G>, numbers: Range<u64>, property: Property) {
-    let mut cursor = lock(root, pages(numbers.clone()));
-    let make = |vaddr: Vaddr| device::<G>(1, filled_with(vaddr.as_u64() / FRAME_SIZE), property);
-    cursor.map_pages(page(numbers.end), make).expect("nothing is there");
+    let number = |vaddr| offset::<G>(vaddr) / FRAME_SIZE;
+    for range in in_halves::<G>(numbers) {
+        let mut cursor = lock(root, range.clone());
+        let make = |vaddr| device::<G>(1, filled_with(number(vaddr)), property);
+        cursor.map_pages(range.end, make).expect("nothing is there");
+    }
+}
+
+/// Unmaps these pages. Returns how many were mapped.
+#[track_caller]
+pub(crate) fn clear<C: Config>(root: NodeRef<'_, C>, numbers: Range<u64>) -> u64 {
+    let unmap =
+        |range: Range<Vaddr>| lock(root, range.clone()).unmap(range.end).expect("whole pages");
+    in_halves::<Geo<C>>(numbers).map(unmap).sum()
 }
 
 /// Maps a huge page of device memory at the page with this number. Its frame has the number of
@@ -123,7 +179,7 @@ pub(crate) fn map_huge<G: Architecture>(
     property: Property,
 ) {
     let span = span::<G>(level);
-    let mut cursor = lock(root, pages(number..number + span));
+    let mut cursor = lock(root, pages::<G>(number..number + span));
     let item = device::<G>(level, physical(number) / span, property);
     cursor.map(item).expect("nothing is there");
 }
@@ -145,18 +201,19 @@ pub(crate) struct Dump {
 /// Reads a table entry by entry.
 pub(crate) fn dump<C: Config>(root: NodeRef<'_, C>) -> Dump {
     let mut dump = Dump::default();
-    read(root, Vaddr::new(0), &mut dump);
+    read(root, 0, &mut dump);
     dump
 }
 
-fn read<C: Config>(node: NodeRef<'_, C>, start: Vaddr, dump: &mut Dump) {
-    dump.nodes.push((node.level(), start, node.paddr()));
+fn read<C: Config>(node: NodeRef<'_, C>, start: u64, dump: &mut Dump) {
+    let address = address::<Geo<C>>;
+    dump.nodes.push((node.level(), address(start), node.paddr()));
     for index in 0..Geo::<C>::ENTRIES {
-        let start = start.plus(index as u64 * Geo::<C>::entry_span(node.level()));
+        let start = start + index as u64 * Geo::<C>::entry_span(node.level());
         match node.walk(index) {
             ChildRef::Absent | ChildRef::Shared => {}
             ChildRef::Node(child) => read(child, start, dump),
-            ChildRef::Item(item) => dump.pages.push((start, *item)),
+            ChildRef::Item(item) => dump.pages.push((address(start), *item)),
         }
     }
 }

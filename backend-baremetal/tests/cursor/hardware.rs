@@ -9,12 +9,11 @@ use weft_core::address::{Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property};
-use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 
 use crate::architecture::{Architecture, Table};
 use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
-use crate::support::{node, tracked_on};
+use crate::support::{node, tracked_on, untracked_at};
 use crate::watched::{Machine, Writes, hardware_writes, on_watched, writes_of};
 
 on_every_architecture!(
@@ -44,10 +43,11 @@ fn fill<G: Architecture>(root: Root<'_, G>, level: u8, range: Range<u64>, proper
     if range.is_empty() {
         return;
     }
-    let mut cursor = lock(root, pages(range.clone()));
+    let mut cursor = lock(root, pages::<G>(range.clone()));
     for start in range.step_by(span::<G>(level) as usize) {
-        let (frame, level) = (weft_core::address::Paddr::of_frame(start), Level::new(level));
-        cursor.map(MappedItem::Untracked { frame, level, property }).expect("nothing is there");
+        let frame = weft_core::address::Paddr::of_frame(start);
+        let item = untracked_at::<G, _>(frame, Level::new(level), property);
+        cursor.map(item).expect("nothing is there");
     }
 }
 
@@ -62,9 +62,11 @@ fn with(property: Property, flags: PageFlags) -> Property {
 fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1, 0..3, READABLE);
-        let mut cursor = lock(root, pages(0..3));
+        let mut cursor = lock(root, pages::<G>(0..3));
         let writable = |old: Property| with(old, PageFlags::WRITE);
-        hardware_writes::<G::Format, _>(|| assert_eq!(cursor.protect(page(3), writable), Ok(3)));
+        hardware_writes::<G::Format, _>(|| {
+            assert_eq!(cursor.protect(page::<G>(3), writable), Ok(3))
+        });
         drop(cursor);
         assert_eq!(flags(root), [NOTED | PageFlags::WRITE; 3], "hardware's bits are lost");
     });
@@ -72,10 +74,10 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
         on_table::<G>(|_, root| {
             let all = span::<G>(level);
             fill(root, level, 0..all, READABLE);
-            let mut cursor = lock(root, pages(0..all));
+            let mut cursor = lock(root, pages::<G>(0..all));
             let writable = |old: Property| with(old, PageFlags::WRITE);
             hardware_writes::<G::Format, _>(|| {
-                assert_eq!(cursor.protect(page(all), writable), Ok(all))
+                assert_eq!(cursor.protect(page::<G>(all), writable), Ok(all))
             });
             drop(cursor);
             assert_eq!(flags(root), [NOTED | PageFlags::WRITE], "hardware's bits are lost");
@@ -86,7 +88,7 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
 fn protecting_one_page_tells_what_hardware_noted<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 1, 0..2, READABLE);
-        let mut cursor = lock(root, pages(0..2));
+        let mut cursor = lock(root, pages::<G>(0..2));
         for _ in 0..2 {
             let clean = |old: Property| Property { flags: old.flags - NOTED, ..old };
             let changed =
@@ -106,7 +108,7 @@ fn what_is_taken_out_has_what_hardware_noted<G: Architecture>() {
             let start = if level == 1 { 1 } else { 0 };
             let range = start..start + span::<G>(level);
             fill(root, level, range.clone(), READABLE);
-            let mut cursor = lock(root, pages(range));
+            let mut cursor = lock(root, pages::<G>(range));
             let taken = hardware_writes::<G::Format, _>(|| cursor.take_next()).expect("no split");
             let item = taken.and_then(|taken| taken.page).expect("a page is there");
             assert_eq!(item.property, with(READABLE, NOTED), "hardware's bits are lost");
@@ -128,8 +130,8 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Architecture>() {
             on_table::<G>(|_, root| {
                 let all = span::<G>(level);
                 fill(root, level, 0..all, READABLE);
-                let mut cursor = lock(root, pages(1..2));
-                hardware_writes::<G::Format, _>(|| change(&mut cursor, page(2)));
+                let mut cursor = lock(root, pages::<G>(1..2));
+                hardware_writes::<G::Format, _>(|| change(&mut cursor, page::<G>(2)));
                 drop(cursor);
                 let flags = flags(root);
                 assert!(flags.len() >= G::ENTRIES - 1);
@@ -149,7 +151,7 @@ fn a_merged_page_has_what_hardware_noted_of_any_part<G: Architecture>() {
                 fill(root, level - 1, 0..noted, READABLE);
                 fill(root, level - 1, noted..noted + part, with(READABLE, PageFlags::DIRTY));
                 fill(root, level - 1, noted + part..all, READABLE);
-                let mut cursor = lock(root, pages(0..all));
+                let mut cursor = lock(root, pages::<G>(0..all));
                 cursor.merge().expect("the pages are alike");
                 drop(cursor);
                 assert_eq!(flags(root), [PageFlags::DIRTY], "hardware's bits are lost");
@@ -166,13 +168,13 @@ fn cost<G: Architecture>(
     let mut writes = Writes::default();
     on_table::<G>(|machine, root| {
         fill(root, 1, 0..1, property);
-        let mut cursor = lock(root, pages(0..2));
-        cursor.jump(page(1)).expect("a position");
+        let mut cursor = lock(root, pages::<G>(0..2));
+        cursor.jump(page::<G>(1)).expect("a position");
         cursor.map(tracked_on(machine, property)).expect("nothing is there");
         // One of each leaf, so that no node goes as a whole.
         drop(cursor);
-        let mut cursor = lock(root, pages(1..2));
-        writes = writes_of(|| change(&mut cursor, page(2)));
+        let mut cursor = lock(root, pages::<G>(1..2));
+        writes = writes_of(|| change(&mut cursor, page::<G>(2)));
     });
     writes
 }

@@ -1,11 +1,11 @@
 //! Huge pages into their parts, and pages into a huge one.
 
 use weft_core::address::{Level, Vaddr};
-use weft_core::error::{ChangeError, MergeError, Misfit, PositionError};
+use weft_core::error::{ChangeError, PositionError, Refusal};
 
 use crate::architecture::Architecture;
 use crate::fixture::{
-    READABLE, Root, all_pages, device, dump, everything, fill, huge_levels, lock, map_huge,
+    READABLE, Root, all_pages, device, dump, end, fill, huge_levels, lock, map_huge, nearly_all,
     on_table, page, pages, physical, raw, span,
 };
 use crate::support::{WRITABLE, live, tracked};
@@ -27,13 +27,13 @@ fn a_huge_page_is_split_into_parts_that_map_the_same<G: Architecture>() {
             let (all, part) = (span::<G>(level), span::<G>(level - 1));
             let start = all_pages::<G>() - all;
             map_huge(root, level, start, WRITABLE);
-            let mut cursor = lock(root, pages(start + 1..start + 2));
+            let mut cursor = lock(root, pages::<G>(start + 1..start + 2));
             assert_eq!(cursor.split(), Ok(()));
-            assert_eq!(cursor.vaddr(), page(start + 1), "a split does not move");
+            assert_eq!(cursor.vaddr(), page::<G>(start + 1), "a split does not move");
             drop(cursor);
             let parts = (start..start + all).step_by(part as usize);
             let expected = parts.map(|number| {
-                (page(number), raw::<G>(level - 1, physical(number) / part, WRITABLE))
+                (page::<G>(number), raw::<G>(level - 1, physical(number) / part, WRITABLE))
             });
             assert_eq!(dump(root).pages, expected.collect::<Vec<_>>());
         });
@@ -43,16 +43,16 @@ fn a_huge_page_is_split_into_parts_that_map_the_same<G: Architecture>() {
 fn where_no_huge_page_is_nothing_is_split<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..1, READABLE);
-        let mut cursor = lock(root, pages(0..2));
+        let mut cursor = lock(root, pages::<G>(0..2));
         for number in 0..2 {
-            let vaddr = page(number);
+            let vaddr = page::<G>(number);
             cursor.jump(vaddr).expect("a position");
             assert_eq!(cursor.split(), Err(ChangeError::NoHugePage { vaddr }));
         }
-        cursor.jump(page(2)).expect("the end");
-        let at_end = PositionError::AtEnd { end: page(2) };
+        cursor.jump(page::<G>(2)).expect("the end");
+        let at_end = PositionError::AtEnd { end: end::<G>(2) };
         assert_eq!(cursor.split(), Err(ChangeError::Position(at_end.clone())));
-        assert_eq!(cursor.merge(), Err(MergeError::Position(at_end)));
+        assert_eq!(cursor.merge(), Err(ChangeError::Position(at_end)));
     });
 }
 
@@ -62,14 +62,14 @@ fn parts_are_merged_into_the_page_that_they_were<G: Architecture>() {
             let all = span::<G>(level);
             map_huge(root, level, 0, WRITABLE);
             let before = dump(root);
-            let mut cursor = lock(root, pages(0..all));
-            cursor.jump(page(all - 1)).expect("a position");
+            let mut cursor = lock(root, pages::<G>(0..all));
+            cursor.jump(page::<G>(all - 1)).expect("a position");
             for _ in 1..level {
                 cursor.split().expect("it is huge");
             }
             for _ in 1..level {
                 assert_eq!(cursor.merge(), Ok(()));
-                assert_eq!(cursor.vaddr(), page(all - 1), "a merge does not move");
+                assert_eq!(cursor.vaddr(), page::<G>(all - 1), "a merge does not move");
             }
             drop(cursor);
             assert_eq!(dump(root), before);
@@ -84,7 +84,7 @@ fn merging_gives_back_the_node<G: Architecture>() {
         let before = live(root.backend());
         map_huge(root, level, 0, READABLE);
         let with_page = live(root.backend());
-        let mut cursor = lock(root, pages(0..all));
+        let mut cursor = lock(root, pages::<G>(0..all));
         cursor.split().expect("it is huge");
         cursor.merge().expect("the parts are alike");
         drop(cursor);
@@ -96,11 +96,11 @@ fn merging_gives_back_the_node<G: Architecture>() {
 
 /// Merges around page 0, which is refused, and changes nothing.
 #[track_caller]
-fn assert_refused<G: Architecture>(root: Root<'_, G>, expected: MergeError) {
+fn assert_refused<G: Architecture>(root: Root<'_, G>, expected: ChangeError) {
     let before = (dump(root), live(root.backend()));
-    let mut cursor = lock(root, everything::<G>());
+    let mut cursor = lock(root, nearly_all::<G>());
     assert_eq!(cursor.merge(), Err(expected));
-    assert_eq!(cursor.vaddr(), page(0));
+    assert_eq!(cursor.vaddr(), page::<G>(0));
     drop(cursor);
     assert_eq!((dump(root), live(root.backend())), before, "a refused merge changes nothing");
 }
@@ -111,19 +111,19 @@ fn pages_that_are_not_alike_are_not_merged<G: Architecture>() {
         on_table::<G>(|_, root| {
             fill(root, 0..leaf, READABLE);
             // Another right, another frame, nothing at all. The first page is the measure.
-            let vaddr = page(if odd == 0 { 1 } else { odd });
-            let mut cursor = lock(root, pages(odd..odd + 1));
+            let vaddr = page::<G>(if odd == 0 { 1 } else { odd });
+            let mut cursor = lock(root, pages::<G>(odd..odd + 1));
             cursor.protect_next(|_| WRITABLE).expect("no split").expect("a page is there");
             drop(cursor);
-            assert_refused(root, MergeError::NotUniform { vaddr });
-            let mut cursor = lock(root, pages(odd..odd + 1));
-            cursor.unmap(page(odd + 1)).expect("no split");
+            assert_refused(root, ChangeError::NotUniform { vaddr });
+            let mut cursor = lock(root, pages::<G>(odd..odd + 1));
+            cursor.unmap(page::<G>(odd + 1)).expect("no split");
             drop(cursor);
-            assert_refused(root, MergeError::NotUniform { vaddr: page(odd) });
-            let mut cursor = lock(root, pages(odd..odd + 1));
+            assert_refused(root, ChangeError::NotUniform { vaddr: page::<G>(odd) });
+            let mut cursor = lock(root, pages::<G>(odd..odd + 1));
             cursor.map(device::<G>(1, 77, READABLE)).expect("it was unmapped");
             drop(cursor);
-            assert_refused(root, MergeError::NotUniform { vaddr });
+            assert_refused(root, ChangeError::NotUniform { vaddr });
         });
     }
 }
@@ -131,23 +131,23 @@ fn pages_that_are_not_alike_are_not_merged<G: Architecture>() {
 fn pages_that_own_their_frames_are_not_merged<G: Architecture>() {
     on_table::<G>(|machine, root| {
         let leaf = G::ENTRIES as u64;
-        let mut cursor = lock(root, pages(0..leaf));
-        cursor.map_pages(page(leaf), |_| tracked(machine)).expect("nothing is there");
+        let mut cursor = lock(root, pages::<G>(0..leaf));
+        cursor.map_pages(page::<G>(leaf), |_| tracked(machine)).expect("nothing is there");
         drop(cursor);
-        assert_refused(root, MergeError::Tracked);
+        assert_refused(root, ChangeError::Tracked);
     });
 }
 
 fn pages_that_no_entry_holds_as_one_are_not_merged<G: Architecture>() {
     on_table::<G>(|_, root| {
         let leaf = G::ENTRIES as u64;
-        let mut cursor = lock(root, pages(0..leaf));
+        let mut cursor = lock(root, pages::<G>(0..leaf));
         let make = |vaddr: Vaddr| device::<G>(1, 1 + vaddr.as_u64() / 4096, READABLE);
-        cursor.map_pages(page(leaf), make).expect("nothing is there");
+        cursor.map_pages(page::<G>(leaf), make).expect("nothing is there");
         drop(cursor);
         let alignment = G::entry_span(Level::new(2));
         let frame = raw::<G>(1, 1, READABLE).frame;
-        assert_refused(root, MergeError::Misfit(Misfit::Unaligned { frame, alignment }));
+        assert_refused(root, ChangeError::Refused(Refusal::Unaligned { frame, alignment }));
     });
 }
 
@@ -156,10 +156,10 @@ fn a_node_that_sticks_out_is_not_merged<G: Architecture>() {
         let leaf = G::ENTRIES as u64;
         fill(root, 0..leaf, READABLE);
         for range in [0..leaf - 1, 1..leaf, 1..leaf + 1] {
-            let mut cursor = lock(root, pages(range.clone()));
-            assert_eq!(cursor.merge(), Err(MergeError::NotANode));
+            let mut cursor = lock(root, pages::<G>(range.clone()));
+            assert_eq!(cursor.merge(), Err(ChangeError::NotANode));
         }
-        let mut cursor = lock(root, pages(0..leaf));
+        let mut cursor = lock(root, pages::<G>(0..leaf));
         assert_eq!(cursor.merge(), Ok(()));
         assert_eq!(dump(root).pages.len(), 1);
     });
@@ -168,6 +168,6 @@ fn a_node_that_sticks_out_is_not_merged<G: Architecture>() {
     on_table::<G>(|_, root| {
         map_huge(root, level, 0, READABLE);
         map_huge(root, level, span::<G>(level), READABLE);
-        assert_refused(root, MergeError::NotANode);
+        assert_refused(root, ChangeError::NotANode);
     });
 }

@@ -19,18 +19,16 @@ use weft_core::address::{CpuId, FRAME_SIZE, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::{ChildRef, ItemRef};
-use weft_core::error::{FindError, PositionError, RangeError};
+use weft_core::error::{LockError, PositionError};
+use weft_core::find::{lock_covering, try_lock_covering};
 use weft_core::format::{EntryFormat, PageFlags};
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::{lock_covering, try_lock_covering};
 use weft_core::shared::SharedCursor;
-use weft_scenarios::specification::{
-    self, Mapping, Memory, Specification, address, addresses, number,
-};
+use weft_scenarios::specification::{self, Mapping, Memory, Specification};
 
 use crate::architecture::{Architecture, Table};
 use crate::caches::{Caches, Journal};
-use crate::fixture::{NOTED, assert_sound, dump, everything, lock};
+use crate::fixture::{NOTED, assert_sound, dump, halves, lock, number, page, pages};
 use crate::program::{Operation, Place, Program, Step, Transaction, Way};
 use crate::support::node;
 use crate::watched::Machine;
@@ -147,7 +145,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 Ok(mut cursor) => {
                     assert_eq!(expected, None, "a bad range was taken");
                     for step in transaction.steps.iter().take(STEPS_MAX) {
-                        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+                        let (range, position) = (cursor.range(), cursor.vaddr());
                         match step.operation {
                             Operation::Hardware { at, writes } => {
                                 self.hardware(at.resolve::<G>(&range, position), writes);
@@ -170,7 +168,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         let (root, asked) = (self.root, range.clone());
         let (cursor, memory) = self.failing(transaction.failure, || enter(root, asked));
         let cursor = match cursor {
-            Err(RangeError::OutOfMemory) if memory == Memory::RunsOut => {
+            Err(LockError::OutOfMemory) if memory == Memory::RunsOut => {
                 reach("no memory for a range");
                 enter(root, range)
             }
@@ -193,9 +191,9 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         let root = self.root;
         let (found, memory) = self.failing(failure, || lock_covering(root, vaddr, level));
         let expected = match () {
-            () if level > G::ROOT => Some(FindError::NoSuchLevel { level }),
-            () if !G::covers(vaddr) => Some(FindError::NotManaged { vaddr }),
-            () if memory == Memory::RunsOut => Some(FindError::OutOfMemory),
+            () if level > G::ROOT => Some(LockError::NoSuchLevel { level }),
+            () if number::<G>(vaddr).is_none() => Some(LockError::NotCanonical { vaddr }),
+            () if memory == Memory::RunsOut => Some(LockError::OutOfMemory),
             () => None,
         };
         match found {
@@ -203,7 +201,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 assert_eq!(expected, None, "a node was found where none is");
                 assert_eq!(guard.level(), self.lowest(vaddr).level().max(level));
                 let again = try_lock_covering(root, vaddr, level).err();
-                assert_eq!(again, Some(FindError::WouldWait), "the node is not locked");
+                assert_eq!(again, Some(LockError::WouldWait), "the node is not locked");
                 drop(guard);
                 let start = vaddr.align_down(FRAME_SIZE);
                 drop(lock(root, start..start.plus(FRAME_SIZE)));
@@ -239,7 +237,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
     }
 
     fn step(&mut self, cursor: &mut Cursor<'g, Table<G>>, step: &Step) {
-        let (range, position) = (cursor.range().clone(), cursor.vaddr());
+        let (range, position) = (cursor.range(), cursor.vaddr());
         let place = |place: Place| place.resolve::<G>(&range, position);
         match step.operation {
             Operation::Flush => cursor.flush(),
@@ -249,8 +247,6 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             }
             _ => self.change(cursor, step),
         }
-        assert!(cursor.vaddr() >= range.start && cursor.vaddr() <= range.end);
-        assert!(cursor.vaddr().is_aligned(FRAME_SIZE));
     }
 
     /// What a cursor shows that only looks.
@@ -263,8 +259,9 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Operation::Query => match (cursor.query(), expected.query()) {
                 (Ok(slot), Ok(mapping)) => {
                     assert_eq!(slot.item.map(|item| *item), mapping.map(|it| it.item));
-                    let entry = specification::slot::<G>(number(position), lowest.level());
-                    assert_eq!(slot.range, addresses(&entry), "another entry is shown");
+                    let at = number::<G>(position).expect("before the end");
+                    let entry = specification::slot::<G>(at, lowest.level());
+                    assert_eq!(slot.range, pages::<G>(entry), "another entry is shown");
                 }
                 (slot, mapping) => assert_eq!(slot.err(), mapping.err()),
             },
@@ -272,13 +269,13 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 let found = cursor.find_next();
                 let found = found.map(|slot| (slot.range, *slot.item.expect("a page was found")));
                 let next = expected.find_next();
-                assert_eq!(found, next.map(|it| (addresses(&it.pages), it.item)));
+                assert_eq!(found, next.map(|it| (pages::<G>(it.pages), it.item)));
             }
             Operation::Jump(to) => assert_eq!(cursor.jump(place(to)), expected.jump(place(to))),
             Operation::Visit(end) => {
                 let (mut seen, mut there) = (Vec::new(), Vec::new());
                 let visited = cursor.visit(place(end), &mut |at, item| seen.push((at, *item)));
-                let show = |it: Mapping| there.push((address(it.pages.start), it.item));
+                let show = |it: Mapping| there.push((page::<G>(it.pages.start), it.item));
                 assert_eq!(visited, expected.visit(place(end), show));
                 assert_eq!(seen, there, "a visit shows something else");
             }
@@ -289,9 +286,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
 
     /// Hardware uses or writes the page at an address, if there is one.
     fn hardware(&mut self, vaddr: Vaddr, writes: bool) {
-        if !G::covers(vaddr) {
-            return;
-        }
+        let Some(page) = number::<G>(vaddr) else { return };
         let both = G::Format::HARDWARE_BITS;
         let accessed = both & both.wrapping_neg();
         let (bits, flags) = match writes {
@@ -300,7 +295,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         };
         let node = self.lowest(vaddr);
         hardware_sets(node, G::index(vaddr, node.level()), bits);
-        self.expected.note(number(vaddr), flags);
+        self.expected.note(page, flags);
     }
 
     /// The lowest node with an entry for an address.
@@ -317,7 +312,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
 fn compare_pages<G: Architecture>(root: Root<'_, G>, expected: &Specification<G, Journal>) {
     let found = dump(root).pages;
     let all = expected.within(0..Specification::<G, Journal>::page_count());
-    let expected = all.map(|it| (address(it.pages.start), it.item));
+    let expected = all.map(|it| (page::<G>(it.pages.start), it.item));
     assert!(found.iter().copied().eq(expected), "the table is not as specified: {found:?}");
 }
 
@@ -325,19 +320,18 @@ fn compare_pages<G: Architecture>(root: Root<'_, G>, expected: &Specification<G,
 fn compare_all<G: Architecture>(root: Root<'_, G>, expected: &Specification<G, Journal>) {
     compare_pages(root, expected);
     assert_sound(root);
-    let range = everything::<G>();
-    let all = || expected.within(0..Specification::<G, Journal>::page_count());
-    let is_all =
-        |seen: &[_]| all().map(|it| (address(it.pages.start), it.item)).eq(seen.iter().copied());
-    let mut seen = Vec::new();
-    let mut cursor = lock(root, range.clone());
-    cursor.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
-    drop(cursor);
-    assert!(is_all(&seen), "a visit shows something else: {seen:?}");
-    let mut shared = SharedCursor::new(root, range.clone()).expect("all is a range");
-    seen.clear();
-    shared.visit(range.end, |at, item| seen.push((at, *item))).expect("the end of the range");
-    assert!(is_all(&seen), "a visit without locks shows something else: {seen:?}");
+    let all = expected.within(0..Specification::<G, Journal>::page_count());
+    let all: Vec<_> = all.map(|it| (page::<G>(it.pages.start), it.item)).collect();
+    let (mut seen, mut also) = (Vec::new(), Vec::new());
+    for half in halves::<G>() {
+        let mut cursor = lock(root, half.clone());
+        cursor.visit(half.end, |at, item| seen.push((at, *item))).expect("the end");
+        drop(cursor);
+        let mut shared = SharedCursor::new(root, half.clone()).expect("a half is a range");
+        shared.visit(half.end, |at, item| also.push((at, *item))).expect("the end");
+    }
+    assert_eq!(seen, all, "a visit shows something else");
+    assert_eq!(also, all, "a visit without locks shows something else");
     assert_sound(root);
 }
 
@@ -357,7 +351,7 @@ macro_rules! looks {
     ($($cursor:ident)+) => {
         $(impl<'g, G: Architecture> Looks<'g, G> for $cursor<'g, Table<G>> {
             fn range(&self) -> Range<Vaddr> {
-                self.range().clone()
+                self.range()
             }
             fn vaddr(&self) -> Vaddr {
                 self.vaddr()

@@ -5,12 +5,12 @@ use std::ops::Range;
 use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
-use weft_core::error::RangeError;
+use weft_core::error::LockError;
 
 use crate::architecture::Architecture;
 use crate::fixture::{
-    READABLE, Root, all_pages, assert_sound, dump, everything, fill, huge_levels, lock, map_huge,
-    on_table, page, pages, span,
+    READABLE, Root, address, all_pages, assert_sound, dump, end_offset, fill, halves, huge_levels,
+    lock, map_huge, nearly_all, offset, on_table, page, pages, span,
 };
 use crate::support::live;
 
@@ -23,51 +23,56 @@ on_every_architecture!(
 
 /// Every node that is locked: its level and where it begins.
 fn locked<G: Architecture>(root: Root<'_, G>) -> Vec<(Level, Vaddr)> {
-    fn collect<G: Architecture>(node: Root<'_, G>, start: Vaddr, found: &mut Vec<(Level, Vaddr)>) {
+    fn collect<G: Architecture>(node: Root<'_, G>, start: u64, found: &mut Vec<(Level, Vaddr)>) {
         if node.try_lock().is_none() {
-            found.push((node.level(), start));
+            found.push((node.level(), address::<G>(start)));
         }
         for index in 0..G::ENTRIES {
             if let ChildRef::Node(child) = node.walk(index) {
-                let start = start.plus(index as u64 * G::entry_span(node.level()));
+                let start = start + index as u64 * G::entry_span(node.level());
                 collect(child, start, found);
             }
         }
     }
     let mut found = Vec::new();
-    collect(root, Vaddr::new(0), &mut found);
+    collect(root, 0, &mut found);
     found
 }
 
 /// The nodes that are to be locked for a range: the lowest with entries for all of it, and below
 /// that all that touch it.
 fn touched<G: Architecture>(root: Root<'_, G>, range: &Range<Vaddr>) -> Vec<(Level, Vaddr)> {
-    let has_entries = |level: Level, start: Vaddr| {
-        let end = start.plus(G::node_span(level));
-        start <= range.start && range.end <= end
-    };
-    let is_all = |level: Level| {
-        range.end.as_u64() - range.start.as_u64() == G::node_span(level) && level < G::ROOT
-    };
-    let nodes = dump(root).nodes;
-    let covers =
-        |&(level, start, _): &(Level, Vaddr, _)| has_entries(level, start) && !is_all(level);
-    let top = nodes.iter().filter(|it| covers(it)).map(|it| it.0).min().expect("the root covers");
-    let touches = |level: Level, start: Vaddr| {
-        start < range.end && range.start < start.plus(G::node_span(level))
-    };
+    let range = offset::<G>(range.start)..end_offset::<G>(range.end);
+    let has_entries =
+        |level: Level, start: u64| start <= range.start && range.end <= start + G::node_span(level);
+    let is_all = |level: Level| range.end - range.start == G::node_span(level) && level < G::ROOT;
+    let nodes: Vec<(Level, u64)> =
+        dump(root).nodes.iter().map(|&(level, start, _)| (level, offset::<G>(start))).collect();
+    let covers = |&&(level, start): &&(Level, u64)| has_entries(level, start) && !is_all(level);
+    let top = nodes.iter().filter(covers).map(|it| it.0).min().expect("the root covers");
+    let touches =
+        |level: Level, start: u64| start < range.end && range.start < start + G::node_span(level);
     let wanted = nodes.iter().filter(|it| it.0 <= top && touches(it.0, it.1));
-    wanted.map(|&(level, start, _)| (level, start)).collect()
+    wanted.map(|&(level, start)| (level, address::<G>(start))).collect()
 }
 
 /// Ranges around the borders of nodes of every level.
 fn ranges<G: Architecture>() -> Vec<Range<Vaddr>> {
     let all = all_pages::<G>();
-    let mut ranges = vec![everything::<G>(), pages(all - 1..all)];
+    let mut ranges = halves::<G>().collect::<Vec<_>>();
+    ranges.extend([nearly_all::<G>(), pages::<G>(1..all), pages::<G>(all - 1..all)]);
     for level in 1..=G::LEVELS {
         let span = span::<G>(level);
-        ranges.extend([pages(0..span), pages(span..2 * span), pages(all - span..all)]);
-        ranges.extend([pages(span - 1..span), pages(span - 1..span + 1), pages(span..span + 1)]);
+        ranges.extend([
+            pages::<G>(0..span),
+            pages::<G>(span..2 * span),
+            pages::<G>(all - span..all),
+        ]);
+        ranges.extend([
+            pages::<G>(span - 1..span),
+            pages::<G>(span - 1..span + 1),
+            pages::<G>(span..span + 1),
+        ]);
     }
     ranges
 }
@@ -96,26 +101,26 @@ fn what_is_split_or_grown_is_locked_and_what_goes_is_not<G: Architecture>() {
         on_table::<G>(|_, root| {
             let span = span::<G>(level);
             map_huge(root, level, 0, READABLE);
-            let range = pages(1..span);
+            let range = pages::<G>(1..span);
             let mut cursor = lock(root, range.clone());
-            cursor.protect(page(2), |old| old).expect("frames enough");
+            cursor.protect(page::<G>(2), |old| old).expect("frames enough");
             let covering = usize::from(G::LEVELS) - usize::from(level);
             let nodes = dump(root).nodes.len() - covering;
             assert_eq!(locked(root).len(), nodes, "the nodes of parts are locked");
-            cursor.jump(page(1)).expect("the start");
+            cursor.jump(page::<G>(1)).expect("the start");
             cursor.unmap(range.end).expect("frames enough");
             let nodes = dump(root).nodes.len() - covering;
             assert_eq!(locked(root).len(), nodes, "and those of them that are left");
         });
     }
     on_table::<G>(|_, root| {
-        let mut cursor = lock(root, everything::<G>());
-        cursor.jump(page(1)).expect("a position");
+        let mut cursor = lock(root, nearly_all::<G>());
+        cursor.jump(page::<G>(1)).expect("a position");
         cursor.map(crate::fixture::device::<G>(1, 1, READABLE)).expect("nothing is there");
         assert_eq!(locked(root).len(), usize::from(G::LEVELS), "what is grown is locked");
-        cursor.jump(page(0)).expect("the start");
+        cursor.jump(page::<G>(0)).expect("the start");
         let gone: Vec<_> = dump(root).nodes;
-        assert_eq!(cursor.unmap(everything::<G>().end), Ok(1));
+        assert_eq!(cursor.unmap(nearly_all::<G>().end), Ok(1));
         assert_eq!((locked(root).len(), gone.len()), (1, usize::from(G::LEVELS)));
     });
 }
@@ -125,18 +130,18 @@ fn who_would_wait_leaves_nothing_locked<G: Architecture>() {
         let all = all_pages::<G>();
         fill(root, 0..1, READABLE);
         fill(root, all - 1..all, READABLE);
-        for held in [0..1, all - 1..all] {
-            let cursor = lock(root, pages(held.clone()));
+        for (held, more) in [(0..1, 0..all - 1), (all - 1..all, 1..all)] {
+            let cursor = lock(root, pages::<G>(held.clone()));
             let before = (locked(root), dump(root), live(root.backend()));
-            for range in [pages(held.clone()), everything::<G>()] {
-                let error = Cursor::try_lock(root, range).expect_err("a part is held");
-                assert_eq!(error, RangeError::WouldWait);
+            for range in [held.clone(), more] {
+                let error = Cursor::try_lock(root, pages::<G>(range)).expect_err("a part is held");
+                assert_eq!(error, LockError::WouldWait);
                 let after = (locked(root), dump(root), live(root.backend()));
                 assert_eq!(after, before, "an attempt leaves traces");
             }
             drop(cursor);
             assert_sound(root);
-            drop(Cursor::try_lock(root, everything::<G>()).expect("nobody is there any more"));
+            drop(Cursor::try_lock(root, nearly_all::<G>()).expect("nobody is there any more"));
         }
     });
 }
@@ -146,12 +151,12 @@ fn disjoint_ranges_are_locked_at_once<G: Architecture>() {
         let all = all_pages::<G>();
         fill(root, 0..1, READABLE);
         fill(root, all - 1..all, READABLE);
-        let mut low = lock(root, pages(0..1));
-        let mut high = Cursor::try_lock(root, pages(all - 1..all)).expect("another leaf");
-        assert_eq!(low.query().expect("before the end").range, pages(0..1));
-        assert_eq!(high.query().expect("before the end").range, pages(all - 1..all));
+        let mut low = lock(root, pages::<G>(0..1));
+        let mut high = Cursor::try_lock(root, pages::<G>(all - 1..all)).expect("another leaf");
+        assert_eq!(low.query().expect("before the end").range, pages::<G>(0..1));
+        assert_eq!(high.query().expect("before the end").range, pages::<G>(all - 1..all));
         // Within one leaf they take turns: the leaf has one lock.
-        let error = Cursor::try_lock(root, pages(1..2)).expect_err("the leaf is held");
-        assert_eq!(error, RangeError::WouldWait);
+        let error = Cursor::try_lock(root, pages::<G>(1..2)).expect_err("the leaf is held");
+        assert_eq!(error, LockError::WouldWait);
     });
 }

@@ -11,6 +11,8 @@ use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::format::{CachePolicy, PageFlags, Property};
 use weft_core::geometry::Geometry;
 
+use crate::fixture::{address, end_offset, offset};
+
 /// A sequence of transactions.
 #[derive(Clone, Debug, Arbitrary)]
 pub(crate) struct Program {
@@ -163,8 +165,20 @@ impl Change {
 impl Place {
     /// The address, for a cursor with this range that stands at `position`.
     pub(crate) fn resolve<G: Geometry>(self, range: &Range<Vaddr>, position: Vaddr) -> Vaddr {
-        let (start, end) = (range.start.as_u64(), range.end.as_u64());
-        let address = match self {
+        let end = end_offset::<G>(range.end);
+        let start = if range.start == range.end { end } else { offset::<G>(range.start) };
+        let position = if position == range.end { end } else { offset::<G>(position) };
+        match self.resolve_in::<G>(&(start..end), position) {
+            Ok(place) if place == end => range.end,
+            Ok(place) => address::<G>(place),
+            Err(vaddr) => vaddr,
+        }
+    }
+
+    /// How many addresses come before it; or the address, if it is one by itself.
+    fn resolve_in<G: Geometry>(self, range: &Range<u64>, position: u64) -> Result<u64, Vaddr> {
+        let Range { start, end } = *range;
+        Ok(match self {
             Self::Indices(indices, pages) => {
                 let low = [0, 1, G::ENTRIES / 2, G::ENTRIES - 1];
                 // Further up most go the same way.
@@ -175,41 +189,48 @@ impl Place {
                 };
                 let path = indices.into_iter().take(G::LEVELS.into()).enumerate().map(choose);
                 let path: Vec<usize> = path.collect();
-                G::address(&path).as_u64().wrapping_add_signed(i64::from(pages) * 4096)
+                let vaddr = G::address(&path).as_u64();
+                return Err(Vaddr::new(vaddr.wrapping_add_signed(i64::from(pages) * 4096)));
             }
             Self::Within(part) => {
                 let pages = end.saturating_sub(start) / FRAME_SIZE;
                 start + (u128::from(pages) * u128::from(part) / 255) as u64 * FRAME_SIZE
             }
-            Self::Ahead(pages) => position.as_u64().wrapping_add(u64::from(pages) * FRAME_SIZE),
-            Self::Back(pages) => position.as_u64().wrapping_sub(u64::from(pages) * FRAME_SIZE),
+            Self::Ahead(pages) => position + u64::from(pages) * FRAME_SIZE,
+            Self::Back(pages) => position.wrapping_sub(u64::from(pages) * FRAME_SIZE),
             Self::Aligned(level) => {
                 let span = G::entry_span(Level::new(1 + level % G::LEVELS));
-                position.as_u64().div_ceil(span) * span
+                position.div_ceil(span) * span
             }
             Self::Start => start,
             Self::End => end,
-            Self::Raw(address) => address,
-        };
-        Vaddr::new(address)
+            Self::Raw(address) => return Err(Vaddr::new(address)),
+        })
     }
 }
 
 impl Span {
     /// The range.
     pub(crate) fn resolve<G: Geometry>(self) -> Range<Vaddr> {
-        let space = Vaddr::new(0)..Vaddr::new(G::node_span(G::ROOT));
-        let address = |place: Place| place.resolve::<G>(&space, Vaddr::new(0));
+        let all = G::node_span(G::ROOT);
+        let vaddr = |place: Place| {
+            // No range has all: it would end where it begins.
+            let nearly_all = 0..all - FRAME_SIZE;
+            place.resolve_in::<G>(&nearly_all, 0).map_or_else(|vaddr| vaddr, address::<G>)
+        };
         match self {
             Self::Between(one, other) => {
-                let (one, other) = (address(one), address(other));
-                if one <= other { one..other } else { other..one }
+                let (one, other) = (vaddr(one), vaddr(other));
+                // Up to 0 is up to the top.
+                if one <= other || other == Vaddr::new(0) { one..other } else { other..one }
             }
             Self::Entries { start, level, count } => {
                 let span = G::entry_span(Level::new(1 + level % G::LEVELS));
-                let start = address(start).align_down(span);
-                let end = start.as_u64().saturating_add(span * (1 + u64::from(count % 4)));
-                start..Vaddr::new(end).min(space.end)
+                let start = vaddr(start).align_down(span);
+                let place = offset::<G>(start);
+                let length = span * (1 + u64::from(count % 4));
+                let room = if place == 0 { all - FRAME_SIZE } else { all - place };
+                start..start.plus(length.min(room))
             }
             Self::Raw(start, end) => Vaddr::new(start)..Vaddr::new(end),
         }

@@ -1,22 +1,21 @@
 //! A user's table made from a kernel's: cursors of both, each in its own half.
 
-use weft_core::address::{Level, Vaddr};
+use weft_core::address::Level;
 use weft_core::config::Config;
 use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
-use weft_core::error::{MapFault, Misfit, RangeError};
-use weft_core::node::{Node, NodeRef, Permanent};
+use weft_core::error::{LockError, MapFault, Refusal};
+use weft_core::item::MappedItem;
+use weft_core::node::{Node, NodeRef};
+use weft_core::permanent::Permanent;
 use weft_core::shared::SharedCursor;
 
 use crate::architecture::Architecture;
-use crate::fixture::{
-    READABLE, all_pages, assert_sound, device, dump, huge_levels, lock, page, pages, span,
-};
+use crate::fixture::{READABLE, assert_sound, device, dump, huge_levels, lock, page, pages, span};
 use crate::support::{
     Kernel, LowerKernel, Machine, UpperUser, User, dismantle, live, node, on_machine, online,
-    tracked,
+    root_of, tracked,
 };
-use weft_core::item::MappedItem;
 
 on_every_geometry!(
     what_the_kernel_maps_all_users_find,
@@ -58,11 +57,13 @@ fn on_both<G: Architecture, K: On<G>, U: On<G>>(
         let before = live(machine);
         {
             let section = cpu.read_side();
-            let (kernel, user) = (kernel.borrow(&section), user.borrow(&section));
+            let (kernel, user) = (root_of(&kernel, &section), user.borrow(&section));
             body(machine, kernel, user);
             let (ours, theirs) = (half::<K, G>(), half::<U, G>());
-            lock(kernel, pages(ours.clone())).unmap(page(ours.end)).expect("whole pages");
-            lock(user, pages(theirs.clone())).unmap(page(theirs.end)).expect("whole pages");
+            lock(kernel, pages::<G>(ours.clone())).unmap(page::<G>(ours.end)).expect("whole pages");
+            lock(user, pages::<G>(theirs.clone()))
+                .unmap(page::<G>(theirs.end))
+                .expect("whole pages");
             assert_sound(kernel);
             assert_sound(user);
         }
@@ -78,11 +79,11 @@ fn what_the_kernel_maps_all_users_find<G: Architecture>() {
     fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|machine, kernel, user| {
             let at = half::<K, G>().end - 1;
-            lock(kernel, pages(at..at + 1)).map(tracked(machine)).expect("nothing is there");
-            let found = SharedCursor::new(kernel, pages(at..at + 1)).expect("a range");
+            lock(kernel, pages::<G>(at..at + 1)).map(tracked(machine)).expect("nothing is there");
+            let found = SharedCursor::new(kernel, pages::<G>(at..at + 1)).expect("a range");
             let found = found.query().expect("before the end").item.expect("it is mapped").frame;
             // The hardware's way through the user's root.
-            let index = G::index(page(at), G::ROOT);
+            let index = G::index(page::<G>(at), G::ROOT);
             assert!(matches!(user.walk(index), ChildRef::Shared));
             let bits = [
                 user.try_lock().expect("nobody has it").read_raw(index),
@@ -102,15 +103,15 @@ fn a_user_has_no_cursor_in_the_kernels_half<G: Architecture>() {
             let (ours, theirs) = (half::<K, G>(), half::<U, G>());
             let border = ours.start.max(theirs.start);
             for range in [ours.clone(), ours.start..ours.start + 1, border - 1..border + 1] {
-                let range = pages(range);
-                let expected = RangeError::NotManaged { range: range.clone() };
+                let range = pages::<G>(range);
+                let expected = LockError::NotManaged { range: range.clone() };
                 assert_eq!(Cursor::lock(user, range.clone()).err(), Some(expected.clone()));
                 assert_eq!(Cursor::try_lock(user, range.clone()).err(), Some(expected.clone()));
                 assert_eq!(SharedCursor::new(user, range).err(), Some(expected));
             }
             for range in [theirs.clone(), theirs.end - 1..theirs.end, border - 1..border + 1] {
-                let range = pages(range);
-                let expected = RangeError::NotManaged { range: range.clone() };
+                let range = pages::<G>(range);
+                let expected = LockError::NotManaged { range: range.clone() };
                 assert_eq!(Cursor::lock(kernel, range).err(), Some(expected));
             }
         });
@@ -124,10 +125,10 @@ fn entries_that_stay_lead_to_nodes_only<G: Architecture>() {
         let Some(level) = huge_levels::<G>().find(|&level| level == G::LEVELS) else { return };
         let refused = |root: NodeRef<'_, K>| {
             let ours = half::<K, G>();
-            let mut cursor = lock(root, pages(ours.start..ours.end));
+            let mut cursor = lock(root, pages::<G>(ours.start..ours.end));
             let error = cursor.map(device::<G>(level, 0, READABLE)).expect_err("it would not stay");
             let entry = Level::new(level);
-            assert_eq!(error.fault, MapFault::Misfit(Misfit::NoPagesHere { entry }));
+            assert_eq!(error.reason, MapFault::Refused(Refusal::NoPagesHere { entry }));
         };
         on_both::<G, K, U>(|_, kernel, _| refused(kernel));
         on_machine::<G>(|machine| {
@@ -146,20 +147,24 @@ fn entries_that_stay_stay_when_all_is_unmapped<G: Architecture>() {
             let nodes = || dump(kernel).nodes;
             let before = nodes();
             for number in [ours.start, ours.end - 1] {
-                lock(kernel, pages(number..number + 1)).map(tracked(machine)).expect("it is free");
+                lock(kernel, pages::<G>(number..number + 1))
+                    .map(tracked(machine))
+                    .expect("it is free");
             }
-            let mut cursor = lock(kernel, pages(ours.clone()));
+            let mut cursor = lock(kernel, pages::<G>(ours.clone()));
             let mut frames = 0;
             while let Some(taken) = cursor.take_next().expect("no split") {
                 frames += taken.frames;
             }
             drop(cursor);
             assert_eq!((frames, nodes()), (2, before.clone()));
-            lock(kernel, pages(ours.start..ours.start + 1)).map(tracked(machine)).expect("free");
-            assert_eq!(lock(kernel, pages(ours.clone())).unmap(page(ours.end)), Ok(1));
+            lock(kernel, pages::<G>(ours.start..ours.start + 1))
+                .map(tracked(machine))
+                .expect("free");
+            assert_eq!(lock(kernel, pages::<G>(ours.clone())).unmap(page::<G>(ours.end)), Ok(1));
             assert_eq!(nodes(), before, "a shared entry of the root is gone");
             for number in [ours.start, ours.end - 1] {
-                drop(lock(kernel, pages(number..number + 1)));
+                drop(lock(kernel, pages::<G>(number..number + 1)));
                 assert_eq!(nodes(), before, "a shared entry of the root is gone");
             }
         });
@@ -171,14 +176,17 @@ fn unmapping_a_users_half_leaves_the_kernels<G: Architecture>() {
     fn check<G: Architecture, K: On<G>, U: On<G>>() {
         on_both::<G, K, U>(|machine, kernel, user| {
             let (ours, theirs) = (half::<K, G>(), half::<U, G>());
-            lock(kernel, pages(ours.start..ours.start + 1)).map(tracked(machine)).expect("free");
+            lock(kernel, pages::<G>(ours.start..ours.start + 1))
+                .map(tracked(machine))
+                .expect("free");
             let before = dump(kernel);
             for number in [theirs.start, theirs.end - 1] {
-                lock(user, pages(number..number + 1)).map(tracked(machine)).expect("it is free");
+                lock(user, pages::<G>(number..number + 1))
+                    .map(tracked(machine))
+                    .expect("it is free");
             }
-            assert_eq!(lock(user, pages(theirs.clone())).unmap(page(theirs.end)), Ok(2));
+            assert_eq!(lock(user, pages::<G>(theirs.clone())).unmap(page::<G>(theirs.end)), Ok(2));
             assert_eq!((dump(kernel), dump(user).nodes.len()), (before, 1));
-            assert!(Vaddr::new(0) < page(all_pages::<G>()));
         });
     }
     both_ways!(check);

@@ -7,12 +7,11 @@ use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
-use weft_core::config::{Config, Kind};
+use weft_core::config::Config;
 use weft_core::format::X86_64;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
-use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
 /// The machine.
@@ -22,9 +21,7 @@ pub(crate) type OneMachine<G> = Machine<G, OneKind, OneProcessor>;
 pub(crate) struct OneKind;
 
 impl Tables for OneKind {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        reference.drop_as::<Table<B>>();
-    }
+    type On<B: Backend> = (Table<B>,);
 }
 
 /// The tables of that kind.
@@ -35,7 +32,6 @@ impl<B: Backend> Config for Table<B> {
     type Backend = B;
     type Item = MappedItem<B>;
     type Format = X86_64;
-    const KIND: Kind = Kind(1);
 }
 
 type Hook = Box<dyn Fn() + Send + Sync>;
@@ -48,11 +44,13 @@ pub(crate) struct OneProcessor {
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) there is one
-// processor.
+// processor; (4) it translates nothing through these tables; (5) it is translated by the host's.
 unsafe impl Processors for OneProcessor {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
     type Word = AtomicWord;
+
+    const STANDS_ON_ROOTS: bool = false;
 
     #[inline]
     fn entry(word: &AtomicWord) -> &AtomicWord {

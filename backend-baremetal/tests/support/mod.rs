@@ -6,15 +6,16 @@ use std::ops::Range;
 use weft_backend_baremetal::backend::{self, Tables};
 use weft_backend_baremetal::hosted;
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
-use weft_core::config::{Config, Kind};
-use weft_core::cpu::Cpu;
-use weft_core::entry::Child;
-use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, X86_64};
+use weft_core::config::Config;
+use weft_core::cpu::{Cpu, ReadSide};
+use weft_core::entry::{Child, ChildRef};
+use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, RiscVSvade, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
-use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Node, Permanent};
-use weft_core::reclaim::Erased;
+use weft_core::item::MappedItem;
+use weft_core::node::{Node, NodeRef};
+use weft_core::permanent::Permanent;
 use weft_core::sync::Backend;
 
 use self::interrupted::Interrupted;
@@ -45,34 +46,16 @@ pub(crate) type LowerKernel<G> = LowerKernelOn<Machine<G>>;
 #[derive(Debug)]
 pub(crate) struct WholeOn<B, F = X86_64>(PhantomData<(B, F)>);
 
-impl<B: Backend, F: WholeFormat> Config for WholeOn<B, F> {
+impl<B: Backend, F: EntryFormat> Config for WholeOn<B, F> {
     type Backend = B;
     type Item = MappedItem<B>;
     type Format = F;
-    const KIND: Kind = Kind(F::KIND);
 }
 
-/// A format of [`WholeOn`], with the kind of such a table.
-pub(crate) trait WholeFormat: EntryFormat {
-    const KIND: u8;
-}
-
-impl WholeFormat for X86_64 {
-    const KIND: u8 = 1;
-}
-
-impl WholeFormat for Interrupted {
-    const KIND: u8 = 6;
-}
-
-impl WholeFormat for RiscV {
-    const KIND: u8 = 7;
-}
-
-/// Makes the other configurations, and [`AllKinds`] of them. The ones that `stay` keep the entries
-/// of their root, so that others can share them.
+/// Makes the other configurations. The ones that `stay` keep the entries of their root, so that
+/// others can share them.
 macro_rules! configurations {
-    ($($name:ident: $kind:literal, $format:ty, $managed:expr $(, $stays:ident)?;)+) => {
+    ($($name:ident: $managed:expr $(, $stays:ident)?;)+) => {
         $(
             #[derive(Debug)]
             pub(crate) struct $name<B>(PhantomData<B>);
@@ -80,38 +63,37 @@ macro_rules! configurations {
             impl<B: Backend> Config for $name<B> {
                 type Backend = B;
                 type Item = MappedItem<B>;
-                type Format = $format;
-                const KIND: Kind = Kind($kind);
+                type Format = X86_64;
                 const MANAGED: Range<usize> = $managed;
                 $(const ROOT_ENTRIES_STAY: bool = configurations!(@ $stays);)?
             }
         )+
-
-        /// The tables of a test's machine.
-        #[derive(Debug)]
-        pub(crate) struct AllKinds;
-
-        impl Tables for AllKinds {
-            fn drop_erased<B: Backend>(reference: Erased<B>) {
-                match reference.kind().0 {
-                    $($kind => reference.drop_as::<$name<B>>(),)+
-                    <Interrupted as WholeFormat>::KIND => {
-                        reference.drop_as::<WholeOn<B, Interrupted>>();
-                    }
-                    <RiscV as WholeFormat>::KIND => reference.drop_as::<WholeOn<B, RiscV>>(),
-                    _ => reference.drop_as::<WholeOn<B>>(),
-                }
-            }
-        }
     };
     (@ stays) => { true };
 }
 
+/// The tables of a test's machine.
+#[derive(Debug)]
+pub(crate) struct AllKinds;
+
+impl Tables for AllKinds {
+    type On<B: Backend> = (
+        WholeOn<B>,
+        WholeOn<B, Interrupted>,
+        WholeOn<B, RiscV>,
+        WholeOn<B, RiscVSvade>,
+        UserOn<B>,
+        KernelOn<B>,
+        UpperUserOn<B>,
+        LowerKernelOn<B>,
+    );
+}
+
 configurations! {
-    UserOn: 2, X86_64, 0..B::Geometry::ENTRIES / 2;
-    KernelOn: 3, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
-    UpperUserOn: 4, X86_64, B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
-    LowerKernelOn: 5, X86_64, 0..B::Geometry::ENTRIES / 2, stays;
+    UserOn: 0..B::Geometry::ENTRIES / 2;
+    KernelOn: B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES, stays;
+    UpperUserOn: B::Geometry::ENTRIES / 2..B::Geometry::ENTRIES;
+    LowerKernelOn: 0..B::Geometry::ENTRIES / 2, stays;
 }
 
 /// Makes a test of each generic function, for each geometry.
@@ -193,8 +175,17 @@ pub(crate) fn tracked_on<B: Backend>(backend: &B, property: Property) -> MappedI
 
 /// A page of `level` that owns nothing.
 pub(crate) fn untracked<G: Geometry>(level: Level) -> MappedItem<Machine<G>> {
-    let frame = device_frame::<G>(level);
-    MappedItem::Untracked { frame, level, property: WRITABLE }
+    untracked_at::<G, _>(device_frame::<G>(level), level, WRITABLE)
+}
+
+/// A page of `level` that begins at `frame` and owns nothing.
+pub(crate) fn untracked_at<G: Geometry, B: Backend>(
+    frame: Paddr,
+    level: Level,
+    property: Property,
+) -> MappedItem<B> {
+    let page = hosted::untracked_memory().page::<G>(frame, level, property);
+    MappedItem::Untracked(page.expect("the geometry has such a page"))
 }
 
 /// An address far from all frames, aligned for pages of `level`.
@@ -217,6 +208,13 @@ pub(crate) fn put<C: Config>(guard: &mut Guard<'_, C>, index: usize, child: Chil
     assert!(!before.is_present(), "something was there already");
 }
 
+/// The node that an entry leads to.
+#[track_caller]
+pub(crate) fn child<C: Config>(node: NodeRef<'_, C>, index: usize) -> NodeRef<'_, C> {
+    let ChildRef::Node(child) = node.walk(index) else { panic!("entry {index} leads to no node") };
+    child
+}
+
 /// Fills `node` with a node per level down to a leaf, each at the last index, and a tracked page
 /// at both ends of the leaf. Returns how many frames that took.
 pub(crate) fn fill<G: Geometry, C>(
@@ -235,6 +233,16 @@ where
     let mut entry = guard.entry(index).expect("the index is in range");
     let mut below = entry.allocate_if_absent().expect("a test has frames enough");
     1 + fill(machine, &mut below, G::ENTRIES - 1)
+}
+
+/// A permanent root, to change what it maps.
+#[expect(unsafe_code, reason = "a kernel that could take the ground away")]
+pub(crate) fn root_of<'g, C: Config>(
+    owner: &'g Permanent<C>,
+    section: &'g ReadSide<'_, C::Backend>,
+) -> NodeRef<'g, C> {
+    // SAFETY: the processors of tests are threads of the host, which stand on none of its tables.
+    unsafe { owner.borrow(section) }
 }
 
 /// Drops a permanent root. No root that shares its entries is left.

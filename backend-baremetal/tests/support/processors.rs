@@ -83,6 +83,8 @@ unsafe impl Processors for Tested {
     type LockWord = AtomicWord;
     type Word = AtomicWord;
 
+    const STANDS_ON_ROOTS: bool = false;
+
     fn entry(word: &AtomicWord) -> &AtomicWord {
         word
     }

@@ -13,7 +13,7 @@ use weft_backend_baremetal::backend::{self, Processors};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::hosted;
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
 use weft_core::config::Config;
 use weft_core::format::EntryFormat;
 use weft_core::geometry::Geometry;
@@ -156,11 +156,13 @@ pub(crate) struct Watch {
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word, counted; (3) a test has
-// one thread.
+// one thread; (4) it translates nothing through these tables; (5) it is translated by the host's.
 unsafe impl Processors for Watch {
     type Reclaim<B: Backend> = Watched<B>;
     type LockWord = LockWord;
     type Word = EntryWord;
+
+    const STANDS_ON_ROOTS: bool = false;
 
     fn entry(word: &AtomicWord) -> &EntryWord {
         // SAFETY: an `EntryWord` is an `AtomicWord` in layout.
@@ -177,8 +179,7 @@ unsafe impl Processors for Watch {
         if self.failing.is_now() { None } else { region.allocate() }
     }
 
-    fn flush(&self, what: Flush, cpus: CpuSet) {
-        assert_eq!(cpus, CpuSet::ALL, "nobody is known to have no translation");
+    fn flush(&self, what: Flush) {
         see(Seen::Flushed(what));
         let mut hook = AT_FLUSH.take();
         hook.iter_mut().for_each(|hook| hook());

@@ -2,7 +2,7 @@
 
 use weft_backend_baremetal::hosted::{Loaded, on_cpu};
 use weft_core::address::{CpuId, Level};
-use weft_core::error::NotARoot;
+use weft_core::error::{ActivateError, NotARoot};
 use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 
@@ -76,7 +76,8 @@ fn nodes_that_are_no_roots_are_refused<G: Geometry>() {
         cpu.activate(&root).expect("the node is a root");
         for level in levels::<G>().filter(|&level| level < G::ROOT) {
             let node: Node<Whole<G>> = node(machine, level);
-            assert_eq!(cpu.activate(&node), Err(NotARoot { level }));
+            let expected = Err(ActivateError::NotARoot(NotARoot { level }));
+            assert_eq!(cpu.activate(&node), expected);
             assert_eq!(cpu.active(), Some(root.paddr()), "the CPU runs on what it ran on");
             assert_eq!(loaded(machine, 0).times, 1);
         }

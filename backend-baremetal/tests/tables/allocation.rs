@@ -1,11 +1,11 @@
 //! Nodes and their handles.
 
 use weft_core::address::Level;
-use weft_core::config::Kind;
 use weft_core::entry::ChildRef;
 use weft_core::error::OutOfMemory;
+use weft_core::frame::Frame;
 use weft_core::geometry::{Geometry, TinyTwo};
-use weft_core::item::{Frame, Item};
+use weft_core::item::Item;
 use weft_core::node::{Metadata, Node};
 
 use crate::support::{Machine, Whole, levels, live, node, on_machine, online, tracked};
@@ -128,10 +128,24 @@ fn levels_above_the_root_are_refused() {
 }
 
 #[test]
-fn frames_of_data_are_of_their_own_kind() {
+fn what_was_erased_is_given_up_as_what_it_is() {
     on_machine::<TinyTwo>(|machine| {
         let erased = tracked(machine).retire().expect("a tracked page owns a frame");
-        assert_eq!(erased.kind(), Kind::FRAME);
-        erased.drop_as::<Whole<TinyTwo>>();
+        let page = erased.paddr();
+        erased.give_up();
+        assert_eq!(live(machine), 0, "a frame of data has one owner");
+
+        // The same frame as a node: what is below it goes, too.
+        let parent: Node<Whole<TinyTwo>> = node(machine, TinyTwo::ROOT);
+        assert_eq!(parent.paddr(), page);
+        let mut cpu = online(machine, 0);
+        drop(
+            parent.borrow(&cpu.read_side()).lock().entry(0).expect("in range").allocate_if_absent(),
+        );
+        assert_eq!(live(machine), 2);
+        cpu.activate(&parent).expect("the node is a root");
+        drop(parent);
+        cpu.deactivate();
+        assert_eq!(live(machine), 0, "a root that was erased takes its nodes along");
     });
 }

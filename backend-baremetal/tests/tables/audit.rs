@@ -4,16 +4,14 @@
 
 use weft_core::address::Paddr;
 use weft_core::audit::{Broken, Defect, Found, audit};
-use weft_core::config::Kind;
-use weft_core::entry::ChildRef;
 use weft_core::format::{EntryFormat, RawItem, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
-use weft_core::item::Frame;
 use weft_core::node::{Node, NodeRef};
 use weft_core::sites::PUBLISH_NODE;
 
 use crate::support::{
-    Machine, User, WRITABLE, Whole, device_frame, fill, node, on_machine, online,
+    Machine, User, WRITABLE, Whole, child, device_frame, fill, node, on_machine, online,
 };
 
 on_every_geometry!(
@@ -46,11 +44,6 @@ fn overwrite<G: Geometry>(node: NodeRef<'_, Whole<G>>, index: usize, bits: u64) 
     // complete.
     unsafe { guard.write_raw(index, bits, &PUBLISH_NODE) };
     before
-}
-
-fn child<'g, G: Geometry>(node: NodeRef<'g, Whole<G>>, index: usize) -> NodeRef<'g, Whole<G>> {
-    let ChildRef::Node(child) = node.walk(index) else { panic!("there is a node") };
-    child
 }
 
 fn leaf<G: Geometry>(root: NodeRef<'_, Whole<G>>) -> NodeRef<'_, Whole<G>> {
@@ -118,20 +111,25 @@ fn a_reachable_stray_node_is_named<G: Geometry>() {
 fn a_node_in_a_place_that_is_not_its_own_is_named<G: Geometry>() {
     on_table::<G>(|machine, root| {
         let below = root.level().below().expect("a root is no leaf");
-        let demand = |frame: Paddr, defect| {
+        let defect_of = |frame: Paddr| {
             let before = overwrite(root, 0, X86_64::node(frame));
-            let expected = Err(Broken { node: frame, level: below, defect });
-            assert_eq!(audit(root), expected);
+            let broken = audit(root).expect_err("the node is not in its place");
+            assert_eq!((broken.node, broken.level), (frame, below));
             overwrite(root, 0, before);
+            broken.defect
+        };
+        let kind_of = |frame: Paddr| match defect_of(frame) {
+            Defect::OtherKind { found } => found.to_string(),
+            other => panic!("it is of another kind, not {other:?}"),
         };
         let data = Frame::allocate(machine).expect("frames enough");
-        demand(data.paddr(), Defect::OtherKind { found: Kind::FRAME });
+        assert_eq!(kind_of(data.paddr()), "data");
         let other: Node<User<G>> = node(machine, below);
-        demand(other.paddr(), Defect::OtherKind { found: Kind(2) });
+        assert_eq!(kind_of(other.paddr()), "table 5 of the backend's list");
         let high: Node<Whole<G>> = node(machine, G::ROOT);
-        demand(high.paddr(), Defect::WrongLevel { found: G::LEVELS });
+        assert_eq!(defect_of(high.paddr()), Defect::WrongLevel { found: G::LEVELS });
         let fresh: Node<Whole<G>> = node(machine, below);
-        demand(fresh.paddr(), Defect::Unattached);
+        assert_eq!(defect_of(fresh.paddr()), Defect::Unattached);
     });
 }
 
@@ -156,12 +154,21 @@ fn tops_are_found_among_the_frames_in_use<G: Geometry>() {
         assert_eq!(found().count() as u64, taken + 1, "the root's frames and the single one");
         let tops: Vec<Paddr> = found()
             .filter(Found::is_top)
-            .map(|top| match top.kind() {
-                Kind(1) => top.node::<Whole<G>>().paddr(),
-                _ => top.node::<User<G>>().paddr(),
+            .map(|top| match (top.node::<Whole<G>>(), top.node::<User<G>>()) {
+                (Some(whole), None) => {
+                    assert_eq!(top.audit(), Ok(u64::from(G::LEVELS)));
+                    whole.paddr()
+                }
+                (None, Some(user)) => {
+                    assert_eq!(top.audit(), Ok(1));
+                    user.paddr()
+                }
+                other => panic!("a node is of one configuration: {other:?}"),
             })
             .collect();
         assert_eq!(tops.len(), 2);
+        let is_data = |found: &Found<'_, _>| found.node::<Whole<G>>().is_none() && !found.is_top();
+        assert_eq!(found().filter(is_data).count(), 2, "the pages are no nodes");
         assert!(tops.contains(&root.paddr()) && tops.contains(&single.paddr()));
         assert!(!tops.contains(&kept.paddr()), "it was in use before");
     });

@@ -8,11 +8,11 @@ use weft_core::node::Node;
 use weft_core::reclaim::Detached;
 
 use crate::support::{
-    Machine, Whole, fill, live, node, on_machine, online, page_levels, put, tracked, untracked,
+    Machine, Whole, child, fill, live, node, on_machine, online, page_levels, put, tracked,
+    untracked,
 };
 
 on_every_geometry!(
-    without_cpus_it_goes_at_once,
     it_waits_from_when_it_is_retired,
     what_owns_nothing_starts_no_grace_period,
     a_full_node_goes_whole,
@@ -20,7 +20,7 @@ on_every_geometry!(
 );
 
 /// Takes out what entry 0 leads to.
-fn take<G: Geometry>(guard: &mut Guard<'_, Whole<G>>) -> Detached<Whole<G>> {
+fn take<'g, G: Geometry>(guard: &mut Guard<'g, Whole<G>>) -> Detached<'g, Whole<G>> {
     let mut entry = guard.entry(0).expect("the index is in range");
     entry.detach().expect("the entry is managed")
 }
@@ -34,31 +34,20 @@ fn root_with_tree<G: Geometry>(machine: &Machine<G>) -> (Node<Whole<G>>, u64) {
     (root, frames)
 }
 
-fn without_cpus_it_goes_at_once<G: Geometry>() {
-    on_machine::<G>(|machine| {
-        let (root, frames) = root_with_tree(machine);
-        let cpu = online(machine, 0);
-        let detached = take(&mut root.borrow(&cpu.read_side()).lock());
-        drop(cpu);
-        assert_eq!(live(machine), 1 + frames, "it is not retired yet");
-        drop(detached);
-        assert_eq!(live(machine), 1, "no section is left that could see it");
-    });
-}
-
 fn it_waits_from_when_it_is_retired<G: Geometry>() {
     on_machine::<G>(|machine| {
         let (root, frames) = root_with_tree(machine);
         let (mut first, mut second) = (online(machine, 0), online(machine, 1));
-        let detached = take(&mut root.borrow(&first.read_side()).lock());
-        first.quiescent();
+        let section = first.read_side();
+        let detached = take(&mut root.borrow(&section).lock());
         second.quiescent();
         assert_eq!(live(machine), 1 + frames, "it is not retired yet");
-        let section = second.read_side();
+        let other = second.read_side();
         detached.retire();
+        drop(section);
         first.quiescent();
         assert_eq!(live(machine), 1 + frames, "it waits for the section of the other CPU");
-        drop(section);
+        drop(other);
         second.quiescent();
         assert_eq!(live(machine), 1);
     });
@@ -103,18 +92,24 @@ fn a_full_node_goes_whole<G: Geometry>() {
                 let mut above = parent.borrow(&section).lock();
                 let mut entry = above.entry(0).expect("the index is in range");
                 let mut guard = entry.allocate_if_absent().expect("frames enough");
-                let mut nodes = Vec::new();
                 for index in 0..G::ENTRIES {
                     if level == Level::LEAF || index % 2 == 1 {
                         put(&mut guard, index, Child::Item(untracked::<G>(level)));
                         continue;
                     }
                     let mut entry = guard.entry(index).expect("the index is in range");
-                    nodes.push(entry.allocate_if_absent().expect("frames enough").node());
+                    drop(entry.allocate_if_absent().expect("frames enough"));
                 }
                 assert_eq!(usize::from(guard.children()), G::ENTRIES);
-                assert_eq!(live(machine), 2 + nodes.len() as u64);
                 drop(guard);
+                let full = child(above.node(), 0);
+                let mut nodes = Vec::new();
+                for index in 0..G::ENTRIES {
+                    let ChildRef::Node(node) = full.walk(index) else { continue };
+                    nodes.push(node);
+                }
+                assert_eq!(nodes.len(), if level == Level::LEAF { 0 } else { G::ENTRIES / 2 });
+                assert_eq!(live(machine), 2 + nodes.len() as u64);
                 drop(take(&mut above));
                 assert_eq!(above.children(), 0);
                 for node in nodes {
@@ -135,7 +130,8 @@ fn a_stray_node_can_be_filled_and_goes_with_what_it_got<G: Geometry>() {
             let section = cpu.read_side();
             let mut guard = root.borrow(&section).lock();
             let mut entry = guard.entry(0).expect("the index is in range");
-            let child = entry.allocate_if_absent().expect("frames enough").node();
+            drop(entry.allocate_if_absent().expect("frames enough"));
+            let ChildRef::Node(child) = entry.child() else { panic!("a node was grown") };
             let detached = entry.detach().expect("the entry is managed");
             let mut stray = child.lock();
             fill(machine, &mut stray, G::ENTRIES - 1);

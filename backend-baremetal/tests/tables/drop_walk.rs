@@ -5,13 +5,15 @@ use weft_core::config::Config;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::OutOfMemory;
 use weft_core::format::{EntryFormat, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
-use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Node, Permanent};
+use weft_core::item::MappedItem;
+use weft_core::node::Node;
+use weft_core::permanent::Permanent;
 
 use crate::support::{
     Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, dismantle, fill, live, node,
-    on_machine, online, page_levels, put, untracked,
+    on_machine, online, page_levels, put, root_of, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -69,8 +71,7 @@ fn untracked_pages_own_nothing<G: Geometry>() {
             let mut guard = node.borrow(&section).lock();
             put(&mut guard, 1, Child::Item(untracked::<G>(level)));
             if level == Level::LEAF {
-                let frame = owner.paddr();
-                let item = MappedItem::Untracked { frame, level, property: WRITABLE };
+                let item = untracked_at::<G, _>(owner.paddr(), level, WRITABLE);
                 put(&mut guard, 0, Child::Item(item));
             }
             drop(guard);
@@ -101,7 +102,7 @@ where
         assert_eq!(live(machine), shared_frames, "every entry that is shared is grown");
 
         let root = Node::<C>::root_sharing(&owner).expect("a test has frames enough");
-        let (theirs, ours) = (owner.borrow(&section), root.borrow(&section));
+        let (theirs, ours) = (root_of(&owner, &section), root.borrow(&section));
         let mut guard = ours.lock();
         for index in 0..G::ENTRIES {
             match (theirs.walk(index), ours.walk(index)) {

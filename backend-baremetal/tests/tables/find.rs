@@ -2,10 +2,10 @@
 
 use weft_core::address::{Level, Vaddr};
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::FindError;
+use weft_core::error::LockError;
+use weft_core::find::{lock_covering, try_lock_covering};
 use weft_core::geometry::Geometry;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::{lock_covering, try_lock_covering};
 
 use crate::support::{
     User, Whole, levels, live, node, on_machine, online, page_levels, put, untracked,
@@ -108,11 +108,20 @@ fn addresses_of_other_tables_are_refused<G: Geometry>() {
         let section = cpu.read_side();
         let root: Node<User<G>> = node(machine, G::ROOT);
         let root = root.borrow(&section);
-        let end = G::entry_span(G::ROOT) * G::ENTRIES as u64;
-        for vaddr in [end / 2, end - 1, end, u64::MAX].map(Vaddr::new) {
+        let end = G::node_span(G::ROOT);
+        let upper = 0_u64.wrapping_sub(end / 2);
+        for vaddr in [upper, upper + 1, u64::MAX].map(Vaddr::new) {
             for level in levels::<G>() {
                 let error = lock_covering(root, vaddr, level).err();
-                assert_eq!(error, Some(FindError::NotManaged { vaddr }));
+                let range = vaddr..vaddr.plus(1);
+                assert_eq!(error, Some(LockError::NotManaged { range }));
+            }
+        }
+        // What a table without signs would have there, and behind it.
+        for vaddr in [end / 2, end - 1, end, upper - 1].map(Vaddr::new) {
+            for level in levels::<G>() {
+                let error = lock_covering(root, vaddr, level).err();
+                assert_eq!(error, Some(LockError::NotCanonical { vaddr }));
             }
         }
         assert_eq!(live(machine), 1);
@@ -128,7 +137,7 @@ fn levels_above_the_root_are_refused<G: Geometry>() {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let level = Level::new(G::LEVELS + 1);
         let error = lock_covering(root.borrow(&section), Vaddr::new(0), level).err();
-        assert_eq!(error, Some(FindError::NoSuchLevel { level }));
+        assert_eq!(error, Some(LockError::NoSuchLevel { level }));
     });
 }
 
@@ -142,7 +151,7 @@ fn running_out_of_memory_leaves_nothing_behind<G: Geometry>() {
             let root = owner.borrow(&section);
             machine.processors().fail_after(allocations);
             let error = lock_covering(root, vaddr, Level::LEAF).err();
-            assert_eq!(error, Some(FindError::OutOfMemory));
+            assert_eq!(error, Some(LockError::OutOfMemory));
             assert_eq!(live(machine), 1, "what was allocated has gone back");
             let guard = root.try_lock().expect("no lock is left behind");
             assert_eq!(guard.children(), 0);
@@ -170,7 +179,7 @@ fn a_lock_that_is_held_is_not_waited_for<G: Geometry>() {
         for level in levels::<G>() {
             let guard = try_lock_covering(root, vaddr, level).expect("nobody holds a lock");
             let error = try_lock_covering(root, vaddr, level).err();
-            assert_eq!(error, Some(FindError::WouldWait));
+            assert_eq!(error, Some(LockError::WouldWait));
             drop(guard);
         }
     });

@@ -107,7 +107,7 @@ fn what_is_appended_comes_out_first<G: Geometry>() {
             let came_out: Vec<_> = std::iter::from_fn(|| {
                 let erased = second.pop()?;
                 let place = erased.paddr();
-                machine.drop_erased(erased);
+                erased.give_up();
                 Some(place)
             })
             .collect();

@@ -4,7 +4,7 @@ use weft_backend_baremetal::hosted::{hardware_sets, on_cpu};
 use weft_core::address::{CpuId, Level};
 use weft_core::config::Config;
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::GrowError;
+use weft_core::error::Refusal;
 use weft_core::format::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
@@ -12,8 +12,8 @@ use weft_core::item::MappedItem;
 use weft_core::node::Node;
 
 use crate::support::{
-    Machine, User, Whole, device_frame, levels, live, node, on_machine, online, page_levels, put,
-    tracked, untracked,
+    Machine, User, Whole, child, device_frame, levels, live, node, on_machine, online, page_levels,
+    put, tracked, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -34,16 +34,15 @@ fn absent_entries_grow_a_locked_child<G: Geometry>() {
             let parent: Node<Whole<G>> = node(machine, level);
             let mut guard = parent.borrow(&section).lock();
             let mut entry = guard.entry(1).expect("the index is in range");
-            let child = entry.allocate_if_absent().expect("a test has frames enough");
-            assert_eq!(Some(child.level()), level.below());
-            assert_eq!((child.children(), child.is_stray()), (0, false));
-            assert_eq!(guard.children(), 1);
-            let ChildRef::Node(found) = guard.entry(1).expect("in range").child() else {
-                panic!("the entry leads to no node");
-            };
-            assert_eq!(found.paddr(), child.node().paddr());
-            drop(child);
+            let grown = entry.allocate_if_absent().expect("a test has frames enough");
+            assert_eq!(Some(grown.level()), level.below());
+            assert_eq!((grown.children(), grown.is_stray()), (0, false));
+            let found = child(parent.borrow(&section), 1);
+            assert_eq!(found.paddr(), grown.node().paddr());
+            assert!(found.try_lock().is_none(), "it can be reached, and is not locked");
+            drop(grown);
             drop(found.try_lock().expect("the guard of the new child gives back its lock"));
+            assert_eq!(guard.children(), 1);
             assert_eq!(live(machine), 2);
             drop(guard);
             drop(parent);
@@ -52,7 +51,7 @@ fn absent_entries_grow_a_locked_child<G: Geometry>() {
     });
 }
 
-fn grown<C: Config>(guard: &mut Guard<'_, C>, index: usize) -> Result<(), GrowError> {
+fn grown<C: Config>(guard: &mut Guard<'_, C>, index: usize) -> Result<(), Refusal> {
     guard.entry(index).expect("the index is in range").allocate_if_absent().map(drop)
 }
 
@@ -63,17 +62,17 @@ fn present_entries_and_leaves_do_not_grow<G: Geometry>() {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
         grown(&mut guard, 0).expect("a test has frames enough");
-        assert_eq!(grown(&mut guard, 0), Err(GrowError::Present));
+        assert_eq!(grown(&mut guard, 0), Err(Refusal::Present));
         assert_eq!((guard.children(), live(machine)), (1, 2));
 
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let mut guard = leaf.borrow(&section).lock();
-        assert_eq!(grown(&mut guard, 0), Err(GrowError::Leaf));
+        assert_eq!(grown(&mut guard, 0), Err(Refusal::Leaf));
 
         let user: Node<User<G>> = node(machine, G::ROOT);
         let mut guard = user.borrow(&section).lock();
         let index = G::ENTRIES - 1;
-        assert_eq!(grown(&mut guard, index), Err(GrowError::NotManaged { index }));
+        assert_eq!(grown(&mut guard, index), Err(Refusal::NotManaged { index }));
     });
 }
 
@@ -84,7 +83,7 @@ fn growing_without_memory_changes_nothing<G: Geometry>() {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
         machine.processors().fail_after(0);
-        assert_eq!(grown(&mut guard, 0), Err(GrowError::OutOfMemory));
+        assert_eq!(grown(&mut guard, 0), Err(Refusal::OutOfMemory));
         assert_eq!((guard.read_raw(0), guard.children(), live(machine)), (0, 0, 1));
         grown(&mut guard, 0).expect("there is memory again");
     });
@@ -100,7 +99,7 @@ const POLICIES: [CachePolicy; 6] = [
 ];
 
 fn huge<G: Geometry>(level: Level, property: Property) -> MappedItem<Machine<G>> {
-    MappedItem::Untracked { frame: device_frame::<G>(level), level, property }
+    untracked_at::<G, _>(device_frame::<G>(level), level, property)
 }
 
 /// Checks that entry `index` of a node maps its part of the huge page of the level above.
@@ -162,18 +161,17 @@ fn only_huge_pages_are_split<G: Geometry>() {
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let mut guard = leaf.borrow(&section).lock();
         put(&mut guard, 0, Child::Item(tracked(machine)));
-        assert_eq!(split(&mut guard, 0), Err(GrowError::NoHugePage));
+        assert_eq!(split(&mut guard, 0), Err(Refusal::NoHugePage));
 
         let second: Node<Whole<G>> = node(machine, Level::new(2));
         let mut guard = second.borrow(&section).lock();
-        assert_eq!(split(&mut guard, 0), Err(GrowError::NoHugePage));
+        assert_eq!(split(&mut guard, 0), Err(Refusal::NoHugePage));
         grown(&mut guard, 0).expect("a test has frames enough");
-        assert_eq!(split(&mut guard, 0), Err(GrowError::NoHugePage));
+        assert_eq!(split(&mut guard, 0), Err(Refusal::NoHugePage));
         put(&mut guard, 1, Child::Item(untracked::<G>(Level::new(2))));
         machine.processors().fail_after(0);
-        assert_eq!(split(&mut guard, 1), Err(GrowError::OutOfMemory));
-        let parts = guard.entry(1).expect("in range").split();
-        assert!(parts.is_ok(), "there is memory again");
+        assert_eq!(split(&mut guard, 1), Err(Refusal::OutOfMemory));
+        guard.entry(1).expect("in range").split().map(drop).expect("there is memory again");
     });
 }
 
@@ -194,7 +192,8 @@ fn a_split_keeps_what_hardware_sets_meanwhile<G: Geometry>() {
                 let hardware = scope.spawn(move || {
                     on_cpu(CpuId::new(1), || hardware_sets(node, 0, X86_64::HARDWARE_BITS))
                 });
-                let mut parts = guard.entry(0).expect("in range").split().expect("frames enough");
+                let mut entry = guard.entry(0).expect("the index is in range");
+                let mut parts = entry.split().expect("frames enough");
                 let before = hardware.join().expect("setting bits does not panic");
                 let mut property = Property::default();
                 if matches!(X86_64::decode(before, level), Decoded::Item(_)) {
@@ -220,8 +219,8 @@ fn pages_of_pages_are_split_down_to_leaves<G: Geometry>() {
         let mut frame = device_frame::<G>(top);
         while guard.level() > Level::LEAF {
             let index = if guard.level() == top { 0 } else { G::ENTRIES - 1 };
-            let parts = guard.entry(index).expect("in range").split().expect("frames enough");
-            guard = parts;
+            drop(guard.entry(index).expect("in range").split().expect("frames enough"));
+            guard = child(guard.node(), index).lock();
             frame = frame.plus((G::ENTRIES as u64 - 1) * G::entry_span(guard.level()));
         }
         match guard.entry(G::ENTRIES - 1).expect("the index is in range").child() {

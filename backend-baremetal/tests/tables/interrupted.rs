@@ -3,12 +3,11 @@
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::entry::{Child, ChildRef};
+use weft_core::find::lock_covering;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
-use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::lock_covering;
 
 use crate::support::interrupted::{Interrupted, Question, assert_interrupted, interrupt};
 use crate::support::{
@@ -89,8 +88,9 @@ fn changes_give_back<G: Geometry>(new: impl Fn(Level) -> Child<Table<G>>) {
             let detached = entry.replace(child).unwrap_or_else(|_| panic!("the child fits"));
             assert_interrupted();
             match detached.child() {
-                Child::Item(MappedItem::Untracked { property, .. }) => {
-                    assert_eq!(property.flags, WRITABLE.flags | SET, "what hardware set is lost");
+                ChildRef::Item(page) => {
+                    let flags = page.property.flags;
+                    assert_eq!(flags, WRITABLE.flags | SET, "what hardware set is lost");
                 }
                 other => panic!("another child came out: {other:?}"),
             }

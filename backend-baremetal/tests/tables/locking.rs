@@ -7,10 +7,10 @@ use weft_backend_baremetal::hosted::on_cpu;
 use weft_core::address::{CpuId, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
+use weft_core::find::lock_covering;
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::lock_covering;
 
 use crate::support::{Machine, Whole, live, node, on_machine, on_machine_of, online, put, tracked};
 
@@ -149,13 +149,12 @@ fn who_waited_for_a_node_that_became_stray_starts_over<G: Geometry>() {
     on_machine_of::<G>(frames::<G>(), |machine| {
         let owner: Node<Whole<G>> = node(machine, G::ROOT);
         for _ in 0..TRIALS {
-            let cpus = [0, 1, 2].map(|cpu| online(machine, cpu));
-            let [mine, finders, detachers] = &cpus;
+            let [mine, finders, detachers] = [0, 1, 2].map(|cpu| online(machine, cpu));
             let section = mine.read_side();
             let leaf = first_leaf(owner.borrow(&section));
-            let started = Barrier::new(2);
+            let (owner, started) = (&owner, &Barrier::new(2));
             std::thread::scope(|scope| {
-                let finder = scope.spawn(|| {
+                let finder = scope.spawn(move || {
                     let section = finders.read_side();
                     started.wait();
                     let guard = first_leaf(owner.borrow(&section));
@@ -164,7 +163,7 @@ fn who_waited_for_a_node_that_became_stray_starts_over<G: Geometry>() {
                 started.wait();
                 // A chance for the finder to reach the leaf.
                 (0..4).for_each(|_| std::thread::yield_now());
-                let detacher = scope.spawn(|| {
+                let detacher = scope.spawn(move || {
                     let section = detachers.read_side();
                     let mut guard = owner.borrow(&section).lock();
                     drop(guard.entry(0).expect("the index is in range").detach());

@@ -3,7 +3,7 @@
 use weft_core::address::{FRAME_SIZE, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::entry::Child;
-use weft_core::error::Misfit;
+use weft_core::error::Refusal;
 use weft_core::geometry::{Geometry, TinyThree as G};
 use weft_core::item::Item;
 use weft_core::node::Node;
@@ -46,7 +46,7 @@ fn a_root_whose_entries_stay_maps_no_page() {
         let mut entry = guard.entry(1).expect("a root has two entries");
         let page = Child::Item(untracked::<G>(G::ROOT));
         let refused = entry.replace(page).expect_err("nobody could change it");
-        assert_eq!(refused.reason, Misfit::NoPagesHere { entry: G::ROOT });
+        assert_eq!(refused.reason, Refusal::NoPagesHere { entry: G::ROOT });
         assert_eq!((guard.read_raw(1), guard.children()), (0, 0));
     });
 }
@@ -63,9 +63,9 @@ fn a_node_that_is_locked_is_refused_and_not_waited_for() {
         let mut guard = root.borrow(&section).lock();
         let mut entry = guard.entry(0).expect("a root has two entries");
         let refused = entry.replace(Child::Node(child.clone())).expect_err("the node is locked");
-        assert_eq!(refused.reason, Misfit::InUse { node: child.paddr() });
+        assert_eq!(refused.reason, Refusal::InUse { node: child.paddr() });
         drop(held);
-        entry.replace(refused.into_child()).expect("the node is free now");
+        entry.replace(refused.back).expect("the node is free now");
         assert_eq!(guard.children(), 1);
     });
 }

@@ -17,16 +17,16 @@ use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::{FindError, GrowError, Misfit, NotAnItem};
+use weft_core::error::{LockError, Refusal};
+use weft_core::find::lock_covering;
 use weft_core::format::{CachePolicy, EntryFormat, PageFlags, Property, RawItem, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
-use weft_core::item::{Frame, MappedItem};
+use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::lock_covering;
-use weft_core::reclaim::Detached;
 
-use crate::support::{Machine, Whole, live, node, on_machine, online, put, tracked};
+use crate::support::{Machine, Whole, live, node, on_machine, online, put, tracked, untracked_at};
 
 on_every_geometry!(a_table_behaves_as_a_map);
 
@@ -109,29 +109,13 @@ impl Slot {
     }
 }
 
-/// The slot that an entry shows.
+/// The slot that an entry shows, or that came out of it.
 fn shown<G: Geometry>(child: ChildRef<'_, Whole<G>>) -> Option<Slot> {
     match child {
         ChildRef::Absent => None,
         ChildRef::Node(node) => Some(Slot::Node(node.paddr())),
         ChildRef::Item(page) => Some(Slot::Page(*page)),
         ChildRef::Shared => unreachable!("the table manages all of its root"),
-    }
-}
-
-/// The slot that came out of an entry.
-fn came_out<G: Geometry>(detached: &Detached<Whole<G>>) -> Option<Slot> {
-    match detached.child() {
-        Child::Absent => None,
-        Child::Node(node) => Some(Slot::Node(node.paddr())),
-        Child::Item(MappedItem::Tracked { frame, property }) => Some(Slot::Page(RawItem {
-            frame: frame.paddr(),
-            level: Level::LEAF,
-            property: *property,
-        })),
-        Child::Item(MappedItem::Untracked { frame, level, property }) => {
-            Some(Slot::Page(RawItem { frame: *frame, level: *level, property: *property }))
-        }
     }
 }
 
@@ -204,12 +188,12 @@ impl Model {
     ) {
         let (level, before) = (guard.level(), self.slots.get(path).copied());
         let expected = match (before, level.below()) {
-            (_, None) if !split => Err(GrowError::Leaf),
+            (_, None) if !split => Err(Refusal::Leaf),
             (Some(Slot::Page(_)), Some(_)) if split && frames > 0 => Ok(()),
-            (Some(Slot::Page(_)), Some(_)) if split => Err(GrowError::OutOfMemory),
-            _ if split => Err(GrowError::NoHugePage),
-            (Some(_), _) => Err(GrowError::Present),
-            (None, _) if frames == 0 => Err(GrowError::OutOfMemory),
+            (Some(Slot::Page(_)), Some(_)) if split => Err(Refusal::OutOfMemory),
+            _ if split => Err(Refusal::NoHugePage),
+            (Some(_), _) => Err(Refusal::Present),
+            (None, _) if frames == 0 => Err(Refusal::OutOfMemory),
             (None, _) => Ok(()),
         };
         let backend = *guard.node().backend();
@@ -236,12 +220,12 @@ impl Model {
         guard: &mut Guard<'_, Whole<G>>,
         path: &[usize],
         child: Child<Whole<G>>,
-        expected: Result<Vec<(Vec<usize>, Slot)>, Misfit>,
+        expected: Result<Vec<(Vec<usize>, Slot)>, Refusal>,
     ) {
         let mut entry = guard.entry(path[path.len() - 1]).expect("the index is in range");
         match (entry.replace(child), expected) {
             (Ok(detached), Ok(slots)) => {
-                assert_eq!(came_out(&detached), self.remove(path), "another child came out");
+                assert_eq!(shown(detached.child()), self.remove(path), "another child came out");
                 self.slots.extend(slots);
             }
             (Err(refused), Err(misfit)) => assert_eq!(refused.reason, misfit),
@@ -263,17 +247,18 @@ impl Model {
                 let property = Property { flags, ..*property };
                 RawItem { frame: frame.paddr(), level: Level::LEAF, property }
             }
-            MappedItem::Untracked { frame, level, property } => {
-                let flags = property.flags - PageFlags::TRACKED;
-                RawItem { frame: *frame, level: *level, property: Property { flags, ..*property } }
+            MappedItem::Untracked(page) => {
+                let flags = page.property().flags - PageFlags::TRACKED;
+                let property = Property { flags, ..page.property() };
+                RawItem { frame: page.frame(), level: page.level(), property }
             }
         };
         let expected = if page.level != level {
-            Err(Misfit::WrongLevel { entry: level, child: page.level })
+            Err(Refusal::WrongLevel { entry: level, child: page.level })
         } else if !X86_64::maps_pages_at(level) {
-            Err(Misfit::NoPagesHere { entry: level })
+            Err(Refusal::NoPagesHere { entry: level })
         } else if !page.frame.as_u64().is_multiple_of(alignment) {
-            Err(Misfit::Unaligned { frame: page.frame, alignment })
+            Err(Refusal::Unaligned { frame: page.frame, alignment })
         } else {
             Ok(vec![(path.to_vec(), Slot::Page(page))])
         };
@@ -305,7 +290,7 @@ impl Model {
             let below = shown(below).expect("something was put there");
             slots.push(([path, &[index]].concat(), below));
         }
-        let misfit = Misfit::WrongLevel { entry, child };
+        let misfit = Refusal::WrongLevel { entry, child };
         let expected = if entry.below() == Some(child) { Ok(slots) } else { Err(misfit) };
         self.replace(guard, path, Child::Node(new), expected);
     }
@@ -319,7 +304,7 @@ impl Model {
         let mut entry = guard.entry(path[path.len() - 1]).expect("the index is in range");
         let before = entry.protect(|_| property);
         let Some(Slot::Page(page)) = self.slots.get_mut(path) else {
-            return assert_eq!(before, Err(NotAnItem));
+            return assert_eq!(before, Err(Refusal::NoPage));
         };
         assert_eq!(before, Ok(page.property), "the property before is another");
         let is_tracked = page.property.flags.contains(PageFlags::TRACKED);
@@ -373,7 +358,7 @@ impl Model {
             if let Some(top) = (1..=there).rev().take_while(leads_nowhere).last() {
                 self.remove(&step.path[..top]);
             }
-            return assert_eq!(found.err(), Some(FindError::OutOfMemory));
+            return assert_eq!(found.err(), Some(LockError::OutOfMemory));
         }
         let mut node = root;
         for depth in 1..=reached {
@@ -416,7 +401,7 @@ impl Model {
                 let level = guard.level();
                 let place = (path.iter().sum::<usize>() as u64 + 3) * G::entry_span(level);
                 let frame = Paddr::new(if is_aligned { place } else { place / 2 });
-                self.map(guard, &path, MappedItem::Untracked { frame, level, property });
+                self.map(guard, &path, untracked_at::<G, _>(frame, level, property));
             }
             Operation::PutNode { fits } => self.put_node(machine, cpu, (guard, &path), fits),
             Operation::Detach => self.replace(guard, &path, Child::Absent, Ok(Vec::new())),

@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{Level, Paddr};
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::NotAnItem;
+use weft_core::error::Refusal;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
-use weft_core::item::MappedItem;
 use weft_core::node::Node;
 
 use crate::support::{
-    WRITABLE, Whole, node, on_machine, online, page_levels, put, tracked, untracked,
+    WRITABLE, Whole, node, on_machine, online, page_levels, put, tracked, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -103,8 +102,8 @@ fn bits_that_hardware_sets_before_a_detachment_come_out<G: Geometry>() {
         let mut entry = guard.entry(index).expect("the index is in range");
         let detached = entry.detach().expect("all entries are managed");
         match detached.child() {
-            Child::Item(MappedItem::Untracked { property, .. }) => {
-                assert!(property.flags.contains(PageFlags::ACCESSED | PageFlags::DIRTY));
+            ChildRef::Item(page) => {
+                assert!(page.property.flags.contains(PageFlags::ACCESSED | PageFlags::DIRTY));
             }
             other => panic!("another child came out: {other:?}"),
         }
@@ -123,10 +122,10 @@ fn only_pages_are_protected<G: Geometry>() {
         let protect = |guard: &mut Guard<'_, Whole<G>>, index| {
             guard.entry(index).expect("in range").protect(|_| unreachable!("nothing to change"))
         };
-        assert_eq!(protect(&mut guard, 0), Err(NotAnItem));
+        assert_eq!(protect(&mut guard, 0), Err(Refusal::NoPage));
         let mut entry = guard.entry(0).expect("the index is in range");
         drop(entry.allocate_if_absent().expect("a test has frames enough"));
-        assert_eq!(protect(&mut guard, 0), Err(NotAnItem));
+        assert_eq!(protect(&mut guard, 0), Err(Refusal::NoPage));
 
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let mut guard = leaf.borrow(&section).lock();
@@ -188,17 +187,15 @@ fn pages_that_come_out_marked<G: Geometry>(guard: &mut Guard<'_, Whole<G>>) -> V
     let mut came_out = Vec::new();
     for page in 0..PAGES_MAX {
         let frame = Paddr::of_frame(page);
-        let item = MappedItem::Untracked { frame, level: Level::LEAF, property: WRITABLE };
+        let item = untracked_at::<G, _>(frame, Level::LEAF, WRITABLE);
         put(guard, 0, Child::Item(item));
         let mut entry = guard.entry(0).expect("the index is in range");
         if page % 2 == 0 {
             entry.protect(without_write).expect("the entry maps a page");
         }
         let detached = entry.detach().expect("all entries are managed");
-        let Child::Item(MappedItem::Untracked { property, .. }) = detached.child() else {
-            unreachable!("a page was put there")
-        };
-        if property.flags.contains(PageFlags::ACCESSED | PageFlags::DIRTY) {
+        let ChildRef::Item(item) = detached.child() else { unreachable!("a page was put there") };
+        if item.property.flags.contains(PageFlags::ACCESSED | PageFlags::DIRTY) {
             came_out.push(frame);
         }
         if came_out.len() == ENOUGH {

@@ -5,17 +5,19 @@ use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::{AlreadyOnline, FindError, GrowError, Misfit, NotARoot};
+use weft_core::error::{AlreadyOnline, LockError, NotARoot, Refusal};
+use weft_core::find::{lock_covering, try_lock_covering};
 use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
+use weft_core::frame::Frame;
 use weft_core::geometry::{Geometry, TinyThree};
 use weft_core::guard::Guard;
-use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Node, Permanent};
-use weft_core::range_lock::{lock_covering, try_lock_covering};
+use weft_core::item::MappedItem;
+use weft_core::node::Node;
+use weft_core::permanent::Permanent;
 
 use crate::support::{
     Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, dismantle, fill, levels, live,
-    node, on_machine, online, page_levels, put, tracked, untracked,
+    node, on_machine, online, page_levels, put, root_of, tracked, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -41,7 +43,7 @@ fn a_failed_attempt_leaves_the_lock_held<G: Geometry>() {
         for _ in 0..2 {
             assert!(root.try_lock().is_none(), "a failed attempt has unlocked");
             let attempt = try_lock_covering(root, Vaddr::new(0), G::ROOT);
-            assert_eq!(attempt.err(), Some(FindError::WouldWait), "a failed attempt has unlocked");
+            assert_eq!(attempt.err(), Some(LockError::WouldWait), "a failed attempt has unlocked");
         }
         drop(guard);
         drop(root.try_lock().expect("the holder has unlocked"));
@@ -55,8 +57,7 @@ fn changing_rights_does_not_change_who_owns_the_frame<G: Geometry>() {
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let section = cpu.read_side();
         let mut guard = leaf.borrow(&section).lock();
-        let frame = owner.paddr();
-        let item = MappedItem::Untracked { frame, level: Level::LEAF, property: WRITABLE };
+        let item = untracked_at::<G, _>(owner.paddr(), Level::LEAF, WRITABLE);
         put(&mut guard, 0, Child::Item(item));
         put(&mut guard, 1, Child::Item(tracked(machine)));
         // With the bits that hardware sets the entry is stored, without them exchanged.
@@ -93,13 +94,14 @@ fn frames_beyond_the_format_are_refused<G: Geometry>() {
             let parent: Node<Whole<G>> = node(machine, level);
             let mut guard = parent.borrow(&section).lock();
             let offer = |guard: &mut Guard<'_, Whole<G>>, frame| {
-                let item = MappedItem::Untracked { frame, level, property: WRITABLE };
+                let item = untracked_at::<G, _>(frame, level, WRITABLE);
                 let mut entry = guard.entry(0).expect("the index is in range");
                 let refused = entry.replace(Child::Item(item)).map(drop).err()?;
                 assert_eq!((guard.read_raw(0), guard.children()), (0, 0));
-                match refused.child {
-                    Child::Item(MappedItem::Untracked { frame: back, level: at, property }) => {
-                        assert_eq!((back, at, property), (frame, level, WRITABLE));
+                match refused.back {
+                    Child::Item(MappedItem::Untracked(page)) => {
+                        let back = (page.frame(), page.level(), page.property());
+                        assert_eq!(back, (frame, level, WRITABLE));
                     }
                     other => panic!("another child came back: {other:?}"),
                 }
@@ -107,12 +109,12 @@ fn frames_beyond_the_format_are_refused<G: Geometry>() {
             };
             for bit in 52..64 {
                 let frame = Paddr::new(1 << bit);
-                assert_eq!(offer(&mut guard, frame), Some(Misfit::OutOfRange { frame }));
+                assert_eq!(offer(&mut guard, frame), Some(Refusal::OutOfRange { frame }));
             }
             // The bits below a frame are a matter of alignment.
             for bit in (0..64).take_while(|&bit| 1 << bit < G::entry_span(level)) {
                 let (frame, alignment) = (Paddr::new(1 << bit), G::entry_span(level));
-                let expected = Some(Misfit::Unaligned { frame, alignment });
+                let expected = Some(Refusal::Unaligned { frame, alignment });
                 assert_eq!(offer(&mut guard, frame), expected);
             }
             let last = Paddr::new((1 << 52) - G::entry_span(level));
@@ -139,10 +141,10 @@ fn what_a_permanent_root_has_stays<G: Geometry>() {
             let before = live(machine);
             {
                 let section = cpu.read_side();
-                let mut guard = permanent.borrow(&section).lock();
+                let mut guard = root_of(&permanent, &section).lock();
                 let children = guard.children();
                 for index in K::MANAGED {
-                    let reason = Misfit::Permanent { index };
+                    let reason = Refusal::Permanent { index };
                     let bits = guard.read_raw(index);
                     let mut entry = guard.entry(index).expect("the index is in range");
                     assert_eq!(entry.detach().err(), Some(reason));
@@ -151,7 +153,7 @@ fn what_a_permanent_root_has_stays<G: Geometry>() {
                     let refused =
                         entry.replace(Child::Node(below)).map(drop).expect_err("it stays");
                     assert_eq!(refused.reason, reason);
-                    let Child::Node(below) = refused.child else { panic!("another came back") };
+                    let Child::Node(below) = refused.back else { panic!("another came back") };
                     assert_eq!(below.paddr(), place);
                     drop(below);
                     assert_eq!((guard.read_raw(index), guard.children()), (bits, children));
@@ -161,7 +163,7 @@ fn what_a_permanent_root_has_stays<G: Geometry>() {
             assert_eq!(live(machine), before);
             // Below the root the owner changes what it likes, and the other root sees it.
             let section = cpu.read_side();
-            let mut guard = permanent.borrow(&section).lock();
+            let mut guard = root_of(&permanent, &section).lock();
             let ChildRef::Node(child) = guard.entry(K::MANAGED.start).expect("in range").child()
             else {
                 panic!("a permanent root has all its children")
@@ -191,15 +193,18 @@ fn shared_entries_are_not_walked_as_ones_own<G: Geometry>() {
             let mut guard = root.lock();
             let mut entry = guard.entry(index).expect("the index is in range");
             assert!(matches!(entry.child(), ChildRef::Shared), "under the lock as well");
-            let not_managed = Misfit::NotManaged { index };
+            let not_managed = Refusal::NotManaged { index };
             assert_eq!(entry.detach().err(), Some(not_managed));
-            let not_managed = Some(GrowError::NotManaged { index });
+            let not_managed = Some(Refusal::NotManaged { index });
             assert_eq!(entry.allocate_if_absent().err(), not_managed);
             assert_eq!(entry.split().err(), not_managed);
             drop(guard);
-            let vaddr = Vaddr::new(G::entry_span(G::ROOT) * index as u64);
+            let mut path = vec![0; usize::from(G::LEVELS)];
+            path[usize::from(G::LEVELS) - 1] = index;
+            let vaddr = G::address(&path);
             let found = lock_covering(root, vaddr, Level::LEAF).err();
-            assert_eq!(found, Some(FindError::NotManaged { vaddr }));
+            let range = vaddr..vaddr.plus(1);
+            assert_eq!(found, Some(LockError::NotManaged { range }));
         }
         drop(user);
         dismantle(kernel);
@@ -212,8 +217,8 @@ fn assert_in_use<C: Config>(guard: &mut Guard<'_, C>, index: usize, child: Node<
     let before = (guard.read_raw(index), guard.children());
     let mut entry = guard.entry(index).expect("the index is in range");
     let refused = entry.replace(Child::Node(child)).map(drop).expect_err("the node has a parent");
-    assert_eq!(refused.reason, Misfit::InUse { node: place });
-    assert!(matches!(refused.child, Child::Node(back) if back.paddr() == place));
+    assert_eq!(refused.reason, Refusal::InUse { node: place });
+    assert!(matches!(refused.back, Child::Node(back) if back.paddr() == place));
     assert_eq!((guard.read_raw(index), guard.children()), before);
 }
 
@@ -282,7 +287,7 @@ fn a_find_begins_at_a_root<G: Geometry>() {
                 put(&mut start.lock(), 0, Child::Item(untracked::<G>(level)));
             }
             for target in levels::<G>() {
-                let expected = Some(FindError::NotARoot(NotARoot { level }));
+                let expected = Some(LockError::NotARoot(NotARoot { level }));
                 assert_eq!(lock_covering(start, Vaddr::new(0), target).err(), expected);
                 assert_eq!(try_lock_covering(start, Vaddr::new(0), target).err(), expected);
             }

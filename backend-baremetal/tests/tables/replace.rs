@@ -2,8 +2,8 @@
 
 use weft_core::address::{Level, Paddr};
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::Misfit;
-use weft_core::format::{EntryFormat, X86_64};
+use weft_core::error::Refusal;
+use weft_core::format::{EntryFormat, PageFlags, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
@@ -12,7 +12,7 @@ use weft_core::reclaim::Detached;
 
 use crate::support::{
     Machine, User, WRITABLE, Whole, device_frame, levels, live, node, on_machine, online,
-    page_levels, put, tracked, untracked,
+    page_levels, put, tracked, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -50,7 +50,20 @@ fn identify<G: Geometry>(child: &Child<Whole<G>>) -> (Kind, Option<Paddr>) {
         Child::Absent => (Kind::Absent, None),
         Child::Node(node) => (Kind::Node, Some(node.paddr())),
         Child::Item(MappedItem::Tracked { frame, .. }) => (Kind::Tracked, Some(frame.paddr())),
-        Child::Item(MappedItem::Untracked { frame, .. }) => (Kind::Untracked, Some(*frame)),
+        Child::Item(MappedItem::Untracked(page)) => (Kind::Untracked, Some(page.frame())),
+    }
+}
+
+/// The kind and the place of what came out of an entry.
+fn came_out<G: Geometry>(detached: &Detached<'_, Whole<G>>) -> (Kind, Option<Paddr>) {
+    match detached.child() {
+        ChildRef::Absent => (Kind::Absent, None),
+        ChildRef::Node(node) => (Kind::Node, Some(node.paddr())),
+        ChildRef::Item(page) => {
+            let is_tracked = page.property.flags.contains(PageFlags::TRACKED);
+            (if is_tracked { Kind::Tracked } else { Kind::Untracked }, Some(page.frame))
+        }
+        ChildRef::Shared => unreachable!("the table manages all of its root"),
     }
 }
 
@@ -68,7 +81,7 @@ fn replace<'g, G: Geometry>(
     guard: &mut Guard<'g, Whole<G>>,
     index: usize,
     child: Child<Whole<G>>,
-) -> Detached<Whole<G>> {
+) -> Detached<'g, Whole<G>> {
     let mut entry = guard.entry(index).expect("the index is in range");
     entry.replace(child).unwrap_or_else(|refused| panic!("refused: {}", refused.reason))
 }
@@ -90,12 +103,12 @@ fn every_child_replaces_every_child<G: Geometry>() {
                 assert_eq!(leads_to(&mut guard, index), first_is.1);
 
                 let detached = replace(&mut guard, index, second);
-                assert_eq!(identify(detached.child()), first_is, "what was there comes out");
+                assert_eq!(came_out(&detached), first_is, "what was there comes out");
                 assert_eq!(guard.children(), u16::from(to != Kind::Absent));
                 assert_eq!(leads_to(&mut guard, index), second_is.1);
                 let mut entry = guard.entry(index).expect("the index is in range");
                 let detached = entry.detach().expect("all entries are managed");
-                assert_eq!(identify(detached.child()), second_is);
+                assert_eq!(came_out(&detached), second_is);
                 assert_eq!((guard.children(), guard.read_raw(index)), (0, 0));
             }
         }
@@ -123,7 +136,7 @@ fn assert_refused<G: Geometry>(
     machine: &Machine<G>,
     guard: &mut Guard<'_, Whole<G>>,
     child: Child<Whole<G>>,
-    reason: Misfit,
+    reason: Refusal,
 ) {
     let offered = identify(&child);
     let before = (guard.read_raw(1), guard.children(), live(machine));
@@ -131,7 +144,7 @@ fn assert_refused<G: Geometry>(
     let refused = entry.replace(child).expect_err("the child does not fit");
     assert_eq!(refused.reason, reason);
     assert_eq!((guard.read_raw(1), guard.children(), live(machine)), before);
-    assert_eq!(identify(&refused.into_child()), offered, "the child is given back");
+    assert_eq!(identify(&refused.back), offered, "the child is given back");
 }
 
 fn refused_children_come_back_and_change_nothing<G: Geometry>() {
@@ -146,24 +159,24 @@ fn refused_children_come_back_and_change_nothing<G: Geometry>() {
                 assert!(!replace(&mut guard, 1, present).is_present());
 
                 for level in levels::<G>().filter(|&level| entry.below() != Some(level)) {
-                    let reason = Misfit::WrongLevel { entry, child: level };
+                    let reason = Refusal::WrongLevel { entry, child: level };
                     let node = Child::Node(node(machine, level));
                     assert_refused(machine, &mut guard, node, reason);
                 }
                 for level in levels::<G>().filter(|&level| entry != level) {
-                    let reason = Misfit::WrongLevel { entry, child: level };
+                    let reason = Refusal::WrongLevel { entry, child: level };
                     let item = Child::Item(untracked::<G>(level));
                     assert_refused(machine, &mut guard, item, reason);
                 }
                 if !X86_64::maps_pages_at(entry) {
                     let item = Child::Item(untracked::<G>(entry));
-                    assert_refused(machine, &mut guard, item, Misfit::NoPagesHere { entry });
+                    assert_refused(machine, &mut guard, item, Refusal::NoPagesHere { entry });
                     continue;
                 }
                 let alignment = G::entry_span(entry);
                 let frame = device_frame::<G>(entry).plus(alignment / 2);
-                let item = MappedItem::Untracked { frame, level: entry, property: WRITABLE };
-                let reason = Misfit::Unaligned { frame, alignment };
+                let item = untracked_at::<G, _>(frame, entry, WRITABLE);
+                let reason = Refusal::Unaligned { frame, alignment };
                 assert_refused(machine, &mut guard, Child::Item(item), reason);
             }
         }
@@ -182,13 +195,13 @@ fn entries_of_another_table_are_refused<G: Geometry>() {
         let frame = child.paddr();
         let mut entry = guard.entry(index).expect("the index is in range");
         let refused = entry.replace(Child::Node(child)).expect_err("the entry is not managed");
-        assert_eq!(refused.reason, Misfit::NotManaged { index });
-        match refused.into_child() {
+        assert_eq!(refused.reason, Refusal::NotManaged { index });
+        match refused.back {
             Child::Node(node) => assert_eq!(node.paddr(), frame),
             other => panic!("another child came back: {other:?}"),
         }
         let mut entry = guard.entry(index).expect("the index is in range");
-        assert_eq!(entry.detach().err(), Some(Misfit::NotManaged { index }));
+        assert_eq!(entry.detach().err(), Some(Refusal::NotManaged { index }));
         assert_eq!((guard.read_raw(index), guard.children(), live(machine)), (0, 0, 1));
     });
 }
@@ -202,7 +215,7 @@ fn neighbours_keep_what_they_have<G: Geometry>() {
             let mut guard = node.borrow(&section).lock();
             for index in 0..G::ENTRIES {
                 let frame = Paddr::new(G::entry_span(level) * index as u64);
-                let item = MappedItem::Untracked { frame, level, property: WRITABLE };
+                let item = untracked_at::<G, _>(frame, level, WRITABLE);
                 put(&mut guard, index, Child::Item(item));
             }
             assert_eq!(guard.children(), G::ENTRIES as u16);

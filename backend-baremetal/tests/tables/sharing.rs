@@ -3,15 +3,16 @@
 use weft_core::address::Level;
 use weft_core::config::Config;
 use weft_core::entry::{Child, ChildRef};
-use weft_core::error::Misfit;
+use weft_core::error::Refusal;
+use weft_core::find::lock_covering;
 use weft_core::geometry::{Geometry, TinyThree, TinyTwo};
 use weft_core::item::MappedItem;
-use weft_core::node::{Node, Permanent};
-use weft_core::range_lock::lock_covering;
+use weft_core::node::Node;
+use weft_core::permanent::Permanent;
 
 use crate::support::{
-    Kernel, LowerKernel, Machine, UpperUser, User, Whole, dismantle, live, node, on_machine,
-    online, put, tracked,
+    Kernel, LowerKernel, Machine, UpperUser, User, Whole, child, dismantle, live, node, on_machine,
+    online, put, root_of, tracked,
 };
 
 on_every_geometry!(
@@ -33,15 +34,14 @@ fn below_the_root_every_entry_is_the_tables_own<G: Geometry>() {
             for last in [0, G::ENTRIES - 1] {
                 let mut entry = above.entry(C::MANAGED.start).expect("in range");
                 drop(entry.detach().expect("the entry is managed"));
-                let mut guard = entry.allocate_if_absent().expect("frames enough");
+                drop(entry.allocate_if_absent().expect("frames enough"));
+                let mut guard = child(above.node(), C::MANAGED.start).lock();
                 while guard.level().as_u8() > 1 {
                     let mut entry = guard.entry(last).expect("the index is in range");
-                    let child = entry.allocate_if_absent().expect("frames enough");
-                    let found = guard.node().walk(last);
-                    assert!(
-                        matches!(found, ChildRef::Node(at) if at.paddr() == child.node().paddr())
-                    );
-                    guard = child;
+                    let grown = entry.allocate_if_absent().expect("frames enough").node().paddr();
+                    let found = child(guard.node(), last);
+                    assert_eq!(found.paddr(), grown);
+                    guard = found.lock();
                 }
                 put(&mut guard, last, Child::Item(tracked(machine)));
                 assert!(matches!(guard.node().walk(last), ChildRef::Item(_)));
@@ -65,7 +65,7 @@ fn absent_entries_of_a_root_that_keeps_them_are_filled_once<G: Geometry>() {
         assert!(!entry.detach().expect("nothing is there to stay").is_present());
         put(&mut guard, index, Child::Node(node(machine, below)));
         let mut entry = guard.entry(index).expect("the index is in range");
-        assert_eq!(entry.detach().err(), Some(Misfit::Permanent { index }));
+        assert_eq!(entry.detach().err(), Some(Refusal::Permanent { index }));
         // And nothing stays of entries below the root.
         let ChildRef::Node(child) = entry.child() else { panic!("a node was put there") };
         drop(guard);
@@ -90,7 +90,8 @@ fn what_is_grown_below_a_shared_entry_is_the_owners<G: Geometry>() {
             let section = cpu.read_side();
             let vaddr = G::address(&[]);
             let target = Level::LEAF;
-            let mut leaf = lock_covering(kernel.borrow(&section), vaddr, target).expect("enough");
+            let mut leaf =
+                lock_covering(root_of(&kernel, &section), vaddr, target).expect("enough");
             put(&mut leaf, 0, Child::Item(tracked(machine)));
         }
         let before = live(machine);

@@ -2,11 +2,11 @@
 
 use weft_core::address::{Level, Vaddr};
 use weft_core::entry::{Child, ChildRef};
+use weft_core::find::lock_covering;
 use weft_core::geometry::Geometry;
 use weft_core::node::{Node, NodeRef};
-use weft_core::range_lock::lock_covering;
 
-use crate::support::{Whole, fill, live, node, on_machine, online};
+use crate::support::{Whole, child, fill, live, node, on_machine, online};
 
 on_every_geometry!(
     every_node_of_a_detached_sub_tree_is_stray,
@@ -57,7 +57,7 @@ fn every_node_of_a_detached_sub_tree_is_stray<G: Geometry>() {
             let is_going = going.iter().any(|other| other.paddr() == node.paddr());
             assert_eq!(node.lock().is_stray(), is_going, "{node:?}");
         }
-        assert!(matches!(detached.child(), Child::Node(node) if node.paddr() == top.paddr()));
+        assert!(matches!(detached.child(), ChildRef::Node(node) if node.paddr() == top.paddr()));
         detached.retire();
     });
 }
@@ -113,9 +113,7 @@ fn a_handle_of_a_stray_node_outlives_the_grace_period<G: Geometry>() {
             let section = cpu.read_side();
             let mut guard = root.borrow(&section).lock();
             let mut entry = guard.entry(0).expect("the index is in range");
-            let child = entry.allocate_if_absent().expect("frames enough");
-            let handle = child.node().to_owned();
-            drop(child);
+            let handle = entry.allocate_if_absent().expect("frames enough").node().to_owned();
             drop(entry.detach());
             handle
         };
@@ -137,8 +135,8 @@ fn a_node_put_in_the_place_of_another_makes_it_stray<G: Geometry>() {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let mut guard = root.borrow(&section).lock();
         let mut entry = guard.entry(0).expect("the index is in range");
-        let old = entry.allocate_if_absent().expect("frames enough");
-        let old = { old }.node();
+        drop(entry.allocate_if_absent().expect("frames enough"));
+        let old = child(guard.node(), 0);
         let new: Node<Whole<G>> = node(machine, G::ROOT.below().expect("a root is no leaf"));
         let kept = new.clone();
         let mut entry = guard.entry(0).expect("the index is in range");

@@ -52,7 +52,7 @@ fn unmap<B: World>(cpu: &Cpu<B>, leaf: &Node<UserTable<B>>, pages: [usize; 2]) -
     for page in pages {
         let mut entry = leaf.entry(page).expect("a node has two entries");
         let detached = entry.replace(Child::Absent).expect("an entry can be emptied");
-        frames += u64::from(matches!(detached.child(), Child::Item(_)));
+        frames += u64::from(matches!(detached.child(), ChildRef::Item(_)));
     }
     Answer::Frames(frames)
 }

@@ -1,16 +1,30 @@
 //! Entries of RISC-V's Sv39, Sv48 and Sv57: Privileged Architecture, "Supervisor-Level ISA", with
-//! Svadu (hardware sets A and D) and Svpbmt (memory types in the entry).
+//! Svpbmt (memory types in the entry).
 //!
 //! The three differ in levels only: Sv39 is 512 entries on 3 levels, Sv48 on 4. Unlike on x86-64
 //! an entry of any level may map a page, also of the root; what makes it one is a right, not a
 //! bit of its own; and an entry that leads to a node has neither rights nor A and D bits.
+//!
+//! *Flushes.* Caches of translations may hold that an entry is absent, and a fault does not remove
+//! what caused it. So a new mapping is flushed as well, and every change of a property.
+//!
+//! *A and D.* With Svadu hardware sets them. With Svade it raises a page fault where one is
+//! missing, and software sets them under the lock of the node.
 
 use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
 use crate::address::{FRAME_BITS, Level, Paddr};
 
-/// Entries of RISC-V's page-based virtual memory, with 512 entries per node.
+/// Entries of RISC-V's page-based virtual memory, with 512 entries per node. `UPDATES` says whether
+/// hardware sets accessed and dirty bits.
 #[derive(Clone, Copy, Debug)]
-pub struct RiscV;
+pub struct RiscVEntries<const UPDATES: bool>;
+
+/// RISC-V with Svadu: hardware sets accessed and dirty bits.
+pub type RiscV = RiscVEntries<true>;
+
+/// RISC-V with Svade: a page whose accessed bit is clear faults, and so does a store to a page whose
+/// dirty bit is clear. A kernel maps pages with these bits set, or sets them in its fault handler.
+pub type RiscVSvade = RiscVEntries<false>;
 
 const VALID: u64 = 1 << 0;
 const READ: u64 = 1 << 1;
@@ -40,7 +54,7 @@ const FLAGS: [(PageFlags, u64); 7] = [
     (PageFlags::TRACKED, 1 << 8),
 ];
 
-impl RiscV {
+impl<const UPDATES: bool> RiscVEntries<UPDATES> {
     #[inline]
     const fn memory_type(policy: CachePolicy) -> u64 {
         match policy {
@@ -64,10 +78,12 @@ impl RiscV {
 
 // SAFETY: an item has the right to read and a node has no right, so they differ; every other field
 // has bits of its own. A test goes through all of them.
-unsafe impl EntryFormat for RiscV {
+unsafe impl<const UPDATES: bool> EntryFormat for RiscVEntries<UPDATES> {
     const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
 
     const LEAF_FRAME_BITS: u64 = FRAME_NUMBER << FRAME_SHIFT;
+
+    const CACHES_ABSENT: bool = true;
 
     #[inline]
     fn frame(frame: Paddr) -> u64 {
@@ -133,7 +149,13 @@ unsafe impl EntryFormat for RiscV {
     #[inline]
     fn hardware_may_write(entry: u64) -> bool {
         // Hardware leaves entries alone that lead to nodes.
-        entry & RIGHTS != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
+        UPDATES && entry & RIGHTS != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
+    }
+
+    #[inline]
+    fn must_flush(old: Property, new: Property) -> bool {
+        // Also what allows more: a fault does not remove the translation that caused it.
+        Self::nearest(old) != Self::nearest(new)
     }
 }
 
@@ -187,6 +209,23 @@ mod tests {
             assert_eq!(RiscV::decode(RiscV::node(frame), level), Decoded::Node(frame));
             assert!(!RiscV::hardware_may_write(RiscV::node(frame)));
         }
+    }
+
+    #[test]
+    fn hardware_without_svadu_writes_nothing() {
+        let property = Property::new(PageFlags::WRITE);
+        let item = RawItem { frame: Paddr::of_frame(1), level: Level::LEAF, property };
+        assert!(RiscV::hardware_may_write(RiscV::item(item)));
+        assert!(!RiscVSvade::hardware_may_write(RiscVSvade::item(item)));
+        assert_eq!(RiscV::item(item), RiscVSvade::item(item));
+    }
+
+    #[test]
+    fn every_change_is_flushed() {
+        let [reading, writing] = [PageFlags::empty(), PageFlags::WRITE].map(Property::new);
+        assert!(RiscV::must_flush(reading, writing), "no fault heals");
+        assert!(RiscV::must_flush(writing, reading));
+        assert!(!RiscV::must_flush(writing, writing));
     }
 
     #[test]

@@ -1,47 +1,45 @@
 //! Entries of x86-64: Intel SDM, volume 3A, section 5.5, and AMD APM, volume 2, section 5.3.
 
-use bitflags::bitflags;
-
 use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
 use crate::address::{Level, Paddr};
 
-bitflags! {
-    /// Bits of an entry.
-    #[derive(Clone, Copy)]
-    struct Bits: u64 {
-        const PRESENT = 1 << 0;
-        const WRITABLE = 1 << 1;
-        const USER_ACCESSIBLE = 1 << 2;
-        const WRITE_THROUGH = 1 << 3;
-        const NO_CACHE = 1 << 4;
-        const ACCESSED = 1 << 5;
-        const DIRTY = 1 << 6;
-        const HUGE_PAGE = 1 << 7;
-        const GLOBAL = 1 << 8;
-        /// Ignored by hardware: the item owns its frame.
-        const BIT_9 = 1 << 9;
-        const NO_EXECUTE = 1 << 63;
-    }
-}
-
 /// Entries of x86-64's 4-level and 5-level paging.
+///
+/// *Dirty without the right to write.* Since shadow stacks (CET) an entry with R/W = 0 and D = 1 is
+/// a page of one. So a dirty page that may not be written has its dirty flag in a bit that hardware
+/// ignores, as in Linux (`_PAGE_SAVED_DIRTY`). The property reads the same.
 #[derive(Clone, Copy, Debug)]
 pub struct X86_64;
 
+const PRESENT: u64 = 1 << 0;
+const WRITABLE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+const WRITE_THROUGH: u64 = 1 << 3;
+const NO_CACHE: u64 = 1 << 4;
+const ACCESSED: u64 = 1 << 5;
+const DIRTY: u64 = 1 << 6;
+/// Above the lowest level: the entry maps a page.
+const HUGE: u64 = 1 << 7;
+const GLOBAL: u64 = 1 << 8;
+/// Ignored by hardware: the item owns its frame.
+const TRACKED: u64 = 1 << 9;
+/// Ignored by hardware: the page is dirty and may not be written.
+const SAVED_DIRTY: u64 = 1 << 58;
+const NO_EXECUTE: u64 = 1 << 63;
+
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Bit 2 of the index into the page attribute table, where a page of the lowest level has it.
-const ATTRIBUTE_LEAF: u64 = Bits::HUGE_PAGE.bits();
+const ATTRIBUTE_LEAF: u64 = 1 << 7;
 /// The same bit where a huge page has it, bit 7 being taken there.
 const ATTRIBUTE_HUGE: u64 = 1 << 12;
 
 /// Flags of ours beside those of the format that say the same.
-const FLAGS: [(PageFlags, Bits); 6] = [
-    (PageFlags::WRITE, Bits::WRITABLE),
-    (PageFlags::USER, Bits::USER_ACCESSIBLE),
-    (PageFlags::GLOBAL, Bits::GLOBAL),
-    (PageFlags::ACCESSED, Bits::ACCESSED),
-    (PageFlags::DIRTY, Bits::DIRTY),
-    (PageFlags::TRACKED, Bits::BIT_9),
+const FLAGS: [(PageFlags, u64); 5] = [
+    (PageFlags::WRITE, WRITABLE),
+    (PageFlags::USER, USER),
+    (PageFlags::GLOBAL, GLOBAL),
+    (PageFlags::ACCESSED, ACCESSED),
+    (PageFlags::TRACKED, TRACKED),
 ];
 
 impl X86_64 {
@@ -54,11 +52,12 @@ impl X86_64 {
     fn property(entry: u64, level: Level) -> Property {
         let mut flags = PageFlags::empty();
         for (ours, theirs) in FLAGS {
-            flags.set(ours, entry & theirs.bits() != 0);
+            flags.set(ours, entry & theirs != 0);
         }
-        flags.set(PageFlags::EXECUTE, entry & Bits::NO_EXECUTE.bits() == 0);
-        let index = u64::from(entry & Bits::WRITE_THROUGH.bits() != 0)
-            | u64::from(entry & Bits::NO_CACHE.bits() != 0) << 1
+        flags.set(PageFlags::DIRTY, entry & (DIRTY | SAVED_DIRTY) != 0);
+        flags.set(PageFlags::EXECUTE, entry & NO_EXECUTE == 0);
+        let index = u64::from(entry & WRITE_THROUGH != 0)
+            | u64::from(entry & NO_CACHE != 0) << 1
             | u64::from(entry & Self::attribute_bit(level) != 0) << 2;
         Property { flags, cache: CachePolicy::of_index(index) }
     }
@@ -67,7 +66,7 @@ impl X86_64 {
 // SAFETY: node and item differ in the huge bit above the lowest level, where there are no nodes;
 // every other field has bits of its own. A test goes through all of them.
 unsafe impl EntryFormat for X86_64 {
-    const HARDWARE_BITS: u64 = Bits::ACCESSED.bits() | Bits::DIRTY.bits();
+    const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
 
     const LEAF_FRAME_BITS: u64 = ADDRESS;
 
@@ -88,26 +87,30 @@ unsafe impl EntryFormat for X86_64 {
 
     #[inline]
     fn node(frame: Paddr) -> u64 {
-        frame.as_u64() | (Bits::PRESENT | Bits::WRITABLE | Bits::USER_ACCESSIBLE).bits()
+        frame.as_u64() | PRESENT | WRITABLE | USER
     }
 
     #[inline]
     fn item(item: RawItem) -> u64 {
         let RawItem { frame, level, property } = item;
-        let mut entry = frame.as_u64() | Bits::PRESENT.bits();
+        let mut entry = frame.as_u64() | PRESENT;
         if level > Level::LEAF {
-            entry |= Bits::HUGE_PAGE.bits();
+            entry |= HUGE;
         }
         for (ours, theirs) in FLAGS {
             if property.flags.contains(ours) {
-                entry |= theirs.bits();
+                entry |= theirs;
             }
         }
+        if property.flags.contains(PageFlags::DIRTY) {
+            let may_write = property.flags.contains(PageFlags::WRITE);
+            entry |= if may_write { DIRTY } else { SAVED_DIRTY };
+        }
         if !property.flags.contains(PageFlags::EXECUTE) {
-            entry |= Bits::NO_EXECUTE.bits();
+            entry |= NO_EXECUTE;
         }
         let index = property.cache as u64;
-        let bits = [Bits::WRITE_THROUGH.bits(), Bits::NO_CACHE.bits(), Self::attribute_bit(level)];
+        let bits = [WRITE_THROUGH, NO_CACHE, Self::attribute_bit(level)];
         for (position, bit) in bits.into_iter().enumerate() {
             if index >> position & 1 != 0 {
                 entry |= bit;
@@ -123,10 +126,10 @@ unsafe impl EntryFormat for X86_64 {
         if entry == 0 {
             return Decoded::Absent;
         }
-        if entry & Bits::PRESENT.bits() == 0 {
+        if entry & PRESENT == 0 {
             corrupt(entry, "neither absent nor present");
         }
-        let huge = entry & Bits::HUGE_PAGE.bits() != 0;
+        let huge = entry & HUGE != 0;
         if level > Level::LEAF && !huge {
             return Decoded::Node(Paddr::new(entry & ADDRESS));
         }
@@ -136,6 +139,12 @@ unsafe impl EntryFormat for X86_64 {
             level,
             property: Self::property(entry, level),
         })
+    }
+
+    #[inline]
+    fn hardware_may_write(entry: u64) -> bool {
+        let is_dirty = entry & (DIRTY | SAVED_DIRTY) != 0;
+        entry != 0 && !(entry & ACCESSED != 0 && is_dirty)
     }
 }
 
@@ -206,7 +215,9 @@ mod tests {
         assert_eq!(item(1, executable | PageFlags::WRITE, CachePolicy::WriteBack), 0x3);
         assert_eq!(item(1, executable | PageFlags::USER, CachePolicy::WriteBack), 0x5);
         assert_eq!(item(1, executable | PageFlags::ACCESSED, CachePolicy::WriteBack), 0x21);
-        assert_eq!(item(1, executable | PageFlags::DIRTY, CachePolicy::WriteBack), 0x41);
+        let written = executable | PageFlags::WRITE | PageFlags::DIRTY;
+        assert_eq!(item(1, written, CachePolicy::WriteBack), 0x43);
+        assert_eq!(item(1, executable | PageFlags::DIRTY, CachePolicy::WriteBack), 1 | 1 << 58);
         assert_eq!(item(1, executable | PageFlags::GLOBAL, CachePolicy::WriteBack), 0x101);
         assert_eq!(item(1, executable, CachePolicy::Uncached), 0x19);
         assert_eq!(item(1, executable, CachePolicy::WriteCombining), 0x81);
@@ -216,12 +227,24 @@ mod tests {
 
     #[test]
     fn hardware_writes_only_present_entries_with_a_bit_clear() {
-        let accessed = Bits::ACCESSED.bits();
-        let dirty = Bits::DIRTY.bits();
         assert!(!X86_64::hardware_may_write(0));
         assert!(X86_64::hardware_may_write(1));
-        assert!(X86_64::hardware_may_write(1 | accessed));
-        assert!(X86_64::hardware_may_write(1 | dirty));
-        assert!(!X86_64::hardware_may_write(1 | accessed | dirty));
+        for dirty in [DIRTY, SAVED_DIRTY] {
+            assert!(X86_64::hardware_may_write(1 | ACCESSED));
+            assert!(X86_64::hardware_may_write(1 | dirty));
+            assert!(!X86_64::hardware_may_write(1 | ACCESSED | dirty));
+        }
+    }
+
+    #[test]
+    fn a_dirty_page_without_the_right_to_write_is_no_shadow_stack() {
+        for level in [1, 2, 3].map(Level::new) {
+            for bits in 0..=PageFlags::all().bits() {
+                let property = Property::new(PageFlags::from_bits_truncate(bits));
+                let entry = X86_64::item(RawItem { frame: Paddr::new(0), level, property });
+                let is_shadow_stack = entry & WRITABLE == 0 && entry & DIRTY != 0;
+                assert!(!is_shadow_stack, "{property:?} is written as {entry:#x}");
+            }
+        }
     }
 }

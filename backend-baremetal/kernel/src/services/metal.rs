@@ -14,10 +14,11 @@ use spin::Once;
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
+use weft_core::address::{CpuId, Paddr, Vaddr};
 use weft_core::geometry::FourLevels;
 use weft_core::grace::Monitor;
-use weft_core::reclaim::{Batch, Erased, Reclaim};
+use weft_core::item::UntrackedMemory;
+use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sync::{Backend, Event, Flush};
 use weft_scenarios::metal::Users;
 use weft_scenarios::tables;
@@ -39,9 +40,7 @@ static PARTS: Once<Parts<FourLevels, ScenarioTables, Metal>> = Once::new();
 pub(crate) struct ScenarioTables;
 
 impl Tables for ScenarioTables {
-    fn drop_erased<B: Backend>(reference: Erased<B>) {
-        tables::drop_erased(reference);
-    }
+    type On<B: Backend> = tables::Tables<B>;
 }
 
 /// Starts the machine, with these frames. Called once.
@@ -64,11 +63,15 @@ pub(crate) struct Metal {
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself, and its updates
-// are torn only in a world that is sabotaged so; (3) the processors play CPUs of different numbers.
+// are torn only in a world that is sabotaged so; (3) the processors play CPUs of different numbers;
+// (4) every processor that may hold a translation is interrupted, and waited for, except in such a
+// world; (5) the kernel runs on the roots that it loads, and says so.
 unsafe impl Processors for Metal {
     type Reclaim<B: Backend> = Sabotaged<B>;
     type LockWord = WatchedWord;
     type Word = EntryWord;
+
+    const STANDS_ON_ROOTS: bool = true;
 
     #[inline]
     fn entry(word: &AtomicWord) -> &EntryWord {
@@ -108,15 +111,14 @@ unsafe impl Processors for Metal {
         unsafe { region.free(frame) }
     }
 
-    /// The core's CPUs are played by processors in turn, so the set says less than which half of a
-    /// table it is about: the kernel's concerns all processors, the users' those that run on a
-    /// user's root.
-    fn flush(&self, what: Flush, _cpus: CpuSet) {
+    /// CPUs of the harness are played by processors in turn, so targets are picked by address: every
+    /// processor for the kernel's half, those that run on a user's root for the users'.
+    fn flush(&self, what: Flush) {
         match what {
-            Flush::Page(vaddr) => match roots::kernel_address(vaddr) {
-                Some(vaddr) => shootdown::flush_everywhere(shootdown::Flush::Page(vaddr)),
-                None => shootdown::flush_running(shootdown::Flush::Page(user(vaddr))),
-            },
+            Flush::Page(vaddr) if roots::is_kernel(vaddr) => {
+                shootdown::flush_everywhere(shootdown::Flush::Page(vaddr.as_u64()));
+            }
+            Flush::Page(vaddr) => shootdown::flush_running(shootdown::Flush::Page(user(vaddr))),
             // Whose it is was not said: if it may be the kernel's, it is taken for it.
             Flush::Everything if roots::is_changing() => {
                 shootdown::flush_everywhere(shootdown::Flush::Everything);
@@ -137,6 +139,10 @@ impl Users for Metal {
 
     fn read_contents(&self, frame: Paddr) -> u64 {
         contents(frame).load(Ordering::Relaxed)
+    }
+
+    fn untracked_memory(&self) -> UntrackedMemory {
+        roots::untracked_memory()
     }
 
     fn user_read(&self, vaddr: Vaddr) -> Option<u64> {

@@ -7,12 +7,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 use weft_core::address::{Paddr, Vaddr};
+use weft_core::item::UntrackedMemory;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
-/// Addresses of the core are offsets into the table: without the sign extension.
-pub(crate) const TABLE_BYTES: u64 = 1 << 48;
+/// Where the kernel's half begins. It ends where addresses end.
+pub(crate) const HALF: u64 = 0xffff_8000_0000_0000;
 
 /// The physical address of the kernel's root.
 static KERNEL: Once<Paddr> = Once::new();
@@ -40,10 +41,16 @@ pub(crate) fn is_changing() -> bool {
     CHANGING.load(Ordering::Relaxed) != 0
 }
 
-/// An address of the core's as the processor has it, if it is in the kernel's half.
-pub(crate) fn kernel_address(vaddr: Vaddr) -> Option<u64> {
-    let vaddr = vaddr.as_u64();
-    (vaddr >= TABLE_BYTES / 2).then_some(vaddr | !(TABLE_BYTES - 1))
+/// Whether an address is in the kernel's half.
+pub(crate) fn is_kernel(vaddr: Vaddr) -> bool {
+    vaddr.as_u64() >= HALF
+}
+
+/// All of physical memory, mapped without being owned.
+pub(crate) fn untracked_memory() -> UntrackedMemory {
+    // SAFETY: the kernel's own table maps memory for the kernel itself, which owns all of it. Tables
+    // of users are made by its tests only, which access what they have mapped to frames of theirs.
+    unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(1 << 52)) }
 }
 
 /// Makes `root` the kernel's, and translates through it. Called once.

@@ -12,7 +12,7 @@
 //!
 //! The rest of the upper half is free, and the lower half belongs to users. Once built, the root
 //! is made [`Permanent`]: user roots share its entries. Memory and image are mapped untracked,
-//! since nobody counts them; a stack's frames are owned by the table.
+//! since they are not counted; a stack's frames are owned by the table.
 //!
 //! All of it is made and changed by cursors, through [`change`]. They flush what they unmap or
 //! tighten by themselves; but when a cursor says "everything", it does not say of which table. So
@@ -23,25 +23,23 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::config::{Config, Kind};
-use weft_core::cpu::Cpu;
+use weft_core::cpu::{Cpu, ReadSide};
 use weft_core::cursor::Cursor;
 use weft_core::format::{CachePolicy, PageFlags, Property};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::{Frame, MappedItem};
-use weft_core::node::{Node, NodeRef, Permanent};
-use weft_core::shared::SharedCursor;
+use weft_core::item::MappedItem;
+use weft_core::node::{Node, NodeRef};
+use weft_core::permanent::Permanent;
 use weft_scenarios::tables::KernelTable;
 
 use super::metal::MetalMachine;
-use super::roots::{self, TABLE_BYTES};
+use super::roots::{self, HALF, untracked_memory};
 use crate::machine::boot::{BootInformation, DIRECT_MAP, IMAGE_BASE};
 use crate::machine::cpu::CPUS_MAX;
 
 /// The kernel's table.
 pub(crate) type Space = Permanent<KernelTable<MetalMachine>>;
-/// What the kernel's nodes are.
-pub(crate) const KIND: Kind = <KernelTable<MetalMachine> as Config>::KIND;
 pub(crate) type Root<'g> = NodeRef<'g, KernelTable<MetalMachine>>;
 /// A part of the kernel's half, locked.
 pub(crate) type KernelCursor<'g> = Cursor<'g, KernelTable<MetalMachine>>;
@@ -75,9 +73,11 @@ struct Pages {
     property: Property,
 }
 
-/// An address as the core has it.
-pub(crate) fn offset(vaddr: u64) -> Vaddr {
-    Vaddr::new(vaddr % TABLE_BYTES)
+/// The kernel's root, to change what it maps.
+pub(crate) fn root_of<'g>(space: &'g Space, section: &'g ReadSide<'_, MetalMachine>) -> Root<'g> {
+    // SAFETY: what the kernel stands on, its image, its stacks and the direct map, is mapped once and
+    // stays. Windows come and go; devices and stacks are added where nothing was.
+    unsafe { space.borrow(section) }
 }
 
 /// Changes a part of the kernel's table, which is locked meanwhile. What is unmapped or tightened
@@ -88,20 +88,21 @@ pub(crate) fn change<T>(
     change: impl FnOnce(&mut KernelCursor<'_>) -> T,
 ) -> T {
     let _changing = roots::change();
-    let cursor = Cursor::lock(root, offset(range.start)..offset(range.end));
+    let cursor = Cursor::lock(root, Vaddr::new(range.start)..Vaddr::new(range.end));
     let mut cursor = cursor.expect("the kernel has memory for its tables");
     change(&mut cursor)
 }
 
-/// Maps pages of memory that nobody counts.
+/// Maps pages of memory that is not counted.
 fn map(root: Root<'_>, pages: &Pages) {
     let bytes = pages.bytes.next_multiple_of(FourLevels::entry_span(pages.level));
+    let memory = untracked_memory();
     change(root, pages.vaddr..pages.vaddr + bytes, |cursor| {
-        let Range { start, end } = cursor.range().clone();
-        let page = |vaddr: Vaddr| MappedItem::Untracked {
-            frame: Paddr::new(pages.frame + vaddr.as_u64() - start.as_u64()),
-            level: pages.level,
-            property: pages.property,
+        let Range { start, end } = cursor.range();
+        let page = |vaddr: Vaddr| {
+            let frame = Paddr::new(pages.frame + vaddr.as_u64() - start.as_u64());
+            let page = memory.page::<FourLevels>(frame, pages.level, pages.property);
+            MappedItem::Untracked(page.expect("it is in memory"))
         };
         if pages.level == Level::LEAF {
             cursor.map_pages(end, page).expect("pages of the kernel are mapped once");
@@ -129,11 +130,13 @@ pub(crate) fn init(machine: MetalMachine, boot: &BootInformation) -> Space {
         },
     );
     map_image(root.borrow(&section));
+    let frame = root.paddr();
     let space = Permanent::new(root, &section).expect("the kernel has memory for its tables");
-    let frame = space.borrow(&section).paddr();
     // SAFETY: the table maps the image, where we run and have our stack, and the direct map, and it
     // is permanent.
     unsafe { roots::begin(frame) };
+    // SAFETY: (1) we run on it; (2) `root_of` is the only way to change it, and says how it is used.
+    unsafe { space.carry() };
     drop(section);
     space
 }
@@ -170,7 +173,7 @@ pub(crate) fn map_device(space: &Space, machine: MetalMachine, frame: u64) -> *m
     let property = Property { flags: READ | PageFlags::WRITE, cache: CachePolicy::Uncached };
     let vaddr = DEVICES + frame % (1 << 32);
     let pages = Pages { vaddr, frame, bytes: FRAME_SIZE, level: Level::LEAF, property };
-    map(space.borrow(&section), &pages);
+    map(root_of(space, &section), &pages);
     core::ptr::with_exposed_provenance_mut(vaddr as usize)
 }
 
@@ -181,7 +184,7 @@ pub(crate) fn stack(space: &Space, machine: MetalMachine, pages: u64) -> u64 {
     let bytes = (pages + 1) * FRAME_SIZE;
     let guard_page = NEXT_STACK_AREA.fetch_add(bytes, Ordering::Relaxed);
     let first_page = guard_page + FRAME_SIZE;
-    change(space.borrow(&section), first_page..guard_page + bytes, |cursor| {
+    change(root_of(space, &section), first_page..guard_page + bytes, |cursor| {
         let page = |_| MappedItem::Tracked {
             frame: Frame::allocate(&machine).expect("the kernel has memory for its stacks"),
             property: Property::new(READ | PageFlags::WRITE),
@@ -196,8 +199,8 @@ pub(crate) fn count_wrong(space: &Space, machine: MetalMachine) -> u64 {
     let cpu = Cpu::online(&machine, CpuId::new(CPUS_MAX as u32)).expect("nobody is online");
     let section = cpu.read_side();
     let both = PageFlags::WRITE | PageFlags::EXECUTE;
-    let (start, end) = (Vaddr::new(TABLE_BYTES / 2), Vaddr::new(TABLE_BYTES));
-    let half = SharedCursor::new(space.borrow(&section), start..end);
+    let end = Vaddr::new(0);
+    let half = space.look(&section, Vaddr::new(HALF)..end);
     let mut wrong = 0;
     let visited = half.expect("the kernel manages its half").visit(end, |_, page| {
         wrong += u64::from(page.property.flags.contains(both));

@@ -56,7 +56,7 @@ unsafe fn found<'a>(
 pub(crate) unsafe fn check(machine: MetalMachine, before: &Moment) -> u64 {
     // SAFETY: by the caller's contract; what is found is dropped before anything is changed.
     let tops = unsafe { found(&machine, before) }.filter(Found::is_top);
-    let mut nodes = tops.filter(|top| top.kind() != space::KIND).map(|top| top.node());
+    let mut nodes = tops.filter_map(|top| top.node());
     match Sabotage::chosen() {
         Sabotage::LostCount => nodes.next().into_iter().for_each(lose_count),
         Sabotage::LockKept => nodes.next().into_iter().for_each(keep_lock),
@@ -76,7 +76,7 @@ pub(crate) unsafe fn check(machine: MetalMachine, before: &Moment) -> u64 {
 pub(crate) fn check_kernel(space: &Space, machine: MetalMachine) {
     let cpu = Cpu::online(&machine, CpuId::new(cpu::CPUS_MAX as u32)).expect("nobody is online");
     let section = cpu.read_side();
-    let audited = audit::audit(space.borrow(&section));
+    let audited = audit::audit(space::root_of(space, &section));
     audited.unwrap_or_else(|broken| panic!("in the kernel's table: {broken}"));
 }
 

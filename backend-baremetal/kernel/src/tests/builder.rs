@@ -15,8 +15,9 @@ use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::error::MapError;
 use weft_core::format::{CachePolicy, PageFlags, Property, RawItem};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::{Frame, MappedItem};
+use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
 use weft_scenarios::random::Random;
@@ -27,6 +28,7 @@ use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::World;
 
 use crate::services::metal::MetalMachine;
+use crate::services::roots;
 
 /// The most huge pages that are split: each becomes 512 pages.
 const SPLITS_MAX: u64 = 40;
@@ -198,10 +200,10 @@ impl Builder {
             (page, item) = tracked(&self.machine, page.property);
         }
         self.with_cursor(&range, |cursor, expected, done| {
-            if let Err(MapError { fault, .. }) = expected.map(page, SUFFICES) {
+            if let Err(MapError { reason: fault, .. }) = expected.map(page, SUFFICES) {
                 let refused = cursor.map(item).expect_err("something is mapped there");
-                assert!(refused.fault == fault, "{refused} is not {fault}");
-                item = refused.item;
+                assert!(refused.reason == fault, "{refused} is not {fault}");
+                item = refused.back;
                 (done.refused, done.split) = (done.refused + 1, done.split + splits);
                 let (found, wanted) =
                     (cursor.unmap(range.end), expected.unmap(range.end, SUFFICES));
@@ -240,8 +242,8 @@ impl Builder {
             let again = |_| made.pop_front().expect("a page was made for each address");
             match (mapped, expected.map_pages(range.end, again, SUFFICES)) {
                 (Ok(()), Ok(())) => done.mapped += count,
-                (Err(refused), Err(MapError { fault, .. })) => {
-                    assert!(refused.fault == fault, "{refused} is not {fault}");
+                (Err(refused), Err(MapError { reason: fault, .. })) => {
+                    assert!(refused.reason == fault, "{refused} is not {fault}");
                     done.refused += 1;
                 }
                 (Ok(()), Err(fault)) => panic!("mapped in {range:?}, although {fault}"),
@@ -439,10 +441,11 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The item that a page of memory that nobody counts is mapped as.
+/// The item that a page of memory that is not counted is mapped as.
 fn item(page: RawItem) -> MappedItem<MetalMachine> {
     let RawItem { frame, level, property } = page;
-    MappedItem::Untracked { frame, level, property }
+    let page = roots::untracked_memory().page::<FourLevels>(frame, level, property);
+    MappedItem::Untracked(page.expect("it is in memory"))
 }
 
 /// A page of a fresh frame.

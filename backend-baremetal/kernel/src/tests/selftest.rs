@@ -171,7 +171,7 @@ fn bad_count(kernel: &Kernel) {
     let boot = CpuId::new(cpu::online() as u32);
     let cpu = Cpu::online(&kernel.machine, boot).expect("nobody is online");
     let section = cpu.read_side();
-    let root = kernel.space.borrow(&section);
+    let root = space::root_of(kernel.space, &section);
     let ChildRef::Node(unused) = root.walk(FourLevels::upper_half().start) else {
         unreachable!("a permanent root has all of its nodes")
     };

@@ -18,9 +18,9 @@ use alloc::vec::Vec;
 
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
+use weft_core::find::lock_covering;
 use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::range_lock::lock_covering;
 use weft_core::sites::{ENTRY_RETRY, PUBLISH_ITEM};
 use weft_core::sync::Word;
 use weft_protocol::Line;

@@ -52,7 +52,9 @@ pub(crate) fn pages_of_the_kernel_come_and_go(kernel: &Kernel) {
             if processor == 0 {
                 let section = own.read_side();
                 let range = address(pages.start)..address(pages.end);
-                space::change(kernel.space.borrow(&section), range, |cursor| change(cursor));
+                space::change(space::root_of(kernel.space, &section), range, |cursor| {
+                    change(cursor)
+                });
             }
             meeting.wait();
         };
