@@ -15,7 +15,7 @@ use weft_bench::target::Demand;
 use weft_bench::weft::{self, Weft};
 use weft_bench::workload::{Operation, Over, Role, Span, State, Table, Workload};
 
-use weft_core::geometry::{FourLevels, Geometry as _, Shape as _};
+use weft_core::geometry::{FourLevels, Shape as _};
 
 use crate::peers::{Multiarch, Offset, PerRange};
 
