@@ -402,7 +402,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         owed: &mut Obligation<C::Backend>,
     ) {
         if C::Format::CACHES_ABSENT {
-            owed.owe(flush);
+            owed.owe_absent(flush);
         }
         // Absent, so hardware does not write it: a store is enough.
         self.word().store(bits, site);
@@ -418,8 +418,10 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         owed: &mut Obligation<C::Backend>,
     ) -> ChildRef<'g, C> {
         let old = self.guard.read_raw(self.index);
-        if old != 0 || C::Format::CACHES_ABSENT {
+        if old != 0 {
             owed.owe(flush);
+        } else if bits != 0 && C::Format::CACHES_ABSENT {
+            owed.owe_absent(flush);
         }
         let old = exchange_word::<C::Format, _>(self.word(), old, bits, site);
         let children = self.guard.children() + u16::from(bits != 0) - u16::from(old != 0);

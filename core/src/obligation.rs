@@ -29,25 +29,39 @@ use crate::sync::{Backend, Event, Flush};
 #[derive(Debug)]
 #[must_use = "dropping it here flushes at once"]
 pub(crate) struct Obligation<B: Backend> {
+    /// Translations of what was there.
     owed: Option<Flush>,
+    /// What caches may hold of entries that were absent, in formats where they do.
+    absent: Option<Flush>,
     batch: Batch<B>,
+}
+
+/// Both flushes in one.
+#[inline]
+fn both(one: Option<Flush>, other: Option<Flush>) -> Option<Flush> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => Some(Flush::Everything),
+        (one, other) => one.or(other),
+    }
 }
 
 impl<B: Backend> Obligation<B> {
     /// Nothing owed.
     #[inline]
     pub(crate) fn new(backend: &B) -> Self {
-        Self { owed: None, batch: Batch::new(backend) }
+        Self { owed: None, absent: None, batch: Batch::new(backend) }
     }
 
     /// These translations are to be flushed.
     #[inline]
     pub(crate) fn owe(&mut self, what: Flush) {
-        self.owed = match self.owed {
-            None => Some(what),
-            Some(owed) if owed == what => Some(what),
-            Some(_) => Some(Flush::Everything),
-        };
+        self.owed = both(self.owed, Some(what));
+    }
+
+    /// Something was put where nothing was: caches are to forget that nothing was there.
+    #[inline]
+    pub(crate) fn owe_absent(&mut self, what: Flush) {
+        self.absent = both(self.absent, Some(what));
     }
 
     /// This reference is to be retired. What was reachable through it is owed already.
@@ -59,11 +73,11 @@ impl<B: Backend> Obligation<B> {
     /// Flushes what is owed of these addresses: something else is about to be put there.
     #[inline]
     pub(crate) fn settle(&mut self, addresses: &Range<Vaddr>) {
+        // Counted from the start, because behind the last address comes 0.
+        let within = |page: Vaddr| page.as_u64().wrapping_sub(addresses.start.as_u64());
         match self.owed {
             None => {}
-            // Not `contains`: at the top, ranges end with 0.
-            Some(Flush::Page(page))
-                if page < addresses.start || page.as_u64() > addresses.end.as_u64() - 1 => {}
+            Some(Flush::Page(page)) if within(page) >= within(addresses.end) => {}
             Some(_) => self.flush(),
         }
     }
@@ -71,7 +85,7 @@ impl<B: Backend> Obligation<B> {
     /// Flushes what is owed.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        if let Some(what) = self.owed.take() {
+        if let Some(what) = both(self.owed.take(), self.absent.take()) {
             self.batch.backend().flush(what);
         }
     }
@@ -92,7 +106,7 @@ impl<B: Backend> Obligation<B> {
 impl<B: Backend> Drop for Obligation<B> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.owed.is_some() || !self.batch.is_empty() {
+        if self.owed.is_some() || self.absent.is_some() || !self.batch.is_empty() {
             self.pay();
         }
     }

@@ -131,7 +131,7 @@ impl<C: Config> Locked<'_, '_, C> {
             let end = offset.plus(FRAME_SIZE);
             owed.settle(&<Geo<C>>::vaddrs(&(offset..end)));
             if C::Format::CACHES_ABSENT {
-                owed.owe(Flush::Page(vaddr));
+                owed.owe_absent(Flush::Page(vaddr));
             }
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
