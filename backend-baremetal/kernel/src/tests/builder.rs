@@ -21,9 +21,7 @@ use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
 use weft_scenarios::random::Random;
-use weft_scenarios::specification::{
-    self, Mapping, Memory, Specification, address, addresses, number,
-};
+use weft_scenarios::specification::{self, Mapping, Memory, Specification};
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::World;
 
@@ -47,6 +45,21 @@ pub(crate) type Table = UserTable<MetalMachine>;
 /// What a table should be.
 pub(crate) type Pages = Specification<FourLevels, BTreeMap<u64, RawItem>>;
 type Expected<'s> = specification::Cursor<'s, FourLevels, BTreeMap<u64, RawItem>>;
+
+/// The page of our tables that an address is in.
+fn number(vaddr: Vaddr) -> u64 {
+    specification::number::<FourLevels>(vaddr)
+}
+
+/// The first address of a page of our tables.
+pub(crate) fn address(page: u64) -> Vaddr {
+    specification::address::<FourLevels>(page)
+}
+
+/// The addresses of pages of our tables.
+fn addresses(pages: &Range<u64>) -> Range<Vaddr> {
+    specification::addresses::<FourLevels>(pages)
+}
 
 /// The table under construction, and what it should be.
 pub(crate) struct Builder {

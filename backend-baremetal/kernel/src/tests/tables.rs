@@ -25,10 +25,9 @@ use weft_core::sites::{ENTRY_RETRY, PUBLISH_ITEM};
 use weft_core::sync::Word;
 use weft_protocol::Line;
 use weft_scenarios::random::Random;
-use weft_scenarios::specification::address;
 use weft_scenarios::world::Machine;
 
-use super::builder::{Builder, Counts, Pages};
+use super::builder::{Builder, Counts, Pages, address};
 use super::kernel::Kernel;
 use crate::machine::{cpu, serial};
 use crate::services::metal;
