@@ -117,7 +117,9 @@ fn letters(flags: PageFlags, cache: u64, huge: bool) -> String {
         ('X', !flags.contains(PageFlags::EXECUTE)),
         ('G', flags.contains(PageFlags::GLOBAL)),
         ('P', huge),
-        ('D', flags.contains(PageFlags::DIRTY)),
+        // Of a page that may not be written the core keeps it where no processor looks: hardware
+        // takes the two together for a shadow stack.
+        ('D', flags.contains(PageFlags::DIRTY | PageFlags::WRITE)),
         ('A', flags.contains(PageFlags::ACCESSED)),
         ('C', cache & 2 != 0),
         ('T', cache & 1 != 0),

@@ -413,7 +413,7 @@ fn nodes_that_are_out_of_order_are_named(bench: &Bench) -> Result<(), Failed> {
     }
     for (sabotage, said) in [
         ("lost-count", "after the race: a node has lost count: it counts 1 children and has 2"),
-        ("lock-kept", "after the race: a node is still locked after everybody has ended"),
+        ("lock-kept", "after the race: a node is still locked after all CPUs have ended"),
         ("stray-kept", "after the race: a reachable node is marked stray"),
     ] {
         let broken = bench.scenario("grow_vs_grow", 20, &format!("seed=1 sabotage={sabotage}"));
