@@ -32,9 +32,10 @@
 //!   value which the loop does not accept. Which values those are is learnt when the thread says
 //!   so, and noted at the read; a thread is a function of what it read, so the note stays true
 //!   until the read is deleted. From then on the previous point applies.
-//! * *Other events* are always maximal: plain accesses, spawns, joins and fences have no options (a
-//!   plain read that had two sources would be a data race). A choice is maximal only if it is 0;
-//!   otherwise every deleted choice would multiply the revisits behind it.
+//! * *Other events* are always maximal: spawns, joins and fences have no options. Plain accesses
+//!   have none either (a plain read that had two sources would be a data race), and are no events:
+//!   see `accesses`. A choice is maximal only if it is 0; otherwise every deleted choice would
+//!   multiply the revisits behind it.
 
 use crate::consistency::Model;
 use crate::event::{
@@ -221,6 +222,8 @@ impl Search {
                 };
                 event.happens_before.join(&hb);
                 event.causes.join(&causes);
+                // The end of the child comes behind its last plain accesses.
+                event.happens_before.0[child] = self.graph.threads[child].len() as u16 + 1;
             }
             Kind::Spawn => {
                 let child = event.request.location as usize;
@@ -240,7 +243,7 @@ impl Search {
         let graph = &self.graph;
         let event = graph.event(write);
         let (position, causes) = (event.position, event.causes);
-        for read in &graph.place(event.request.location).accesses {
+        for read in &graph.place(event.request.location).reads {
             if read.within(&causes) {
                 continue;
             }
@@ -268,7 +271,7 @@ impl Search {
         };
         let shown = if event.request.kind == Kind::Write {
             let reads_it = |read: &EventId| graph.event(*read).reads_from == id && earlier(*read);
-            if place.accesses.iter().any(reads_it) {
+            if place.reads.iter().any(reads_it) {
                 return false;
             }
             id
@@ -322,7 +325,10 @@ impl Search {
         let id = self.graph.order[position as usize];
         match alternative {
             Alternative::Pick { value, .. } => {
-                self.graph.event_mut(id).value = value;
+                let event = self.graph.event_mut(id);
+                event.value = value;
+                let before = event.plain_before as usize;
+                self.graph.truncate_plain(id.thread(), before);
                 self.graph.set_deviates(id);
                 self.is_within_bound()
             }

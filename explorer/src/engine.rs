@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::accesses::{Item, PlainAccess};
 use crate::choices::Search;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
 use crate::handle::Early;
@@ -55,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) current: usize,
     /// Index of each thread's next event.
     pub(crate) next: [usize; THREADS_MAX],
+    /// Index of each thread's next plain access.
+    plain: [usize; THREADS_MAX],
     thread_count: usize,
     bodies: [Option<Body>; THREADS_MAX],
     blocked: [bool; THREADS_MAX],
@@ -173,8 +176,9 @@ impl Engine {
         self.run.current
     }
 
+    /// How many events and plain accesses the calling thread has had in this run.
     pub(crate) fn next_index(&self) -> usize {
-        self.run.next[self.run.current]
+        self.run.next[self.run.current] + self.run.plain[self.run.current]
     }
 
     pub(crate) fn exploration(&self) -> u32 {
@@ -194,29 +198,37 @@ impl Engine {
     /// one. The caller advances once the event is there.
     fn find(&mut self, request: &Request) -> Result<Option<EventId>, Stop> {
         let thread = self.run.current;
-        let index = self.run.next[thread];
-        let length = self.search.graph.threads[thread].len();
-        if index < length {
-            let recorded = &self.search.graph.threads[thread][index];
-            let (old, new) = (&recorded.request, request);
-            let created = self.run.created[thread];
-            if recorded.created != created {
-                let now = format!(
-                    "{}, after it has created {created} objects where it had created {}",
-                    describe(&self.search.graph, request),
-                    recorded.created
-                );
-                return Err(self.diverges(thread, index, &now));
+        let (index, graph) = (self.run.next[thread], &self.search.graph);
+        let Some(recorded) = graph.threads[thread].get(index) else {
+            if self.run.plain[thread] < graph.plain[thread].len() {
+                return Err(self.diverges(&describe(graph, request)));
             }
-            let same = (old.kind, old.location) == (new.kind, new.location)
-                && (old.order, old.failure_order, old.update)
-                    == (new.order, new.failure_order, new.update);
-            return if same {
-                Ok(Some(EventId::new(thread, index)))
-            } else {
-                Err(self.diverges(thread, index, &describe(&self.search.graph, request)))
-            };
+            return self.may_add(request).map(|()| None);
+        };
+        let (old, new) = (&recorded.request, request);
+        let created = self.run.created[thread];
+        if recorded.created != created {
+            let now = format!(
+                "{}, after it has created {created} objects where it had created {}",
+                describe(graph, request),
+                recorded.created
+            );
+            return Err(self.diverges(&now));
         }
+        let same = (old.kind, old.location) == (new.kind, new.location)
+            && (old.order, old.failure_order, old.update)
+                == (new.order, new.failure_order, new.update)
+            && recorded.plain_before as usize == self.run.plain[thread];
+        if same {
+            Ok(Some(EventId::new(thread, index)))
+        } else {
+            Err(self.diverges(&describe(graph, request)))
+        }
+    }
+
+    /// Whether the calling thread may add what it asks for.
+    fn may_add(&mut self, request: &Request) -> Result<(), Stop> {
+        let (thread, index) = (self.run.current, self.next_index());
         if index >= self.events_max {
             let operation = describe(&self.search.graph, request);
             let message = format!(
@@ -224,28 +236,29 @@ impl Engine {
                  {operation}; wait with an await operation or `wait_for_change`, or raise \
                  `events_max`"
             );
-            return Err(self.fail(
-                FailureKind::UnboundedLoop,
-                message,
-                Some(SourcePlace::of(request.at)),
-            ));
+            let at = SourcePlace::of(request.at);
+            return Err(self.fail(FailureKind::UnboundedLoop, message, Some(at)));
         }
-        let added = self.search.graph.order.len();
-        if self.guide.as_ref().is_some_and(|guide| guide.holds_back(thread, index, added)) {
+        let holds_back = |guide: &Guide| guide.holds_back(thread, index, self.search.graph.size());
+        if self.guide.as_ref().is_some_and(holds_back) {
             return Err(Stop::Blocked);
         }
-        Ok(None)
+        Ok(())
     }
 
-    pub(crate) fn diverges(&mut self, thread: usize, index: usize, now: &str) -> Stop {
-        let recorded = &self.search.graph.threads[thread][index];
-        let at = SourcePlace::of(recorded.request.at);
-        let was = describe(&self.search.graph, &recorded.request);
+    /// The calling thread does something else than it did before.
+    pub(crate) fn diverges(&mut self, now: &str) -> Stop {
+        let (thread, index) = (self.run.current, self.next_index());
+        let graph = &self.search.graph;
+        let was = graph.item(thread, self.run.next[thread], self.run.plain[thread]);
+        let was = was.map(Item::request);
+        let at = was.map(|was| SourcePlace::of(was.at));
+        let was = was.map_or_else(|| "nothing".to_owned(), |was| describe(graph, &was));
         let message = format!(
             "nondeterminism: event {index} of thread {thread} was {was}, and now is {now}; \
              keep all state that threads share in Atomic, Plain or Mutex, made inside the program"
         );
-        self.fail(FailureKind::Nondeterminism, message, Some(at))
+        self.fail(FailureKind::Nondeterminism, message, at)
     }
 
     /// Notes with a new event what its thread had created before.
@@ -373,44 +386,51 @@ impl Engine {
         if self.is_probing() {
             return self.probe_plain(&request);
         }
-        if let Some(id) = self.find(&request)? {
-            self.advance();
-            return Ok(self.search.graph.event(id).value);
-        }
         let thread = self.run.current;
-        let is_read = request.kind == Kind::PlainRead;
-        let graph = &self.search.graph;
-        let mut event = graph.blank(thread, request);
-        let place = graph.place(event.request.location);
-        let mut newest: Option<(u32, u64)> = None;
-        for id in &place.accesses {
-            let other = graph.event(*id);
-            let other_reads = other.request.kind == Kind::PlainRead;
-            if is_read && other_reads {
-                continue;
+        let epoch = self.run.next[thread];
+        let is_write = request.kind == Kind::PlainWrite;
+        let recorded = self.search.graph.plain[thread].get(self.run.plain[thread]);
+        let value = match (recorded, request.update) {
+            (Some(recorded), update) => {
+                let same = (recorded.location, recorded.is_write, usize::from(recorded.epoch))
+                    == (request.location, is_write, epoch)
+                    && (!is_write || update == Update::Store(recorded.value));
+                if !same {
+                    return Err(self.diverges(&describe(&self.search.graph, &request)));
+                }
+                recorded.value
             }
-            if !id.within(&event.happens_before) {
-                let message = format!(
-                    "data race: {} by thread {thread} is unordered with {} by thread {}",
-                    describe(graph, &event.request),
-                    describe(graph, &other.request),
-                    id.thread
-                );
-                let at = SourcePlace::of(event.request.at);
-                return Err(self.fail(FailureKind::DataRace, message, Some(at)));
+            (None, update) => {
+                if epoch < self.search.graph.threads[thread].len() {
+                    return Err(self.diverges(&describe(&self.search.graph, &request)));
+                }
+                self.may_add(&request)?;
+                self.refuse_race(&request)?;
+                let value = match update {
+                    Update::Store(value) => value,
+                    _ => self.search.graph.plain_value(request.location),
+                };
+                let (location, epoch, at) = (request.location, epoch as u16, request.at);
+                let access = PlainAccess { location, epoch, is_write, value, at };
+                self.search.graph.push_plain(thread, access);
+                value
             }
-            if !other_reads && newest.is_none_or(|(position, _)| position < other.position) {
-                newest = Some((other.position, other.value));
-            }
-        }
-        if is_read {
-            event.value = newest.map_or(place.initial, |(_, value)| value);
-        }
-        let value = event.value;
-        event.created = self.run.created[thread];
-        self.search.graph.push(thread, event);
-        self.advance();
+        };
+        self.run.plain[thread] += 1;
         Ok(value)
+    }
+
+    fn refuse_race(&mut self, request: &Request) -> Result<(), Stop> {
+        let (thread, graph) = (self.run.current, &self.search.graph);
+        let is_write = request.kind == Kind::PlainWrite;
+        let Some(other) = graph.race(thread, request.location, is_write) else { return Ok(()) };
+        let message = format!(
+            "data race: {} by thread {thread} is unordered with {} by thread {}",
+            describe(graph, request),
+            describe(graph, &graph.access(other).request()),
+            other.thread
+        );
+        Err(self.fail(FailureKind::DataRace, message, Some(SourcePlace::of(request.at))))
     }
 
     /// Registers a thread, or refuses.
@@ -464,6 +484,12 @@ impl Engine {
         NextThread::Done
     }
 
+    /// Whether a thread has done in this run all that it did before.
+    fn is_over(&self, thread: usize) -> bool {
+        self.run.next[thread] >= self.search.graph.threads[thread].len()
+            && self.run.plain[thread] >= self.search.graph.plain[thread].len()
+    }
+
     /// Ends the turn of a thread; control is the main thread's again.
     pub(crate) fn end_thread(
         &mut self,
@@ -476,8 +502,9 @@ impl Engine {
                 self.run.blocked[thread] = true;
                 Ok(())
             }
-            Ok(()) if self.run.next[thread] < self.search.graph.threads[thread].len() => {
-                Err(self.diverges(thread, self.run.next[thread], "the end of the thread"))
+            Ok(()) if !self.is_over(thread) => {
+                self.run.current = thread;
+                Err(self.diverges("the end of the thread"))
             }
             Err(Stop::Blocked) => {
                 self.run.blocked[thread] = true;

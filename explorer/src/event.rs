@@ -216,6 +216,11 @@ impl Request {
             at,
         }
     }
+
+    /// Whether the event is `SeqCst`, at least for some value.
+    pub(crate) fn may_be_sequential(&self) -> bool {
+        [self.order, self.failure_order].contains(&Ordering::SeqCst)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,6 +228,8 @@ pub(crate) struct Event {
     pub(crate) request: Request,
     /// How many objects the thread had created before.
     pub(crate) created: u32,
+    /// How many plain accesses the thread had made before.
+    pub(crate) plain_before: u32,
     /// The write half of a read-modify-write.
     pub(crate) exclusive: bool,
     /// The choice made for this event is not the default one, the newest value or place.

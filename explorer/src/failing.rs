@@ -95,7 +95,7 @@ fn guided(options: &Options, program: &dyn Fn(), model: Model, script: Script) -
         let outcome = run_once(program);
         let progress = with(|engine| {
             let notes = engine.guide.as_ref().map_or(0, Guide::notes);
-            (engine.search.graph.order.len(), notes)
+            (engine.search.graph.size(), notes)
         });
         if outcome != Outcome::Blocked || last == Some(progress) {
             break;
@@ -121,7 +121,7 @@ pub(crate) fn replay_token(options: &Options, token: &Token, program: &dyn Fn())
     let fits = arrived.token.fingerprint == token.fingerprint;
     report.failure = Some(match arrived.found {
         Some(found) if fits => {
-            report.events_max = found.graph.order.len();
+            report.events_max = found.graph.size();
             finish(found, true, arrived.token)
         }
         None if fits && arrived.is_complete => misuse(

@@ -14,8 +14,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::Location;
-use std::sync::atomic::Ordering;
 
+use crate::accesses::{PlainAccess, Touch};
 use crate::event::{
     Event, EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update, View, acquires,
 };
@@ -33,8 +33,11 @@ pub(crate) struct Place {
     pub(crate) made: Option<(u64, &'static Location<'static>)>,
     /// Atomic writes in coherence order, without the initial one.
     pub(crate) coherence: Vec<EventId>,
-    /// Atomic reads; for plain memory, all accesses.
-    pub(crate) accesses: Vec<EventId>,
+    /// Atomic reads.
+    pub(crate) reads: Vec<EventId>,
+    /// For plain memory: see `accesses`.
+    pub(crate) plain_writes: Vec<Touch>,
+    pub(crate) plain_reads: Vec<Touch>,
 }
 
 impl Clone for Place {
@@ -51,19 +54,23 @@ impl Clone for Place {
         self.unlocked.clone_from(&other.unlocked);
         (self.is_mutex, self.name, self.made) = (other.is_mutex, other.name, other.made);
         self.coherence.clone_from(&other.coherence);
-        self.accesses.clone_from(&other.accesses);
+        self.reads.clone_from(&other.reads);
+        self.plain_writes.clone_from(&other.plain_writes);
+        self.plain_reads.clone_from(&other.plain_reads);
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) threads: [Vec<Event>; THREADS_MAX],
+    /// Plain accesses, which are no events.
+    pub(crate) plain: [Vec<PlainAccess>; THREADS_MAX],
     /// Events in the order in which they were added.
     pub(crate) order: Vec<EventId>,
     pub(crate) places: Vec<Place>,
     /// What each thread knew when it was spawned: `happens_before` and `causes` of the spawn.
     pub(crate) start: [(View, View); THREADS_MAX],
-    /// How many events are sequentially consistent, as requested.
+    /// How many events may be sequentially consistent.
     pub(crate) sequential_count: u32,
     /// How many events deviate from the default choice.
     pub(crate) deviations: u32,
@@ -79,6 +86,9 @@ impl Clone for Graph {
     /// Reuses the memory of what is overwritten.
     fn clone_from(&mut self, other: &Graph) {
         for (mine, theirs) in self.threads.iter_mut().zip(&other.threads) {
+            mine.clone_from(theirs);
+        }
+        for (mine, theirs) in self.plain.iter_mut().zip(&other.plain) {
             mine.clone_from(theirs);
         }
         self.order.clone_from(&other.order);
@@ -162,7 +172,7 @@ impl Graph {
             let write = place.coherence[position - 1];
             let was_read =
                 |read: &EventId| read.within(view) && self.event(*read).reads_from == write;
-            if write.within(view) || place.accesses.iter().any(was_read) {
+            if write.within(view) || place.reads.iter().any(was_read) {
                 break;
             }
             position -= 1;
@@ -188,6 +198,7 @@ impl Graph {
             },
             request,
             created: 0,
+            plain_before: 0,
             exclusive: false,
             deviates: false,
             waits: false,
@@ -207,10 +218,11 @@ impl Graph {
         let id = EventId::new(thread, self.threads[thread].len());
         event.position = self.order.len() as u32;
         self.order.push(id);
-        self.sequential_count += u32::from(event.request.order == Ordering::SeqCst);
+        self.sequential_count += u32::from(event.request.may_be_sequential());
         self.deviations += u32::from(event.deviates);
-        if matches!(event.request.kind, Kind::Read | Kind::PlainRead | Kind::PlainWrite) {
-            self.place_mut(event.request.location).accesses.push(id);
+        event.plain_before = self.plain[thread].len() as u32;
+        if event.request.kind == Kind::Read {
+            self.place_mut(event.request.location).reads.push(id);
         }
         self.threads[thread].push(event);
         id
@@ -236,14 +248,17 @@ impl Graph {
     fn pop(&mut self, id: EventId) {
         let event = self.threads[id.thread()].pop().expect("an event in the order is in a thread");
         assert_eq!(self.threads[id.thread()].len(), id.index(), "program order is not closed");
-        self.sequential_count -= u32::from(event.request.order == Ordering::SeqCst);
+        self.sequential_count -= u32::from(event.request.may_be_sequential());
         self.deviations -= u32::from(event.deviates);
+        self.truncate_plain(id.thread(), event.plain_before as usize);
         match event.request.kind {
-            Kind::Read | Kind::PlainRead | Kind::PlainWrite => {
-                let accesses = &mut self.place_mut(event.request.location).accesses;
-                let index = accesses.iter().rposition(|other| *other == id);
-                accesses.swap_remove(index.expect("an access is listed with its location"));
+            Kind::Read => {
+                let reads = &mut self.place_mut(event.request.location).reads;
+                let index = reads.iter().rposition(|other| *other == id);
+                reads.swap_remove(index.expect("a read is listed with its location"));
             }
+            // The thread may do something else when it is spawned again.
+            Kind::Spawn => self.truncate_plain(event.request.location as usize, 0),
             Kind::Write => {
                 self.take_from_coherence(id, event.request.location);
                 self.place_mut(event.request.location).unlocked.retain(|(write, _)| *write != id);
@@ -308,6 +323,8 @@ impl Graph {
         }
         happens_before.include(read);
         causes.include(read);
+        // What the thread did behind the read depends on what it read.
+        self.truncate_plain(read.thread(), self.event(read).plain_before as usize);
         let event = self.event_mut(read);
         event.reads_from = write;
         event.value = value;

@@ -67,14 +67,15 @@
 //!
 //! # How it works
 //!
-//! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`
-//! and `graph` for what an execution is, `consistency` for what a model forbids, `choices` for the
-//! algorithm with the arguments why nothing is lost or repeated, `engine` and `run` for how a
-//! closure is made to follow a graph, `waiting` for deadlocks, `workers` for the search, and
-//! `trace`, `token` and `failing` for what becomes of a failure. `tests/gate` compares all of it
-//! with independent enumerators.
+//! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`,
+//! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
+//! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
+//! `engine` and `run` for how a closure is made to follow a graph, `waiting` for deadlocks, `inert`
+//! for what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
+//! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent enumerators.
 #![forbid(unsafe_code)]
 
+mod accesses;
 mod atomic;
 mod choices;
 mod consistency;
@@ -93,6 +94,7 @@ mod relation;
 mod report;
 mod run;
 mod sample;
+mod sequential;
 mod threads;
 mod token;
 mod trace;

@@ -17,54 +17,23 @@ impl Relation {
         self.rows[from * self.words + to / 64] |= 1 << (to % 64);
     }
 
-    pub(crate) fn has(&self, from: usize, to: usize) -> bool {
-        self.rows[from * self.words + to / 64] >> (to % 64) & 1 == 1
-    }
-
-    pub(crate) fn add_all(&mut self, other: &Relation) {
-        for (mine, theirs) in self.rows.iter_mut().zip(&other.rows) {
-            *mine |= theirs;
-        }
-    }
-
-    /// Gives `to` all successors that `from` has in `other`.
-    pub(crate) fn add_row(&mut self, to: usize, other: &Relation, from: usize) {
-        for word in 0..self.words {
-            self.rows[to * self.words + word] |= other.rows[from * self.words + word];
-        }
-    }
-
-    /// `self; other`.
-    pub(crate) fn then(&self, other: &Relation) -> Relation {
-        let mut result = Relation::empty(self.size);
-        for from in 0..self.size {
-            for middle in 0..self.size {
-                if self.has(from, middle) {
-                    result.add_row(from, other, middle);
-                }
-            }
-        }
-        result
-    }
-
-    /// Makes the relation transitive.
-    pub(crate) fn close(&mut self) {
-        for middle in 0..self.size {
-            let row = middle * self.words..(middle + 1) * self.words;
-            let successors = self.rows[row].to_vec();
-            for from in 0..self.size {
-                if self.has(from, middle) {
-                    for (word, bits) in successors.iter().enumerate() {
-                        self.rows[from * self.words + word] |= bits;
-                    }
-                }
-            }
-        }
-    }
-
+    /// Takes away what leads to nothing that is left, until nothing goes or nothing is left.
     pub(crate) fn is_acyclic(&self) -> bool {
-        let mut closed = self.clone();
-        closed.close();
-        (0..self.size).all(|element| !closed.has(element, element))
+        let mut left: Vec<usize> = (0..self.size).collect();
+        let mut is_left = vec![u64::MAX; self.words];
+        loop {
+            let before = left.len();
+            left.retain(|element| {
+                let row = &self.rows[element * self.words..(element + 1) * self.words];
+                let stays = row.iter().zip(&is_left).any(|(row, left)| row & left != 0);
+                if !stays {
+                    is_left[element / 64] &= !(1 << (element % 64));
+                }
+                stays
+            });
+            if left.is_empty() || left.len() == before {
+                return left.is_empty();
+            }
+        }
     }
 }

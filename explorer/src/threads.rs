@@ -92,7 +92,8 @@ pub fn thread_id() -> usize {
     if is_inert() { 0 } else { with(|engine| engine.current_thread()) }
 }
 
-/// The index that the calling thread's next event will have: ties a log entry to the trace.
+/// The index that the calling thread's next event or plain access will have: ties a log entry to
+/// the trace.
 ///
 /// A read-modify-write is two events, the read with this index and the write behind it.
 pub fn event_index() -> usize {
@@ -114,7 +115,12 @@ pub fn mark() -> Mark {
     }
     with(|engine| {
         let (thread, index) = (engine.current_thread(), engine.next_index());
-        Mark { thread, index, known: engine.search.graph.known_before(thread, index) }
+        let graph = &engine.search.graph;
+        let mut known = graph.known_before(thread, engine.run.next[thread]);
+        for (other, known) in known.0.iter_mut().enumerate() {
+            *known = graph.items_known(other, usize::from(*known)) as u16;
+        }
+        Mark { thread, index, known }
     })
 }
 
@@ -124,12 +130,13 @@ impl Mark {
         self.thread
     }
 
-    /// How many events the thread has had.
+    /// How many events and plain accesses the thread has had.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// How many events of `thread` happen before everything that comes after the mark.
+    /// How many events and plain accesses of `thread` happen before everything that comes after the
+    /// mark.
     pub fn known(&self, thread: usize) -> usize {
         self.known.0[thread].into()
     }

@@ -6,8 +6,8 @@
 //! * `t.i<u.j`: event `i` of thread `t` reads event `j` of thread `u` (`t.i<i`: the initial value);
 //! * `t.i@p`: the write has coherence position `p` relative to the other writes with such a part;
 //! * `t.i?v`: the choice is `v`;
-//! * `t:n`: the failure happens when thread `t` has `n` events. Nobody goes further before
-//!   everybody is there, so that no thread runs past the point of failure.
+//! * `t:n`: the failure happens when thread `t` has `n` events and plain accesses. Nobody goes
+//!   further before everybody is there, so that no thread runs past the point of failure.
 //!
 //! A read whose source does not exist yet stops its thread, which is retried in the next *round*,
 //! when the other threads have gone on. The execution is finished when a round adds nothing.
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::accesses::Item;
 use crate::consistency::Model;
 use crate::event::{EventId, INITIAL, Kind, THREADS_MAX, Update};
 use crate::graph::Graph;
@@ -30,7 +31,7 @@ pub(crate) struct Script {
     pub(crate) reads: BTreeMap<EventId, EventId>,
     pub(crate) places: BTreeMap<EventId, usize>,
     pub(crate) picks: BTreeMap<EventId, u64>,
-    /// Events per thread.
+    /// Events and plain accesses per thread.
     pub(crate) lengths: [usize; THREADS_MAX],
 }
 
@@ -50,8 +51,8 @@ impl Script {
                 _ => {}
             }
         }
-        for (length, events) in script.lengths.iter_mut().zip(&graph.threads) {
-            *length = events.len();
+        for (thread, length) in script.lengths.iter_mut().enumerate() {
+            *length = graph.threads[thread].len() + graph.plain[thread].len();
         }
         for place in &graph.places {
             let positions = place.coherence.iter().enumerate();
@@ -82,7 +83,7 @@ impl Guide {
     }
 
     pub(crate) fn is_complete(&self, graph: &Graph) -> bool {
-        graph.order.len() >= self.script.lengths.iter().sum()
+        graph.size() >= self.script.lengths.iter().sum()
     }
 
     pub(crate) fn source_of(&self, read: EventId) -> Option<EventId> {
@@ -142,16 +143,19 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
     };
-    for (events, length) in graph.threads.iter().zip(lengths) {
-        let events = &events[..events.len().min(*length)];
-        feed(events.len() as u64);
-        for event in events {
-            let request = &event.request;
+    for (thread, length) in lengths.iter().enumerate() {
+        feed(graph.items(thread).take(*length).count() as u64);
+        for item in graph.items(thread).take(*length) {
+            let request = item.request();
+            let (value, source) = match item {
+                Item::Event(event) => (event.value, event.reads_from),
+                Item::Access(access) => (access.value, INITIAL),
+            };
             feed(request.kind as u64);
             feed(request.order as u64 * 8 + request.failure_order as u64);
             feed(u64::from(request.location));
-            feed(event.value);
-            feed(u64::from(event.reads_from.thread) << 16 | u64::from(event.reads_from.index));
+            feed(value);
+            feed(u64::from(source.thread) << 16 | u64::from(source.index));
             let (tag, first, second) = match request.update {
                 Update::None => (0, 0, 0),
                 Update::CompareExchange { expected, new } => (1, expected, new),

@@ -11,6 +11,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
+use crate::accesses::{Item, PlainAccess};
 use crate::event::{Event, EventId, INITIAL, Kind, NO_LOCATION, Request, THREADS_MAX, Update};
 use crate::graph::Graph;
 
@@ -24,7 +25,7 @@ const SORTED_MAX: usize = 4_000;
 pub struct EventRef {
     /// The thread, 0 being the main thread.
     pub thread: usize,
-    /// The index in the thread, from 0.
+    /// The index in the thread, from 0; plain accesses count too.
     pub index: usize,
 }
 
@@ -180,20 +181,25 @@ pub struct Trace {
     pub blocked: Vec<BlockedThread>,
 }
 
-fn reference(id: EventId) -> EventRef {
-    EventRef { thread: id.thread(), index: id.index() }
+fn reference(graph: &Graph, id: EventId) -> EventRef {
+    let index = id.index() + graph.event(id).plain_before as usize;
+    EventRef { thread: id.thread(), index }
 }
 
-fn source(id: EventId) -> Source {
-    if id == INITIAL { Source::Initial } else { Source::Event(reference(id)) }
+fn source(graph: &Graph, id: EventId) -> Source {
+    if id == INITIAL { Source::Initial } else { Source::Event(reference(graph, id)) }
 }
 
 impl Trace {
     pub(crate) fn of(graph: &Graph) -> Trace {
-        let mut teller = Teller { graph, told: [0; THREADS_MAX], previous: 0 };
-        let mut events = Vec::with_capacity(graph.order.len());
-        while let Some(id) = teller.next() {
-            events.push(teller.tell(id));
+        let (told, plain_told) = ([0; THREADS_MAX], [0; THREADS_MAX]);
+        let mut teller = Teller { graph, told, plain_told, previous: 0 };
+        let mut events = Vec::with_capacity(graph.size());
+        while let Some((thread, item)) = teller.next() {
+            events.push(match item {
+                Item::Event(_) => teller.tell(EventId::new(thread, teller.told[thread])),
+                Item::Access(access) => teller.tell_access(thread, access),
+            });
         }
         let blocked = (0..THREADS_MAX)
             .filter_map(|thread| {
@@ -203,7 +209,7 @@ impl Trace {
                     location: event.request.location,
                     waits_for: awaited(graph, event),
                     value: event.value,
-                    reads_from: source(event.reads_from),
+                    reads_from: source(graph, event.reads_from),
                     at: event.request.at,
                 })
             })
@@ -228,31 +234,52 @@ fn awaited(graph: &Graph, event: &Event) -> String {
 /// Chooses the order of a trace.
 struct Teller<'graph> {
     graph: &'graph Graph,
-    /// How many events of each thread have been told.
+    /// How many events and plain accesses of each thread have been told.
     told: [usize; THREADS_MAX],
+    plain_told: [usize; THREADS_MAX],
     previous: usize,
 }
 
-impl Teller<'_> {
+impl<'graph> Teller<'graph> {
     fn is_told(&self, id: EventId) -> bool {
         id == INITIAL || id.index() < self.told[id.thread()]
     }
 
-    /// The next event: of those whose causes have been told, the least surprising one.
-    fn next(&self) -> Option<EventId> {
+    /// Whether everything that `thread` needs for what it does next has been told.
+    fn is_ready(&self, thread: usize, item: Item<'_>) -> bool {
+        let causes = match item {
+            Item::Event(event) => event.causes,
+            // All but the first accesses come behind an event that has been told.
+            Item::Access(access) if access.epoch == 0 => self.graph.start[thread].1,
+            Item::Access(_) => return true,
+        };
+        let joins = |other: usize| match item {
+            Item::Event(event) => {
+                event.request.kind == Kind::Join && event.request.location as usize == other
+            }
+            Item::Access(_) => false,
+        };
+        (0..THREADS_MAX).filter(|other| *other != thread).all(|other| {
+            usize::from(causes.0[other]) <= self.told[other]
+                && (!joins(other) || self.plain_told[other] == self.graph.plain[other].len())
+        })
+    }
+
+    /// What to tell next: of what has all its causes told, the least surprising.
+    fn next(&self) -> Option<(usize, Item<'graph>)> {
         (0..THREADS_MAX)
             .filter_map(|thread| {
-                let id = EventId::new(thread, self.told[thread]);
-                let event = self.graph.threads[thread].get(id.index())?;
-                let causes = &event.causes;
-                let ready = (0..THREADS_MAX).all(|other| {
-                    other == thread || usize::from(causes.0[other]) <= self.told[other]
-                });
-                let key = |surprises| (surprises, usize::from(thread != self.previous), thread);
-                ready.then(|| (key(self.surprises(id)), id))
+                let (told, plain_told) = (self.told[thread], self.plain_told[thread]);
+                let item = self.graph.item(thread, told, plain_told)?;
+                let surprises = match item {
+                    Item::Event(_) => self.surprises(EventId::new(thread, told)),
+                    Item::Access(_) => 0,
+                };
+                let key = (surprises, usize::from(thread != self.previous), thread);
+                self.is_ready(thread, item).then_some((key, (thread, item)))
             })
             .min_by_key(|(key, _)| *key)
-            .map(|(_, id)| id)
+            .map(|(_, next)| next)
     }
 
     /// How many events that should have been told before this write have not been.
@@ -272,7 +299,24 @@ impl Teller<'_> {
             let seen = self.graph.event(**read).reads_from;
             !self.is_told(**read) && self.graph.coherence_position(location, seen) <= index
         };
-        older + place.accesses.iter().filter(missing).count()
+        older + place.reads.iter().filter(missing).count()
+    }
+
+    fn tell_access(&mut self, thread: usize, access: &PlainAccess) -> TraceEvent {
+        let index = self.told[thread] + self.plain_told[thread];
+        self.plain_told[thread] += 1;
+        self.previous = thread;
+        TraceEvent {
+            event: EventRef { thread, index },
+            kind: if access.is_write { TraceKind::PlainWrite } else { TraceKind::PlainRead },
+            location: Some(access.location),
+            name: self.graph.name(access.location),
+            order: None,
+            value: access.value,
+            reads_from: None,
+            stale: None,
+            at: access.at,
+        }
     }
 
     fn tell(&mut self, id: EventId) -> TraceEvent {
@@ -287,19 +331,24 @@ impl Teller<'_> {
             let place = graph.place(request.location);
             let newer = graph.coherence_position(request.location, event.reads_from);
             let told = |write: &&EventId| self.is_told(**write) && write.thread != id.thread;
-            place.coherence[newer..].iter().rev().find(told).copied().map(reference)
+            place.coherence[newer..]
+                .iter()
+                .rev()
+                .find(told)
+                .copied()
+                .map(|write| reference(graph, write))
         });
         let has_order = matches!(request.kind, Kind::Read | Kind::Write | Kind::Fence);
         let is_thread = matches!(request.kind, Kind::Spawn | Kind::Join);
         let location = (request.location != NO_LOCATION && !is_thread).then_some(request.location);
         TraceEvent {
-            event: reference(id),
+            event: reference(graph, id),
             kind,
             location,
             name: location.map_or_else(String::new, |location| graph.name(location)),
             order: has_order.then(|| event.effective_order()),
             value: if is_thread { u64::from(request.location) } else { event.value },
-            reads_from: is_read.then(|| source(event.reads_from)),
+            reads_from: is_read.then(|| source(graph, event.reads_from)),
             stale: stale.flatten(),
             at: request.at,
         }

@@ -68,13 +68,10 @@ impl Engine {
     /// The newest value of a location, without what the probe has written.
     fn newest(&self, location: u32) -> u64 {
         let graph = &self.search.graph;
-        let place = graph.place(location);
-        let is_plain = |id: &&EventId| graph.event(**id).request.kind == Kind::PlainWrite;
-        let plain = place.accesses.iter().filter(is_plain).map(|id| graph.event(*id));
-        if let Some(last) = plain.max_by_key(|event| event.position) {
-            return last.value;
+        match graph.place(location).coherence.last() {
+            Some(write) => graph.event(*write).value,
+            None => graph.plain_value(location),
         }
-        graph.written_value(location, graph.write_at(location, place.coherence.len()))
     }
 
     fn probed_value(&self, location: u32) -> u64 {
@@ -159,7 +156,7 @@ impl Engine {
         let thread = self.run.current;
         let index = self.run.next[thread];
         if index < self.search.graph.threads[thread].len() {
-            return Err(self.diverges(thread, index, "a wait for a change"));
+            return Err(self.diverges("a wait for a change"));
         }
         let graph = &mut self.search.graph;
         let last = index.checked_sub(1).map(|index| EventId::new(thread, index));

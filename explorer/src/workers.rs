@@ -132,7 +132,7 @@ impl<'options> Shared<'options> {
     pub(crate) fn record(&self, report: &mut Report, outcome: Outcome) -> Option<Found> {
         report.runs += 1;
         with(|engine| {
-            let events = engine.search.graph.order.len();
+            let events = engine.search.graph.size();
             report.events_max = report.events_max.max(events);
             match outcome {
                 Outcome::Complete => {

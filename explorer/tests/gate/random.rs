@@ -65,6 +65,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     awaiting(family("two threads, awaits", "wrfxacc", 2, 4, 2000)),
     awaiting(family("two threads, locks", "llwru", 2, 5, 2000)),
     plain(family("two threads, plain", "wrfxac", 2, 5, 3000)),
+    plain(three_words(family("two threads, plain and SeqCst", "WRFXAC", 2, 5, 1000))),
     family("three threads", "wrfc", 3, 3, 600),
     family("three threads, updates", "wrfxac", 3, 2, 600),
     three_words(family("three threads, SeqCst", "WRFXAC", 3, 2, 600)),
