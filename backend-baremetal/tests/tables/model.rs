@@ -1,20 +1,22 @@
-//! Random sequences of operations on a table, against a map from paths to what is there.
+//! Random sequences of operations on nodes, against their paths and the specification of pages.
 //!
-//! A path is the list of indices from the root down. The [`Model`] is nothing but a sorted map of
-//! the paths that are present, and two counts of frames: those that wait for the current grace
-//! period, and those that wait for the next. From it follows what every operation gives back, how
-//! many children every node has, and how many frames are in use after every step.
+//! A path is the list of indices from the root down. The [`Model`] is a sorted map of the paths of
+//! nodes, the [specification](Specification) of what is mapped, and two counts of frames: those that
+//! wait for the current grace period, and those that wait for the next. From it follows what every
+//! operation gives back, how many children every node has, and how many frames are in use after
+//! every step.
 //!
 //! The sequences are the same in every run. `STEPS_MAX` and `CASES` keep all of it under some
 //! seconds without optimisation.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config as Settings, RngSeed, TestRunner};
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::{LockError, Refusal};
@@ -25,6 +27,7 @@ use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
+use weft_scenarios::specification::{Cursor, Memory, Rules, Specification, addresses, misfit};
 
 use crate::support::{Machine, Whole, live, node, on_machine, online, put, tracked, untracked_at};
 
@@ -99,16 +102,6 @@ enum Slot {
     Page(RawItem),
 }
 
-impl Slot {
-    /// Frames that go when this goes, without what is below.
-    fn frames(self) -> u64 {
-        match self {
-            Self::Node(_) => 1,
-            Self::Page(page) => u64::from(page.property.flags.contains(PageFlags::TRACKED)),
-        }
-    }
-}
-
 /// The slot that an entry shows, or that came out of it.
 fn shown<G: Geometry>(child: ChildRef<'_, Whole<G>>) -> Option<Slot> {
     match child {
@@ -119,34 +112,78 @@ fn shown<G: Geometry>(child: ChildRef<'_, Whole<G>>) -> Option<Slot> {
     }
 }
 
-#[derive(Default)]
-struct Model {
-    slots: BTreeMap<Vec<usize>, Slot>,
+struct Model<G> {
+    nodes: BTreeMap<Vec<usize>, Paddr>,
+    pages: Specification<G, BTreeMap<u64, RawItem>>,
     /// Frames that the current grace period keeps.
     current: u64,
     /// Frames that the one after it keeps.
     next: u64,
 }
 
-impl Model {
-    /// What is at a path and below it, the path itself first.
-    fn below<'a>(&'a self, path: &'a [usize]) -> impl Iterator<Item = (&'a Vec<usize>, &'a Slot)> {
-        self.slots.range(path.to_vec()..).take_while(move |(other, _)| other.starts_with(path))
+impl<G: Rules> Model<G> {
+    fn new() -> Self {
+        let pages = Specification::new(BTreeMap::new());
+        Self { nodes: BTreeMap::new(), pages, current: 0, next: 0 }
+    }
+
+    /// The level of an entry with this path.
+    fn level(path: &[usize]) -> Level {
+        Level::new(G::LEVELS + 1 - path.len() as u8)
+    }
+
+    /// The pages that an entry with this path covers; all of them for the empty path.
+    fn covered(path: &[usize]) -> Range<u64> {
+        let count = |depth: usize| G::entry_frames(Self::level(&path[..depth]));
+        let offset = |depth: usize| path[depth - 1] as u64 * count(depth);
+        let start = (1..=path.len()).map(offset).sum();
+        start..start + (1..=path.len()).last().map_or(G::node_span(G::ROOT) / FRAME_SIZE, count)
+    }
+
+    /// The specification's cursor of what an entry covers.
+    fn cursor(&mut self, path: &[usize]) -> Cursor<'_, G, BTreeMap<u64, RawItem>> {
+        let range = addresses::<G>(&Self::covered(path));
+        self.pages.cursor(range).expect("an entry covers a range")
+    }
+
+    fn slot(&self, path: &[usize]) -> Option<Slot> {
+        let covered = Self::covered(path);
+        let page = self.pages.at(covered.start).filter(|it| it.pages == covered);
+        let page = page.filter(|it| it.item.level == Self::level(path));
+        let node = self.nodes.get(path).map(|&place| Slot::Node(place));
+        node.or(page.map(|it| Slot::Page(it.item)))
+    }
+
+    /// The nodes at a path and below it.
+    fn below<'a>(&'a self, path: &'a [usize]) -> impl Iterator<Item = &'a Vec<usize>> {
+        let below = self.nodes.range(path.to_vec()..).map(|(other, _)| other);
+        below.take_while(move |other| other.starts_with(path))
     }
 
     fn children(&self, node: &[usize]) -> usize {
-        self.below(node).filter(|(path, _)| path.len() == node.len() + 1).count()
+        let level = Level::new(G::LEVELS - node.len() as u8);
+        let nodes = self.below(node).filter(|path| path.len() == node.len() + 1).count();
+        let pages = self.pages.within(Self::covered(node));
+        nodes + pages.filter(|it| it.item.level == level).count()
+    }
+
+    /// Frames that go when what is at a path goes, and what is below.
+    fn owned(&self, path: &[usize]) -> u64 {
+        let pages = self.pages.within(Self::covered(path));
+        let tracked = pages.filter(|it| it.item.property.flags.contains(PageFlags::TRACKED));
+        (self.below(path).count() + tracked.count()) as u64
     }
 
     fn frames(&self) -> u64 {
-        1 + self.slots.values().map(|slot| slot.frames()).sum::<u64>() + self.current + self.next
+        1 + self.owned(&[]) + self.current + self.next
     }
 
     /// Takes out what is at a path and below; it waits for a grace period.
     fn remove(&mut self, path: &[usize]) -> Option<Slot> {
-        let before = self.slots.get(path).copied();
-        let gone: Vec<Vec<usize>> = self.below(path).map(|(path, _)| path.clone()).collect();
-        let frames = gone.iter().map(|path| self.slots.remove(path).map_or(0, Slot::frames)).sum();
+        let (before, frames) = (self.slot(path), self.owned(path));
+        self.nodes.retain(|other, _| !other.starts_with(path));
+        let end = addresses::<G>(&Self::covered(path)).end;
+        self.cursor(path).unmap(end, Memory::Suffices).expect("the range of an entry");
         if self.current == 0 {
             self.current = frames
         } else {
@@ -155,19 +192,29 @@ impl Model {
         before
     }
 
+    /// Puts something where nothing is.
+    fn insert(&mut self, path: Vec<usize>, slot: Slot) {
+        match slot {
+            Slot::Node(place) => _ = self.nodes.insert(path, place),
+            Slot::Page(item) => {
+                self.cursor(&path).map(item, Memory::Suffices).expect("nothing is there");
+            }
+        }
+    }
+
     fn quiescent(&mut self) {
         self.current = std::mem::take(&mut self.next);
     }
 
     /// The node that holds the entry that a step is about, and the entry's path.
-    fn reach<'g, G: Geometry>(
+    fn reach<'g>(
         &self,
         root: NodeRef<'g, Whole<G>>,
         step: &Step,
     ) -> (NodeRef<'g, Whole<G>>, Vec<usize>) {
         let (mut node, mut path) = (root, vec![step.path[0]]);
         while path.len() < step.depth
-            && let Some(&Slot::Node(place)) = self.slots.get(&path)
+            && let Some(&place) = self.nodes.get(&path)
         {
             let ChildRef::Node(child) = node.walk(path[path.len() - 1]) else {
                 panic!("the table has no node at {path:?}")
@@ -179,14 +226,8 @@ impl Model {
         (node, path)
     }
 
-    fn grow<G: Geometry>(
-        &mut self,
-        guard: &mut Guard<'_, Whole<G>>,
-        path: &[usize],
-        frames: u64,
-        split: bool,
-    ) {
-        let (level, before) = (guard.level(), self.slots.get(path).copied());
+    fn grow(&mut self, guard: &mut Guard<'_, Whole<G>>, path: &[usize], frames: u64, split: bool) {
+        let (level, before) = (guard.level(), self.slot(path));
         let expected = match (before, level.below()) {
             (_, None) if !split => Err(Refusal::Leaf),
             (Some(Slot::Page(_)), Some(_)) if split && frames > 0 => Ok(()),
@@ -205,17 +246,14 @@ impl Model {
         backend.processors().cancel_failure();
         assert_eq!(grown.as_ref().map(|_| ()).map_err(|&error| error), expected);
         let Ok(child) = grown else { return };
-        self.slots.insert(path.to_vec(), Slot::Node(child.node().paddr()));
-        let Some(Slot::Page(page)) = before else { return };
-        for index in 0..G::ENTRIES {
-            let frame = page.frame.plus(index as u64 * G::entry_span(child.level()));
-            let part = RawItem { frame, level: child.level(), ..page };
-            self.slots.insert([path, &[index]].concat(), Slot::Page(part));
+        if split {
+            self.cursor(path).split(Memory::Suffices).expect("a huge page is there");
         }
+        self.nodes.insert(path.to_vec(), child.node().paddr());
     }
 
     /// Puts `child` at a path. The child is as `slots` say, or refused for `misfit`.
-    fn replace<G: Geometry>(
+    fn replace(
         &mut self,
         guard: &mut Guard<'_, Whole<G>>,
         path: &[usize],
@@ -226,7 +264,7 @@ impl Model {
         match (entry.replace(child), expected) {
             (Ok(detached), Ok(slots)) => {
                 assert_eq!(shown(detached.child()), self.remove(path), "another child came out");
-                self.slots.extend(slots);
+                slots.into_iter().for_each(|(path, slot)| self.insert(path, slot));
             }
             (Err(refused), Err(misfit)) => assert_eq!(refused.reason, misfit),
             (Ok(_), Err(misfit)) => panic!("not refused, although {misfit}"),
@@ -234,13 +272,13 @@ impl Model {
         }
     }
 
-    fn map<G: Geometry>(
+    fn map(
         &mut self,
         guard: &mut Guard<'_, Whole<G>>,
         path: &[usize],
         item: MappedItem<Machine<G>>,
     ) {
-        let (level, alignment) = (guard.level(), G::entry_span(guard.level()));
+        let level = guard.level();
         let page = match &item {
             MappedItem::Tracked { frame, property } => {
                 let flags = property.flags | PageFlags::TRACKED;
@@ -253,20 +291,18 @@ impl Model {
                 RawItem { frame: page.frame(), level: page.level(), property }
             }
         };
-        let expected = if page.level != level {
-            Err(Refusal::WrongLevel { entry: level, child: page.level })
-        } else if !X86_64::maps_pages_at(level) {
-            Err(Refusal::NoPagesHere { entry: level })
-        } else if !page.frame.as_u64().is_multiple_of(alignment) {
-            Err(Refusal::Unaligned { frame: page.frame, alignment })
-        } else {
-            Ok(vec![(path.to_vec(), Slot::Page(page))])
+        let expected = match misfit::<G>(page) {
+            _ if page.level != level => {
+                Err(Refusal::WrongLevel { entry: level, child: page.level })
+            }
+            Some(misfit) => Err(misfit),
+            None => Ok(vec![(path.to_vec(), Slot::Page(page))]),
         };
         self.replace(guard, path, Child::Item(item), expected);
     }
 
     /// Puts a node that is not empty, of the level that fits or of the entry's own.
-    fn put_node<G: Geometry>(
+    fn put_node(
         &mut self,
         machine: &Machine<G>,
         cpu: &Cpu<Machine<G>>,
@@ -295,34 +331,23 @@ impl Model {
         self.replace(guard, path, Child::Node(new), expected);
     }
 
-    fn protect<G: Geometry>(
-        &mut self,
-        guard: &mut Guard<'_, Whole<G>>,
-        path: &[usize],
-        property: Property,
-    ) {
+    fn protect(&mut self, guard: &mut Guard<'_, Whole<G>>, path: &[usize], property: Property) {
         let mut entry = guard.entry(path[path.len() - 1]).expect("the index is in range");
         let before = entry.protect(|_| property);
-        let Some(Slot::Page(page)) = self.slots.get_mut(path) else {
+        let Some(Slot::Page(_)) = self.slot(path) else {
             return assert_eq!(before, Err(Refusal::NoPage));
         };
-        assert_eq!(before, Ok(page.property), "the property before is another");
-        let is_tracked = page.property.flags.contains(PageFlags::TRACKED);
-        page.property = property;
-        page.property.flags.set(PageFlags::TRACKED, is_tracked);
+        let changed = self.cursor(path).protect_next(|_| property, Memory::Suffices);
+        let expected = changed.expect("no split").expect("a page is there").before;
+        assert_eq!(before, Ok(expected), "the property before is another");
     }
 
-    fn hardware_sets<G: Geometry>(
-        &mut self,
-        node: NodeRef<'_, Whole<G>>,
-        path: &[usize],
-        flags: PageFlags,
-    ) {
-        let Some(slot) = self.slots.get_mut(path) else { return };
+    fn hardware_sets(&mut self, node: NodeRef<'_, Whole<G>>, path: &[usize], flags: PageFlags) {
+        let Some(slot) = self.slot(path) else { return };
         // Of entries that lead to nodes hardware sets the accessed bit alone, which says nothing.
         let mut bits = X86_64::HARDWARE_BITS & X86_64::HARDWARE_BITS.wrapping_neg();
-        if let Slot::Page(page) = slot {
-            page.property.flags |= flags;
+        if let Slot::Page(_) = slot {
+            self.pages.note(Self::covered(path).start, flags);
             if flags.contains(PageFlags::DIRTY) {
                 bits = X86_64::HARDWARE_BITS;
             }
@@ -330,7 +355,7 @@ impl Model {
         hardware_sets(node, path[path.len() - 1], bits);
     }
 
-    fn lock_covering<G: Geometry>(&mut self, root: NodeRef<'_, Whole<G>>, step: &Step) {
+    fn lock_covering(&mut self, root: NodeRef<'_, Whole<G>>, step: &Step) {
         let mut indices = step.path[..usize::from(G::LEVELS)].to_vec();
         indices.reverse();
         let vaddr: Vaddr = G::address(&indices);
@@ -343,12 +368,11 @@ impl Model {
         machine.processors().cancel_failure();
 
         let above = usize::from(G::LEVELS - target.as_u8());
-        let depth_of = |wanted: fn(&Slot) -> bool| {
-            (1..=above).find(|&depth| self.slots.get(&step.path[..depth]).is_some_and(wanted))
-        };
-        let page = depth_of(|slot| matches!(slot, Slot::Page(_)));
+        let is_page =
+            |depth: &usize| matches!(self.slot(&step.path[..*depth]), Some(Slot::Page(_)));
+        let page = (1..=above).find(is_page);
         let reached = page.map_or(above, |depth| depth - 1);
-        let is_missing = |depth: &usize| !self.slots.contains_key(&step.path[..*depth]);
+        let is_missing = |depth: &usize| !self.nodes.contains_key(&step.path[..*depth]);
         let missing = (1..=reached).filter(is_missing).count() as u64;
         if missing > step.frames {
             // What follows would notice a node that stayed. Only those go that were empty before.
@@ -365,13 +389,13 @@ impl Model {
             let ChildRef::Node(child) = node.walk(step.path[depth - 1]) else {
                 panic!("no node was grown at {:?}", &step.path[..depth])
             };
-            self.slots.insert(step.path[..depth].to_vec(), Slot::Node(child.paddr()));
+            self.nodes.insert(step.path[..depth].to_vec(), child.paddr());
             node = child;
         }
         assert_eq!(found.map(|found| found.paddr()), Ok(node.paddr()), "another node is found");
     }
 
-    fn step<G: Geometry>(
+    fn step(
         &mut self,
         machine: &Machine<G>,
         cpu: &mut Cpu<Machine<G>>,
@@ -411,12 +435,12 @@ impl Model {
         }
         let (index, parent) = path.split_last().expect("the path of an entry is not empty");
         let entry = guard.entry(*index).expect("the index is in range");
-        assert_eq!(shown(entry.child()), self.slots.get(&path).copied(), "at {path:?}");
+        assert_eq!(shown(entry.child()), self.slot(&path), "at {path:?}");
         assert_eq!(usize::from(guard.children()), self.children(parent), "at {parent:?}");
     }
 
     /// Compares all of the table below a node.
-    fn compare<G: Geometry>(&self, node: NodeRef<'_, Whole<G>>, path: &mut Vec<usize>) {
+    fn compare(&self, node: NodeRef<'_, Whole<G>>, path: &mut Vec<usize>) {
         let guard = node.try_lock().expect("a lock is left behind");
         assert!(!guard.is_stray(), "the node at {path:?} is stray");
         assert_eq!(usize::from(guard.children()), self.children(path), "at {path:?}");
@@ -424,7 +448,7 @@ impl Model {
         for index in 0..G::ENTRIES {
             path.push(index);
             let child = node.walk(index);
-            assert_eq!(shown(child), self.slots.get(path).copied(), "at {path:?}");
+            assert_eq!(shown(child), self.slot(path), "at {path:?}");
             if let ChildRef::Node(child) = child {
                 self.compare(child, path);
             }
@@ -433,11 +457,11 @@ impl Model {
     }
 }
 
-fn run<G: Geometry>(steps: &[Step]) {
+fn run<G: Rules>(steps: &[Step]) {
     on_machine::<G>(|machine| {
         let mut cpu = online(machine, 0);
         let root: Node<Whole<G>> = node(machine, G::ROOT);
-        let mut model = Model::default();
+        let mut model = Model::new();
         for step in steps {
             model.step(machine, &mut cpu, &root, step);
             assert_eq!(live(machine), model.frames(), "frames in use after {step:?}");
@@ -448,7 +472,7 @@ fn run<G: Geometry>(steps: &[Step]) {
     });
 }
 
-fn a_table_behaves_as_a_map<G: Geometry>() {
+fn a_table_behaves_as_a_map<G: Rules>() {
     let settings = Settings {
         cases: CASES,
         failure_persistence: None,
