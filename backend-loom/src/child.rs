@@ -210,6 +210,7 @@ mod tests {
             failure: None,
             caveats: Vec::new(),
             other_models: Vec::new(),
+            coverage: Default::default(),
         }
     }
 

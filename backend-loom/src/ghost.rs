@@ -211,6 +211,11 @@ impl Ghost {
         })
     }
 
+    /// Whether the race of the calling thread is running.
+    pub(crate) fn is_racing_now() -> bool {
+        CURRENT.with_borrow(|current| current.as_ref().is_some_and(|ghost| ghost.is_racing()))
+    }
+
     /// Moves to the next phase.
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);

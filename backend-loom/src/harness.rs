@@ -23,6 +23,7 @@ use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
 use crate::counterexample;
+use crate::coverage;
 use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
@@ -296,6 +297,7 @@ fn conduct<E: Engine>(
         failure,
         caveats: exploration.caveats,
         other_models: Vec::new(),
+        coverage: coverage::so_far(),
     }
 }
 

@@ -18,6 +18,7 @@ mod capture;
 pub mod child;
 mod clocks;
 mod counterexample;
+pub mod coverage;
 pub mod engine;
 mod exclusive;
 pub mod explorer;

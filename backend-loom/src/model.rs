@@ -24,6 +24,7 @@ use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, Tables, UserTable};
 use weft_scenarios::world::World;
 
+use crate::coverage;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step, is_inert};
 use crate::memory::{Memory, Pools};
@@ -226,11 +227,18 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         if is_inert() {
             return;
         }
+        coverage::access(&site.row, site.place);
         let Some(order) = sabotage::fence_order(site).atomic() else { return };
         let label = Label { frame: None, name: "fence", index: None };
         let recording = Recording::begin::<E>(label, Step::Fence, Some(site.row.name));
         E::fence(order);
         recording.done(Step::Fence);
+    }
+
+    fn began(&self, operation: &'static str) {
+        if !is_inert() {
+            coverage::operation(operation);
+        }
     }
 
     #[track_caller]

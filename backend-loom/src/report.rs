@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_core::sites::{ALL, AnySite, FenceOrder};
 
+use crate::coverage::{CoreLine, Coverage};
 use crate::engine::{FailureKind, MemoryModel, Verdict};
 
 /// How the world is broken, if it is.
@@ -19,7 +20,7 @@ pub enum SabotageName {
     /// It is whole.
     #[default]
     None,
-    /// A site is one step weaker.
+    /// A site is one step weaker, everywhere or in accesses of one line.
     Weakened {
         /// The name of the site.
         site: String,
@@ -27,6 +28,8 @@ pub enum SabotageName {
         index: usize,
         /// Which of the weaker orderings.
         step: usize,
+        /// The line, if it is one.
+        line: Option<CoreLine>,
     },
     /// Compare-exchanges of entries are a load and a store.
     TornUpdates,
@@ -59,17 +62,21 @@ impl fmt::Display for SabotageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("whole"),
-            Self::Weakened { site, index, step } => match ALL.get(*index) {
-                Some(AnySite::Access(found)) => {
-                    let weaker = found.order.weaker()[*step];
-                    write!(f, "{site} {:?}->{weaker:?}", found.order)
+            Self::Weakened { site, index, step, line } => {
+                f.write_str(site)?;
+                if let Some(line) = line {
+                    write!(f, "@{line}")?;
                 }
-                Some(AnySite::Fence(found)) => {
-                    let weaker = found.order.weaker()[*step];
-                    write!(f, "{site} {:?}->{weaker:?}", found.order)
+                match ALL.get(*index) {
+                    Some(AnySite::Access(found)) => {
+                        write!(f, " {:?}->{:?}", found.order, found.order.weaker()[*step])
+                    }
+                    Some(AnySite::Fence(found)) => {
+                        write!(f, " {:?}->{:?}", found.order, found.order.weaker()[*step])
+                    }
+                    None => f.write_str(" weakened"),
                 }
-                None => write!(f, "{site} weakened"),
-            },
+            }
             Self::TornUpdates => f.write_str("torn updates of entries"),
             Self::FreedAtOnce => f.write_str("freed at once"),
             Self::ForgottenCpu { cpu } => write!(f, "grace periods forget CPU {cpu}"),
@@ -235,6 +242,8 @@ pub struct Report {
     pub caveats: Vec<String>,
     /// Executions under other memory models.
     pub other_models: Vec<(MemoryModel, u64)>,
+    /// What the race executed of the core.
+    pub coverage: Coverage,
 }
 
 /// How a report is judged when the world is whole.

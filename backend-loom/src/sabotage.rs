@@ -7,11 +7,13 @@
 //!
 //! A process runs one world. It is chosen once, before anything is explored.
 
+use std::panic::Location;
 use std::sync::OnceLock;
 
-use weft_core::sites::{ALL, AnySite, FenceOrder, FenceSite, Order, Site};
+use weft_core::sites::{ALL, AnySite, FenceOrder, FenceSite, Order, Place, Row, Site};
 use weft_scenarios::scenario::Sabotage;
 
+use crate::coverage::CoreLine;
 use crate::report::SabotageName;
 
 static CHOSEN: OnceLock<SabotageName> = OnceLock::new();
@@ -30,24 +32,31 @@ fn chosen() -> &'static SabotageName {
     CHOSEN.get().unwrap_or(&SabotageName::None)
 }
 
-/// The ordering of an access in this world.
-pub(crate) fn order(site: &'static Site) -> Order {
+/// By which step an access is weaker in this world, if it is.
+#[track_caller]
+fn step(row: &Row, place: Option<Place>) -> Option<usize> {
+    let caller = Location::caller();
     match chosen() {
-        SabotageName::Weakened { index, step, .. } if *index == site.row.index => {
-            site.order.weaker()[*step]
+        SabotageName::Weakened { index, step, line, .. } if *index == row.index => {
+            let is_meant = line.as_ref().is_none_or(|line| line.has(place, caller));
+            is_meant.then_some(*step)
         }
-        _ => site.order,
+        _ => None,
     }
 }
 
+/// The ordering of an access in this world.
+#[track_caller]
+pub(crate) fn order(site: &'static Site) -> Order {
+    let step = step(&site.row, site.place);
+    step.map_or(site.order, |step| site.order.weaker()[step])
+}
+
 /// The ordering of a fence in this world.
+#[track_caller]
 pub(crate) fn fence_order(site: &'static FenceSite) -> FenceOrder {
-    match chosen() {
-        SabotageName::Weakened { index, step, .. } if *index == site.row.index => {
-            site.order.weaker()[*step]
-        }
-        _ => site.order,
-    }
+    let step = step(&site.row, site.place);
+    step.map_or(site.order, |step| site.order.weaker()[step])
 }
 
 /// Whether what is retired is freed at once.
@@ -65,32 +74,33 @@ pub(crate) fn tears_updates() -> bool {
     *chosen() == SabotageName::TornUpdates
 }
 
-/// Every way to weaken one site by one step.
-pub fn weakenings() -> Vec<SabotageName> {
-    let steps = |site: &AnySite| {
-        let row = *site.row();
-        (0..site.weakenings()).map(move |step| weakening(&row, step))
-    };
-    ALL.iter().flat_map(steps).collect()
+/// Every way to weaken a site by one step, on this line if one is given.
+pub fn weakenings(site: AnySite, line: Option<&CoreLine>) -> impl Iterator<Item = SabotageName> {
+    (0..site.weakenings()).map(move |step| weakening(site.row(), step, line.cloned()))
 }
 
-fn weakening(row: &weft_core::sites::Row, step: usize) -> SabotageName {
-    SabotageName::Weakened { site: row.name.to_owned(), index: row.index, step }
+fn weakening(row: &Row, step: usize, line: Option<CoreLine>) -> SabotageName {
+    SabotageName::Weakened { site: row.name.to_owned(), index: row.index, step, line }
 }
 
-/// A short form of a sabotage, for tokens and command lines; [`decode`] reads it.
+/// What a sabotage is called in tokens and on command lines; [`decode`] reads it.
 pub fn encode(sabotage: &SabotageName) -> String {
     match sabotage {
         SabotageName::None => "-".to_owned(),
-        SabotageName::Weakened { index, step, .. } => format!("w{index}.{step}"),
-        SabotageName::TornUpdates => "torn".to_owned(),
-        SabotageName::FreedAtOnce => "free".to_owned(),
-        SabotageName::ForgottenCpu { cpu } => format!("cpu{cpu}"),
+        SabotageName::Weakened { site, step, line, .. } => {
+            let step = if *step == 0 { String::new() } else { format!(".{step}") };
+            let line = line.as_ref().map_or_else(String::new, |line| format!("@{line}"));
+            format!("{site}{step}{line}")
+        }
+        SabotageName::TornUpdates => "torn-updates".to_owned(),
+        SabotageName::FreedAtOnce => "freed-at-once".to_owned(),
+        SabotageName::ForgottenCpu { cpu } => format!("{FORGOTTEN_CPU}{cpu}"),
     }
 }
 
-/// Reads the short form of a sabotage. A weakened site may also be given by its name, and the
-/// step, if it is the first, left out.
+const FORGOTTEN_CPU: &str = "forgotten-cpu-";
+
+/// Reads what a sabotage is called.
 ///
 /// # Errors
 ///
@@ -98,40 +108,41 @@ pub fn encode(sabotage: &SabotageName) -> String {
 pub fn decode(code: &str) -> Result<SabotageName, String> {
     match code {
         "-" => return Ok(SabotageName::None),
-        "torn" => return Ok(SabotageName::TornUpdates),
-        "free" => return Ok(SabotageName::FreedAtOnce),
+        "torn-updates" => return Ok(SabotageName::TornUpdates),
+        "freed-at-once" => return Ok(SabotageName::FreedAtOnce),
         _ => {}
     }
-    if let Some(cpu) = code.strip_prefix("cpu") {
+    if let Some(cpu) = code.strip_prefix(FORGOTTEN_CPU) {
         let cpu = cpu.parse().map_err(|_| unknown(code))?;
         return Ok(SabotageName::ForgottenCpu { cpu });
     }
-    let (site, step) = code.split_once('.').unwrap_or((code, "0"));
+    let (site, line) = match code.split_once('@') {
+        Some((site, line)) => (site, Some(line.parse()?)),
+        None => (code, None),
+    };
+    let (site, step) = site.split_once('.').unwrap_or((site, "0"));
     let step: usize = step.parse().map_err(|_| unknown(code))?;
-    let numbered = || site.strip_prefix('w')?.parse::<usize>().ok();
-    let index = ALL.iter().position(|found| found.row().name == site).or_else(numbered);
-    let index = index.ok_or_else(|| unknown(code))?;
-    let found = ALL.get(index).ok_or_else(|| {
-        format!("there is no site {index}: the table of sites ends at {}", ALL.len() - 1)
-    })?;
+    let found = ALL.iter().find(|found| found.row().name == site);
+    let found = found.ok_or_else(|| unknown(code))?;
     if step >= found.weakenings() {
         let (name, steps) = (found.row().name, found.weakenings());
         return Err(format!("site {name} can be weakened in {steps} ways, so no step {step}"));
     }
-    Ok(weakening(found.row(), step))
+    Ok(weakening(found.row(), step, line))
 }
 
 fn unknown(code: &str) -> String {
     format!(
-        "unknown sabotage {code:?}: use a site's name or w<index>, with .<step> if it is not the \
-         first, or free, torn, cpu<n>, or - for none"
+        "unknown sabotage {code:?}: use the name of a site, with .<step> if it is not the first \
+         one, and with @<file>:<line> for one line of the core, or freed-at-once, torn-updates, \
+         {FORGOTTEN_CPU}<number>, or - for none"
     )
 }
 
 impl From<Sabotage> for SabotageName {
     fn from(sabotage: Sabotage) -> Self {
         match sabotage {
-            Sabotage::Weakened(site) => weakening(site.row(), 0),
+            Sabotage::Weakened(site) => weakening(site.row(), 0, None),
             Sabotage::TornUpdates => Self::TornUpdates,
             Sabotage::FreedAtOnce => Self::FreedAtOnce,
             Sabotage::ForgottenCpu(cpu) => Self::ForgottenCpu { cpu },
@@ -151,23 +162,43 @@ mod tests {
             SabotageName::FreedAtOnce,
             SabotageName::ForgottenCpu { cpu: 1 },
         ];
-        for sabotage in weakenings().into_iter().chain(others) {
+        let line = "core/src/run.rs:170".parse().expect("it is a line");
+        let sites = || ALL.iter().copied();
+        let everywhere = sites().flat_map(|site| weakenings(site, None));
+        let on_a_line = sites().flat_map(|site| weakenings(site, Some(&line)));
+        for sabotage in everywhere.chain(on_a_line).chain(others) {
             assert_eq!(decode(&encode(&sabotage)), Ok(sabotage));
         }
     }
 
     #[test]
-    fn a_site_goes_by_its_name_too() {
+    fn a_site_goes_by_its_name() {
         let found = decode("WALK_ENTRY").expect("the site exists");
         assert!(
             matches!(found, SabotageName::Weakened { site, step: 0, .. } if site == "WALK_ENTRY")
+        );
+        assert_eq!(
+            encode(&decode("WALK_ENTRY@core/src/run.rs:7").expect("it can be read")),
+            "WALK_ENTRY@core/src/run.rs:7"
         );
     }
 
     #[test]
     fn unknown_sabotages_are_refused() {
-        for code in ["", "x", "w", "w999.0", "w0.9", "cpu", "cpuA", "LOCK_CONTENDED", "w0.", "w-1"]
-        {
+        let name = "forgotten-cpu-";
+        for code in [
+            "",
+            "x",
+            "w0.0",
+            "WALK_ENTRY.9",
+            "WALK_ENTRY.",
+            "WALK_ENTRY@",
+            name,
+            "forgotten-cpu-A",
+            "LOCK_CONTENDED",
+            "WALK_ENTRY@run.rs:7",
+            "WALK_ENTRY@core/src/run.rs",
+        ] {
             assert!(decode(code).is_err(), "{code:?}");
         }
     }

@@ -16,6 +16,7 @@ use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_scenarios::scenario::CPUS_MAX;
 
+use crate::coverage;
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
 use crate::ghost::{Ghost, Label, Record, Step, is_inert, is_recorded};
 use crate::sabotage;
@@ -79,6 +80,7 @@ impl<E: Engine> Labelled<E> {
 
     #[track_caller]
     fn begin(&self, step: Step, site: &'static Site) -> Recording {
+        coverage::access(&site.row, site.place);
         Recording::begin::<E>(self.label, step, Some(site.row.name))
     }
 
@@ -97,10 +99,13 @@ impl<E: Engine> Labelled<E> {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        let recording = self.begin(Step::Update(current, new), success);
+        let step = Step::Update(current, new);
+        let recording = Recording::begin::<E>(self.label, step, Some(success.row.name));
         let (on_success, on_failure) = (sabotage::order(success), sabotage::order(failure));
         let result =
             self.word.compare_exchange(current, new, on_success.atomic(), on_failure.atomic());
+        let site = if result.is_ok() { success } else { failure };
+        coverage::access(&site.row, site.place);
         recording.done(match result {
             Ok(found) => Step::Update(found, new),
             Err(found) => Step::Failed(found),

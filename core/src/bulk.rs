@@ -41,6 +41,7 @@ impl<'g, C: Config> Cursor<'g, C> {
         end: Vaddr,
         mut make: impl FnMut(Vaddr) -> C::Item,
     ) -> Result<(), MapError<Option<C::Item>>> {
+        self.began("Cursor::map_pages");
         let refused = |reason| Refused { reason, back: None };
         let range = self.rest_until(end).map_err(|error| refused(error.into()))?;
         if range.is_empty() {
@@ -75,6 +76,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`ChangeError`]: `end` is no position behind this one, or memory for the parts of a huge
     /// page, of which the range has only some, ran out. Table and position are then as they were.
     pub fn unmap(&mut self, end: Vaddr) -> Result<u64, ChangeError> {
+        self.began("Cursor::unmap");
         let range = self.rest_until(end)?;
         if range.is_empty() {
             return Ok(0);
@@ -103,6 +105,7 @@ impl<'g, C: Config> Cursor<'g, C> {
         end: Vaddr,
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<u64, ChangeError> {
+        self.began("Cursor::protect");
         let range = self.rest_until(end)?;
         if range.is_empty() {
             return Ok(0);
@@ -126,6 +129,7 @@ impl<'g, C: Config> Cursor<'g, C> {
         end: Vaddr,
         mut look: impl FnMut(Vaddr, ItemRef<'g, C>),
     ) -> Result<(), PositionError> {
+        self.began("Cursor::visit");
         let range = self.rest_until(end)?;
         if !range.is_empty() {
             let (tree, _) = self.parts();

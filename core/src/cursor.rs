@@ -46,6 +46,7 @@ use crate::obligation::Obligation;
 use crate::prune::prune_upwards;
 use crate::range_lock::{Locked, SubTree, lock_range, try_lock_range};
 use crate::stock::Stock;
+use crate::sync::Backend;
 
 /// What is at an address: the addresses that one entry translates, and the page there.
 pub struct Slot<'g, C: Config> {
@@ -130,6 +131,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// range. The table is then as it was.
     #[inline(always)]
     pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
+        root.backend().began("Cursor::lock");
         match lock_range(root, range) {
             Ok(tree) => Ok(Self::new(root, tree, true)),
             Err(error) => Err(error),
@@ -144,6 +146,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`LockError::WouldWait`], or those of [`lock`](Self::lock).
     #[inline]
     pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
+        root.backend().began("Cursor::try_lock");
         match try_lock_range(root, range) {
             Ok(tree) => Ok(Self::new(root, tree, false)),
             Err(error) => Err(error),
@@ -188,6 +191,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`PositionError::AtEnd`].
     #[inline]
     pub fn query(&mut self) -> Result<Slot<'g, C>, PositionError> {
+        self.began("Cursor::query");
         let position = self.before_end()?;
         let node = self.tree.seek(position, Level::LEAF);
         let index = node.index(position);
@@ -201,6 +205,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// Moves to the next mapped address, which may be the position itself, and says what is
     /// there. `None` if there is none; the cursor is then at the end.
     pub fn find_next(&mut self) -> Option<Slot<'g, C>> {
+        self.began("Cursor::find_next");
         let end = self.tree.range().end;
         while self.position < end {
             let node = self.tree.seek(self.position, Level::LEAF);
@@ -222,6 +227,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     // Always: what the caller knows of the item, its level first, is then computed beforehand.
     #[inline(always)]
     pub fn map(&mut self, item: C::Item) -> Result<(), MapError<C::Item>> {
+        self.began("Cursor::map");
         let item = Incoming::<C>::new(self.afterwards.root.backend(), item);
         let (position, level) = (self.position, item.level());
         if let Err(reason) = self.check_place(&item) {
@@ -316,6 +322,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// [`OutOfMemory`] if a huge page has to be split and there is no memory for the parts. The
     /// cursor is then at the page, which stays.
     pub fn take_next(&mut self) -> Result<Option<Unmapped>, OutOfMemory> {
+        self.began("Cursor::take_next");
         let end = self.tree.range().end;
         let mut floor = <Geo<C>>::ROOT;
         while self.position < end {
@@ -371,6 +378,7 @@ impl<'g, C: Config> Cursor<'g, C> {
         &mut self,
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<Option<Protected>, OutOfMemory> {
+        self.began("Cursor::protect_next");
         if self.find_next().is_none() {
             return Ok(None);
         }
@@ -410,7 +418,14 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// Flushes what was unmapped or tightened so far, and hands over what was taken out. Dropping
     /// the cursor does the same.
     pub fn flush(&mut self) {
+        self.began("Cursor::flush");
         self.afterwards.owed.pay();
+    }
+
+    /// Tells a model that an operation begins.
+    #[inline]
+    pub(crate) fn began(&self, operation: &'static str) {
+        self.afterwards.root.backend().began(operation);
     }
 
     /// The position, unless it is the end.

@@ -30,10 +30,7 @@ use crate::item::{Incoming, Item};
 use crate::node::{Node, NodeRef, managed};
 use crate::obligation::Obligation;
 use crate::reclaim::Detached;
-use crate::sites::{
-    CLEAR_ENTRY, ENTRY_INIT, ENTRY_RETRY, ENTRY_UNDER_LOCK, PROTECT_ENTRY, PUBLISH_ITEM,
-    PUBLISH_NODE, Site,
-};
+use crate::sites::{Site, site};
 use crate::stock::Stock;
 use crate::sync::{Backend, Event, Flush, RawLock, Word};
 
@@ -151,6 +148,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
 
     /// What the entry leads to.
     pub fn child(&self) -> ChildRef<'g, C> {
+        self.backend().began("Entry::child");
         self.guard.child(self.index)
     }
 
@@ -169,20 +167,21 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     ///
     /// [`Refused`], with the child, if it does not fit; the entry is then as it was.
     pub fn replace(&mut self, child: Child<C>) -> Result<Detached<'g, C>, Refused<Child<C>>> {
+        self.backend().began("Entry::replace");
         let level = self.guard.level();
         if let Err(reason) = self.check_removable() {
             return Err(Refused { reason, back: child });
         }
         let (bits, site) = match child {
-            Child::Absent => (0, &CLEAR_ENTRY),
+            Child::Absent => (0, site!(CLEAR_ENTRY)),
             Child::Node(node) => match self.admit_node(&node) {
-                Ok(()) => (C::Format::node(node.into_raw()), &PUBLISH_NODE),
+                Ok(()) => (C::Format::node(node.into_raw()), site!(PUBLISH_NODE)),
                 Err(reason) => return Err(Refused { reason, back: Child::Node(node) }),
             },
             Child::Item(item) => {
                 let item = Incoming::<C>::new(self.backend(), item);
                 match item.check(level) {
-                    Ok(()) => (C::Format::item(item.into_raw()), &PUBLISH_ITEM),
+                    Ok(()) => (C::Format::item(item.into_raw()), site!(PUBLISH_ITEM)),
                     Err(reason) => {
                         return Err(Refused { reason, back: Child::Item(item.give_back()) });
                     }
@@ -205,6 +204,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// [`Refusal::NotManaged`] if the entry belongs to another table, [`Refusal::Permanent`] if it
     /// stays.
     pub fn detach(&mut self) -> Result<Detached<'g, C>, Refusal> {
+        self.backend().began("Entry::detach");
         self.replace(Child::Absent).map_err(|refused| refused.reason)
     }
 
@@ -226,6 +226,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// [`Refusal::Present`] if there is something, [`Refusal::Leaf`] at the lowest level,
     /// [`Refusal::NotManaged`] or [`Refusal::OutOfMemory`]; the entry is then as it was.
     pub fn allocate_if_absent(&mut self) -> Result<Guard<'_, C>, Refusal> {
+        self.backend().began("Entry::allocate_if_absent");
         self.guard.level().below().ok_or(Refusal::Leaf)?;
         self.check_managed()?;
         if !matches!(self.child(), ChildRef::Absent) {
@@ -261,7 +262,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             node.frame_ref().metadata().lock.make_free();
             frame = node.into_raw();
         }
-        self.fill(C::Format::node(frame), &PUBLISH_NODE, Flush::Everything, owed);
+        self.fill(C::Format::node(frame), site!(PUBLISH_NODE), Flush::Everything, owed);
         self.born_held(lowest, level)
     }
 
@@ -276,6 +277,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// [`Refusal::NoHugePage`] if there is none, [`Refusal::NotManaged`], [`Refusal::Permanent`] or
     /// [`Refusal::OutOfMemory`]; the entry is then as it was.
     pub fn split(&mut self) -> Result<Guard<'_, C>, Refusal> {
+        self.backend().began("Entry::split");
         self.check_removable()?;
         let is_page = matches!(self.child(), ChildRef::Item(_));
         if self.guard.level() == Level::LEAF || !is_page {
@@ -310,13 +312,13 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         child.metadata().lock.make_held();
         let frame = C::Format::node(node.paddr());
         while let Err(found) =
-            self.word().compare_exchange(bits, frame, &PUBLISH_NODE, &ENTRY_RETRY)
+            self.word().compare_exchange(bits, frame, site!(PUBLISH_NODE), site!(ENTRY_RETRY))
         {
             // Hardware has set a bit since: every part has to have it.
             bits = found;
             let part = fill(bits);
             for index in 0..<Geo<C>>::ENTRIES {
-                child.entry(index).store(part(index), &ENTRY_INIT);
+                child.entry(index).store(part(index), site!(ENTRY_INIT));
             }
         }
         self.born_held(node.into_raw(), below)
@@ -346,6 +348,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         &mut self,
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<Property, Refusal> {
+        self.backend().began("Entry::protect");
         self.check_managed()?;
         let ChildRef::Item(_) = self.child() else { return Err(Refusal::NoPage) };
         let mut owed = Obligation::new(self.backend());
@@ -379,7 +382,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     #[inline]
     pub(crate) fn put(&mut self, raw: RawItem, flush: Flush, owed: &mut Obligation<C::Backend>) {
         debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
-        self.fill(C::Format::item(raw), &PUBLISH_ITEM, flush, owed);
+        self.fill(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed);
     }
 
     /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node is
@@ -389,7 +392,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         flush: Flush,
         owed: &mut Obligation<C::Backend>,
     ) -> ChildRef<'g, C> {
-        self.exchange(0, &CLEAR_ENTRY, flush, owed)
+        self.exchange(0, site!(CLEAR_ENTRY), flush, owed)
     }
 
     /// Makes an absent entry lead somewhere.
@@ -508,9 +511,9 @@ pub(crate) fn exchange_if<F: EntryFormat, W: Word>(
     new: u64,
 ) -> Result<(), u64> {
     if F::hardware_may_write(old) {
-        word.compare_exchange(old, new, &PROTECT_ENTRY, &ENTRY_RETRY).map(drop)
+        word.compare_exchange(old, new, site!(PROTECT_ENTRY), site!(ENTRY_RETRY)).map(drop)
     } else {
-        word.store(new, &PROTECT_ENTRY);
+        word.store(new, site!(PROTECT_ENTRY));
         Ok(())
     }
 }
@@ -565,7 +568,7 @@ pub(crate) fn set_adrift<'g, C: Config>(
         return guard.children().into();
     }
     let mut frames = 0;
-    guard.node().for_each_child(&ENTRY_UNDER_LOCK, |child| match child {
+    guard.node().for_each_child(site!(ENTRY_UNDER_LOCK), |child| match child {
         ChildRef::Node(child) => frames += set_adrift(lock(child), lock),
         ChildRef::Item(_) => frames += <Geo<C>>::entry_frames(level),
         ChildRef::Absent | ChildRef::Shared => {}

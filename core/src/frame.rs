@@ -83,6 +83,7 @@ impl<B: Backend> Frame<B> {
 impl<B: Backend> Drop for Frame<B> {
     #[inline]
     fn drop(&mut self) {
+        // weaker: a frame has one owner at a time, so its count orders nothing.
         if self.reference.count_down() {
             // SAFETY: the line above counted the last reference down, and `drop` runs once.
             unsafe { self.reference.free() }

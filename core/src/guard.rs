@@ -16,7 +16,7 @@ use crate::entry::{ChildRef, Entry};
 use crate::error::{IndexOutOfRange, LockError};
 use crate::geometry::Geometry;
 use crate::node::{Metadata, NodeRef};
-use crate::sites::{ENTRY_UNDER_LOCK, Site};
+use crate::sites::{Site, site};
 use crate::sync::{Backend, Event, PlainCell, RawLock, Word};
 
 /// One way of taking a lock: [`waiting`] for it, or [`trying`] it.
@@ -73,12 +73,14 @@ impl<'g, C: Config> Guard<'g, C> {
     /// How many managed entries are present.
     #[track_caller]
     pub fn children(&self) -> u16 {
+        self.node.backend().began("Guard::children");
         self.metadata().children.get()
     }
 
     /// Whether the node has been detached: then let go and start over.
     #[track_caller]
     pub fn is_stray(&self) -> bool {
+        self.node.backend().began("Guard::is_stray");
         self.metadata().stray.get()
     }
 
@@ -102,7 +104,8 @@ impl<'g, C: Config> Guard<'g, C> {
     /// If `index` is out of range.
     #[track_caller]
     pub fn read_raw(&self, index: usize) -> u64 {
-        self.node.frame_ref().entry(index).load(&ENTRY_UNDER_LOCK)
+        self.node.backend().began("Guard::read_raw");
+        self.node.frame_ref().entry(index).load(site!(ENTRY_UNDER_LOCK))
     }
 
     /// Stores the bits of entry `index`, publishing with `site`.

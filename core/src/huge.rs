@@ -39,6 +39,7 @@ impl<C: Config> Cursor<'_, C> {
     /// [`ChangeError::NoHugePage`] if there is none, [`ChangeError::OutOfMemory`], or
     /// [`ChangeError::Position`] at the end.
     pub fn split(&mut self) -> Result<(), ChangeError> {
+        self.began("Cursor::split");
         let position = self.before_end()?;
         let vaddr = self.vaddr();
         let (tree, owed) = self.parts();
@@ -63,6 +64,7 @@ impl<C: Config> Cursor<'_, C> {
     ///
     /// [`ChangeError`]; the table is then as it was.
     pub fn merge(&mut self) -> Result<(), ChangeError> {
+        self.began("Cursor::merge");
         let position = self.before_end()?;
         let (tree, owed) = self.parts();
         let range = tree.range().clone();

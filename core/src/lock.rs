@@ -7,7 +7,7 @@
 //! The lock is unfair: a CPU may be overtaken any number of times. Progress of the whole is what
 //! the protocol needs, and a kernel that wants more plugs in another [`RawLock`].
 
-use crate::sites::{LOCK_ACQUIRE, LOCK_BORN_HELD, LOCK_CONTENDED, LOCK_RELEASE};
+use crate::sites::site;
 use crate::sync::{LockWord, RawLock};
 
 const FREE: u64 = 0;
@@ -36,21 +36,21 @@ unsafe impl<W: LockWord> RawLock for SpinLock<W> {
 
     #[inline]
     fn try_acquire(&self) -> bool {
-        self.word.compare_exchange(FREE, HELD, &LOCK_ACQUIRE, &LOCK_CONTENDED).is_ok()
+        self.word.compare_exchange(FREE, HELD, site!(LOCK_ACQUIRE), site!(LOCK_CONTENDED)).is_ok()
     }
 
     #[inline]
     fn make_held(&self) {
-        self.word.store(HELD, &LOCK_BORN_HELD);
+        self.word.store(HELD, site!(LOCK_BORN_HELD));
     }
 
     #[inline]
     fn make_free(&self) {
-        self.word.store(FREE, &LOCK_BORN_HELD);
+        self.word.store(FREE, site!(LOCK_BORN_HELD));
     }
 
     #[inline]
     fn release(&self) {
-        self.word.store(FREE, &LOCK_RELEASE);
+        self.word.store(FREE, site!(LOCK_RELEASE));
     }
 }

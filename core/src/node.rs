@@ -35,10 +35,7 @@ use crate::item::Item;
 use crate::permanent::Permanent;
 use crate::reclaim::Erased;
 use crate::reference::{FrameRef, Reference};
-use crate::sites::{
-    DROP_WALK_ENTRY, ENTRY_INIT, ENTRY_UNDER_LOCK, REFERENCE_BORN, REFERENCE_INCREMENT, Site,
-    WALK_ENTRY,
-};
+use crate::sites::{Site, site};
 use crate::sync::{Backend, Count, Entries, FrameUse, PlainCell, RawLock, Word};
 
 /// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
@@ -95,7 +92,7 @@ impl<B: Backend> Metadata<B> {
     pub(crate) fn prepare(backend: &B, frame: Paddr, level: Level, kind: Kind) {
         // SAFETY: the caller has just allocated the frame and owns it.
         let metadata = unsafe { backend.metadata(frame) };
-        metadata.references.store(1, &REFERENCE_BORN);
+        metadata.references.store(1, site!(REFERENCE_BORN));
         metadata.children.set(0);
         metadata.stray.set(false);
         metadata.attached.set(false);
@@ -179,7 +176,7 @@ impl<C: Config> Node<C> {
         frame.metadata().level.set(level.as_u8());
         let entries = frame.entries();
         for index in 0..<Geo<C>>::ENTRIES {
-            entries.get(index).store(fill(index), &ENTRY_INIT);
+            entries.get(index).store(fill(index), site!(ENTRY_INIT));
         }
     }
 
@@ -234,8 +231,10 @@ impl<C: Config> Node<C> {
         let shared = owner.root().frame_ref();
         let root = Self::allocate(shared.backend(), <Geo<C>>::ROOT)?;
         for index in theirs {
-            let entry = shared.entry(index).load(&WALK_ENTRY);
-            root.frame_ref().entry(index).store(entry, &ENTRY_INIT);
+            // not raced: a permanent root has its entries before it can be named, and they stay.
+            let entry = shared.entry(index).load(site!(WALK_ENTRY));
+            // not raced: the root is made here.
+            root.frame_ref().entry(index).store(entry, site!(ENTRY_INIT));
         }
         let carries = owner.carries();
         root.frame_ref().metadata().carries.set(carries);
@@ -283,7 +282,7 @@ impl<C: Config> Node<C> {
         let backend = self.backend();
         // SAFETY: the handle keeps the node for as long as this borrow is used.
         let node = unsafe { NodeRef::<C>::new(backend, self.paddr(), level) };
-        node.for_each_child(&DROP_WALK_ENTRY, |child| match child {
+        node.for_each_child(site!(DROP_WALK_ENTRY), |child| match child {
             ChildRef::Absent | ChildRef::Shared => {}
             // SAFETY: the entry owned a reference, given up by `into_raw` when it was written; no
             // other CPU can reach the entry, and it is taken out once, here.
@@ -373,7 +372,7 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[track_caller]
     #[inline(always)]
     pub fn walk(self, index: usize) -> ChildRef<'g, C> {
-        self.child_at(index, &WALK_ENTRY)
+        self.child_at(index, site!(WALK_ENTRY))
     }
 
     /// Follows present entries without any lock, down to the node of `target` for a place, or as far
@@ -393,7 +392,7 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[track_caller]
     #[inline(always)]
     pub(crate) fn child_under_lock(self, index: usize) -> ChildRef<'g, C> {
-        self.child_at(index, &ENTRY_UNDER_LOCK)
+        self.child_at(index, site!(ENTRY_UNDER_LOCK))
     }
 
     // Always, as the decoding in it: out of line, the result would go through memory.
@@ -460,7 +459,7 @@ impl<'g, C: Config> NodeRef<'g, C> {
     /// A counted handle: keeps the node beyond the section, reachable or not.
     #[track_caller]
     pub fn to_owned(self) -> Node<C> {
-        self.frame.metadata().references.fetch_add(1, &REFERENCE_INCREMENT);
+        self.frame.metadata().references.fetch_add(1, site!(REFERENCE_INCREMENT));
         // SAFETY: the line above counted the reference that is made here.
         unsafe { Node::from_raw(self.backend(), self.frame.frame()) }
     }

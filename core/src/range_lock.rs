@@ -36,7 +36,7 @@ use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{Guard, Take, trying, waiting};
 use crate::node::NodeRef;
 use crate::obligation::Obligation;
-use crate::sites::{CLEAR_ENTRY, ENTRY_UNDER_LOCK};
+use crate::sites::site;
 use crate::stock::Stock;
 use crate::sync::{Entries, Flush, PlainCell, Word};
 
@@ -233,7 +233,7 @@ fn lock_below<'g, C: Config>(
     take: impl Take<'g, C>,
 ) -> Result<(), LockError> {
     let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
-    for (index, child) in place.node.children_at(indices.clone(), &ENTRY_UNDER_LOCK) {
+    for (index, child) in place.node.children_at(indices.clone(), site!(ENTRY_UNDER_LOCK)) {
         let ChildRef::Node(child) = child else { continue };
         let locked = take(child).and_then(|guard| {
             debug_assert!(!guard.is_stray(), "the parent is locked and not stray");
@@ -279,7 +279,7 @@ unsafe fn unlock_children<C: Config>(
     indices: Range<usize>,
     range: &Range<Offset>,
 ) {
-    for (index, child) in place.node.children_at(indices, &ENTRY_UNDER_LOCK).rev() {
+    for (index, child) in place.node.children_at(indices, site!(ENTRY_UNDER_LOCK)).rev() {
         let ChildRef::Node(child) = child else { continue };
         // SAFETY: both contracts say the same.
         unsafe { unlock(place.child(child, index), range) }
@@ -289,7 +289,7 @@ unsafe fn unlock_children<C: Config>(
 /// Whether a held node, and all below it, map nothing.
 fn maps_nothing<C: Config>(node: NodeRef<'_, C>) -> bool {
     let is_empty = node.frame_ref().metadata().children.get() == 0;
-    let mut children = node.children_at(0..<Geo<C>>::ENTRIES, &ENTRY_UNDER_LOCK);
+    let mut children = node.children_at(0..<Geo<C>>::ENTRIES, site!(ENTRY_UNDER_LOCK));
     is_empty
         || children.all(|(_, child)| match child {
             ChildRef::Absent => true,
@@ -380,7 +380,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         &self,
         indices: Range<usize>,
     ) -> impl Iterator<Item = (usize, ChildRef<'g, C>)> + use<'g, C> {
-        self.guard.node().children_at(indices, &ENTRY_UNDER_LOCK)
+        self.guard.node().children_at(indices, site!(ENTRY_UNDER_LOCK))
     }
 
     /// Entry `index`, which the range touches.
@@ -490,8 +490,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
             // Cleared, too: a reader that has found the node before finds nothing to look at there,
             // once the huge page is gone.
             let word = entries.get(part);
-            let bits = word.load(&ENTRY_UNDER_LOCK);
-            let bits = exchange_word::<C::Format, _>(word, bits, 0, &CLEAR_ENTRY);
+            let bits = word.load(site!(ENTRY_UNDER_LOCK));
+            let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             if let ChildRef::Item(part) = node.decode(part, bits) {
                 page.note(part.property);
             }

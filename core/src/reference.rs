@@ -12,7 +12,7 @@ use core::fmt;
 
 use crate::address::Paddr;
 use crate::node::Metadata;
-use crate::sites::{REFERENCE_DECREMENT, REFERENCE_INCREMENT, REFERENCE_LAST};
+use crate::sites::site;
 use crate::sync::{Backend, Count, Entries, Event};
 
 /// A frame that is not freed during `'a`.
@@ -122,7 +122,7 @@ impl<B: Backend> Reference<B> {
 
     #[track_caller]
     pub(crate) fn duplicate(&self) -> Self {
-        self.borrow().metadata().references.fetch_add(1, &REFERENCE_INCREMENT);
+        self.borrow().metadata().references.fetch_add(1, site!(REFERENCE_INCREMENT));
         Self { backend: self.backend.clone(), frame: self.frame }
     }
 
@@ -131,11 +131,11 @@ impl<B: Backend> Reference<B> {
     /// frame must not be touched any more.
     #[track_caller]
     pub(crate) fn count_down(&mut self) -> bool {
-        let before = self.borrow().metadata().references.fetch_sub(1, &REFERENCE_DECREMENT);
+        let before = self.borrow().metadata().references.fetch_sub(1, site!(REFERENCE_DECREMENT));
         if before != 1 {
             return false;
         }
-        self.backend.fence(&REFERENCE_LAST);
+        self.backend.fence(site!(REFERENCE_LAST));
         self.backend.observe(Event::LastReference(self.frame));
         true
     }

@@ -20,7 +20,7 @@ use crate::guard::Guard;
 use crate::item::Incoming;
 use crate::obligation::Obligation;
 use crate::range_lock::Locked;
-use crate::sites::{CLEAR_ENTRY, ENTRY_UNDER_LOCK, PUBLISH_ITEM};
+use crate::sites::site;
 use crate::sync::{Backend, Entries, Flush, Word};
 
 /// A locked node whose children are counted while a run goes over it, and noted at its end.
@@ -84,7 +84,7 @@ fn rewrite<'a, F: EntryFormat, W: Word + 'a>(
 ) -> usize {
     for index in indices.clone() {
         let word = entries.get(index);
-        let bits = word.load(&ENTRY_UNDER_LOCK);
+        let bits = word.load(site!(ENTRY_UNDER_LOCK));
         let frame = bits & F::LEAF_FRAME_BITS;
         if bits ^ frame != before || exchange_if::<F, W>(word, bits, after | frame).is_err() {
             return index;
@@ -119,7 +119,7 @@ impl<C: Config> Locked<'_, '_, C> {
         for index in indices {
             let vaddr = <Geo<C>>::vaddr(offset);
             let word = run.word(index);
-            if word.load(&ENTRY_UNDER_LOCK) != 0 {
+            if word.load(site!(ENTRY_UNDER_LOCK)) != 0 {
                 let reason = MapFault::AlreadyMapped { vaddr };
                 return Err((offset, Refused { reason, back: None }));
             }
@@ -135,7 +135,7 @@ impl<C: Config> Locked<'_, '_, C> {
             }
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
-            word.store(encoded.of(property) | C::Format::frame(frame), &PUBLISH_ITEM);
+            word.store(encoded.of(property) | C::Format::frame(frame), site!(PUBLISH_ITEM));
             run.children += 1;
             offset = end;
         }
@@ -156,12 +156,12 @@ impl<C: Config> Locked<'_, '_, C> {
         let before = run.children;
         for index in indices {
             let word = run.word(index);
-            let bits = word.load(&ENTRY_UNDER_LOCK);
+            let bits = word.load(site!(ENTRY_UNDER_LOCK));
             if bits == 0 {
                 continue;
             }
             owed.owe(Flush::Page(<Geo<C>>::vaddr(start.plus(index as u64 * FRAME_SIZE))));
-            let bits = exchange_word::<C::Format, _>(word, bits, 0, &CLEAR_ENTRY);
+            let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             run.children -= 1;
             let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
                 unreachable!("entries of a leaf lead to items")
@@ -185,7 +185,7 @@ impl<C: Config> Locked<'_, '_, C> {
         let entries = self.guard().node().frame_ref().entries();
         let (mut index, mut found) = (indices.start, 0);
         while index < indices.end {
-            let bits = entries.get(index).load(&ENTRY_UNDER_LOCK);
+            let bits = entries.get(index).load(site!(ENTRY_UNDER_LOCK));
             if bits == 0 {
                 index += 1;
                 continue;

@@ -34,6 +34,8 @@
 //!
 //! Nothing is remembered from one call to the next: a node that was on the way then may have been
 //! detached before this call began.
+//!
+//! [`QUERY_ORDER`]: crate::sites::QUERY_ORDER
 
 use core::fmt;
 use core::ops::Range;
@@ -46,7 +48,7 @@ use crate::error::{LockError, PositionError};
 use crate::geometry::{Arithmetic, Geometry};
 use crate::node::NodeRef;
 use crate::range_lock::check_range;
-use crate::sites::{QUERY_ORDER, WALK_ENTRY};
+use crate::sites::site;
 use crate::sync::Backend;
 
 /// A range of a page table, looked at without locks, and a position in it.
@@ -104,6 +106,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
     /// [`PositionError::AtEnd`].
     #[inline]
     pub fn query(&self) -> Result<Slot<'g, C>, PositionError> {
+        self.root.backend().began("SharedCursor::query");
         let (slot, item) = self.look()?;
         Ok(Slot { range: <Geo<C>>::vaddrs(&slot), item })
     }
@@ -115,7 +118,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
             return Err(PositionError::AtEnd { end: <Geo<C>>::end_vaddr(self.range.end) });
         }
         let mut node = self.root;
-        node.backend().fence(&QUERY_ORDER);
+        node.backend().fence(site!(QUERY_ORDER));
         loop {
             let index = <Geo<C>>::index_of(self.position, node.level());
             // One load decides: a second one could find the parts of a page that is there all the
@@ -136,6 +139,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
     /// Moves to the next mapped address, which may be the position itself, and says what is
     /// there. `None` if there is none; the cursor is then at the end.
     pub fn find_next(&mut self) -> Option<Slot<'g, C>> {
+        self.root.backend().began("SharedCursor::find_next");
         while let Ok((slot, item)) = self.look() {
             if item.is_some() {
                 return Some(Slot { range: <Geo<C>>::vaddrs(&slot), item });
@@ -157,15 +161,16 @@ impl<'g, C: Config> SharedCursor<'g, C> {
         end: Vaddr,
         mut look: impl FnMut(Vaddr, ItemRef<'g, C>),
     ) -> Result<(), PositionError> {
+        self.root.backend().began("SharedCursor::visit");
         let end = check_position::<C>(end, &(self.position..self.range.end))?;
-        self.root.backend().fence(&QUERY_ORDER);
+        self.root.backend().fence(site!(QUERY_ORDER));
         while self.position < end {
             let (node, start) = self.lowest_node();
             let rest = self.position..end;
             self.position = start.plus(<Geo<C>>::node_span(node.level())).min(end);
             let indices = <Geo<C>>::indices(start, node.level(), &rest);
             let slot = |index| <Geo<C>>::slot(start, node.level(), index);
-            for (index, child) in node.children_at(indices, &WALK_ENTRY) {
+            for (index, child) in node.children_at(indices, site!(WALK_ENTRY)) {
                 match child {
                     ChildRef::Item(item) => look(<Geo<C>>::vaddr(slot(index).start), item),
                     ChildRef::Absent | ChildRef::Shared => {}

@@ -7,9 +7,12 @@
 //! them can be weakened in turn by a loop over the table.
 //!
 //! * One row per argument, not per call: two calls share a site if the argument is the same.
-//! * A `Relaxed` row names what orders the access instead (`ordered by`).
-//! * `caught by` names the scenario that fails when the row is weakened; `kept because` says why a
-//!   row that no scenario needs stays. `relaxed` rows cannot be weakened.
+//! * A `Relaxed` row names what orders the access instead (`ordered by`). It cannot be weakened.
+//! * `caught by` names scenarios that fail when the row is weakened: one that races cursors and one
+//!   that races nodes and entries by hand, where both kinds reach the row.
+//! * The core names a site as `site!(PUBLISH_NODE)`. That gives the row together with the line, so
+//!   each line is weakened by itself, too. Where no scenario notices that, a comment above the line
+//!   says why the ordering stays: `// weaker: <reason>`.
 //! * `SeqCst` accesses do not exist: no variant of [`Order`] says so. A store-buffering argument
 //!   uses a fence row with [`FenceOrder::SeqCst`].
 //!
@@ -97,10 +100,8 @@ impl FenceOrder {
 pub enum Evidence {
     /// Already relaxed: there is nothing to weaken.
     Relaxed,
-    /// This scenario fails when the row is weakened.
-    CaughtBy(&'static str),
-    /// No scenario needs the row; the reason why it stays.
-    KeptBecause(&'static str),
+    /// Each of these scenarios fails when the row is weakened.
+    CaughtBy(&'static [&'static str]),
 }
 
 /// What a row of the table says besides its ordering.
@@ -118,6 +119,15 @@ pub struct Row {
     pub evidence: Evidence,
 }
 
+/// A line that names a site.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The file, as the compiler was told of it.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+}
+
 /// The site of an access.
 #[derive(Debug)]
 pub struct Site {
@@ -125,6 +135,15 @@ pub struct Site {
     pub row: Row,
     /// The ordering as designed.
     pub order: Order,
+    /// Where the site is named, if [`site!`] named it.
+    pub place: Option<Place>,
+}
+
+impl Site {
+    /// The same site, named on this line.
+    pub(crate) const fn at(self, file: &'static str, line: u32) -> Self {
+        Self { place: Some(Place { file, line }), ..self }
+    }
 }
 
 /// The site of a fence.
@@ -134,6 +153,15 @@ pub struct FenceSite {
     pub row: Row,
     /// The ordering as designed.
     pub order: FenceOrder,
+    /// Where the site is named, if [`site!`] named it.
+    pub place: Option<Place>,
+}
+
+impl FenceSite {
+    /// The same site, named on this line.
+    pub(crate) const fn at(self, file: &'static str, line: u32) -> Self {
+        Self { place: Some(Place { file, line }), ..self }
+    }
 }
 
 /// A site of either kind, for loops over the whole table.
@@ -163,12 +191,23 @@ impl AnySite {
     }
 }
 
+/// The site of this name, with the line on which it is named.
+macro_rules! site {
+    ($name:ident) => {
+        const { &$crate::sites::$name.at(file!(), line!()) }
+    };
+}
+pub(crate) use site;
+
 macro_rules! sites {
     (@evidence) => { Evidence::Relaxed };
-    (@evidence caught by $scenario:literal) => { Evidence::CaughtBy($scenario) };
-    (@evidence kept because $reason:literal) => { Evidence::KeptBecause($reason) };
-    (@site access $order:ident $row:expr) => { Site { row: $row, order: Order::$order } };
-    (@site fence $order:ident $row:expr) => { FenceSite { row: $row, order: FenceOrder::$order } };
+    (@evidence $($scenario:literal),+) => { Evidence::CaughtBy(&[$($scenario),+]) };
+    (@site access $order:ident $row:expr) => {
+        Site { row: $row, order: Order::$order, place: None }
+    };
+    (@site fence $order:ident $row:expr) => {
+        FenceSite { row: $row, order: FenceOrder::$order, place: None }
+    };
     (@type access) => { Site };
     (@type fence) => { FenceSite };
     (@any access $site:expr) => { AnySite::Access($site) };
@@ -176,7 +215,7 @@ macro_rules! sites {
     ($($kind:ident $name:ident: $order:ident,
         $(pairs with)? $(ordered by)? [$($partner:ident),+],
         carries $carries:literal
-        $(, caught by $scenario:literal)? $(, kept because $reason:literal)?;)+
+        $(, caught by [$($scenario:literal),+])?;)+
     ) => {
         #[expect(non_camel_case_types, reason = "the variants are the rows, in order")]
         enum Position { $($name),+ }
@@ -187,7 +226,7 @@ macro_rules! sites {
                 index: Position::$name as usize,
                 partners: &[$(stringify!($partner)),+],
                 carries: $carries,
-                evidence: sites!(@evidence $(caught by $scenario)? $(kept because $reason)?),
+                evidence: sites!(@evidence $($($scenario),+)?),
             });
         )+
         /// The whole table, in order.
@@ -198,12 +237,12 @@ macro_rules! sites {
 sites! {
     access LOCK_ACQUIRE: Acquire, pairs with [LOCK_RELEASE],
         carries "everything earlier holders did under the lock",
-        caught by "lock_vs_lock";
+        caught by ["lock_vs_lock", "lock_vs_lock_nested"];
     access LOCK_CONTENDED: Relaxed, ordered by [LOCK_ACQUIRE],
         carries "a failed attempt looks at nothing that the lock protects";
     access LOCK_RELEASE: Release, pairs with [LOCK_ACQUIRE],
         carries "everything this holder did under the lock",
-        caught by "lock_vs_lock";
+        caught by ["lock_vs_lock", "lock_vs_lock_nested"];
     access LOCK_BORN_HELD: Relaxed, ordered by [PUBLISH_NODE],
         carries "no other CPU can reach the lock of a node that is not published";
 
@@ -215,34 +254,34 @@ sites! {
         carries "a failed exchange saw a new A or D bit of hardware and tries again";
     access WALK_ENTRY: Acquire, pairs with [PUBLISH_NODE, PUBLISH_ITEM, CLEAR_ENTRY, PROTECT_ENTRY],
         carries "a walker that sees a child or an item sees it complete",
-        caught by "walk_vs_grow";
+        caught by ["walk_vs_grow", "look_vs_grow"];
     access PUBLISH_NODE: Release, pairs with [WALK_ENTRY],
         carries "the child's entries and metadata are complete before it is reachable",
-        caught by "walk_vs_grow";
+        caught by ["walk_vs_grow", "look_vs_grow"];
     access PUBLISH_ITEM: Release, pairs with [WALK_ENTRY],
         carries "the frame's contents are complete before the frame is reachable",
-        caught by "walk_vs_map";
+        caught by ["walk_vs_map", "look_vs_remap"];
     access CLEAR_ENTRY: Release, pairs with [WALK_ENTRY],
-        carries "a walker that reads the cleared entry also sees every change made before the clear",
-        caught by "unmap_vs_ask";
+        carries "a walker that finds the entry clear also sees every change made before the clear",
+        caught by ["clear_vs_walk", "unmap_vs_ask"];
     access PROTECT_ENTRY: Release, pairs with [WALK_ENTRY],
         carries "what the mapper published: a store by another CPU ends the release sequence",
-        caught by "walk_vs_protect";
+        caught by ["walk_vs_protect", "look_vs_protect"];
 
     fence QUERY_ORDER: SeqCst, pairs with [QUERY_ORDER],
         carries "of two CPUs that each change something and then ask, one sees the other's change",
-        caught by "ask_vs_ask";
+        caught by ["ask_vs_ask"];
 
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "no other CPU can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
-        carries "the CPU that adds a reference has one, or is in a section that outlasts the parent's";
+        carries "a CPU that adds a reference has one, or is in a section that outlasts the parent's";
     access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
         carries "what this owner did with the node is done before it is torn down",
-        caught by "drop_vs_drop";
+        caught by ["drop_vs_walk", "drop_vs_drop"];
     fence REFERENCE_LAST: Acquire, pairs with [REFERENCE_DECREMENT],
         carries "the last owner sees what every earlier owner did with the node",
-        caught by "drop_vs_drop";
+        caught by ["drop_vs_walk", "drop_vs_drop"];
     access DROP_WALK_ENTRY: Relaxed, ordered by [REFERENCE_LAST],
         carries "no other CPU can reach a node without references";
 }

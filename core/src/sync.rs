@@ -362,4 +362,8 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Tells a model what happened. Does nothing on metal.
     #[track_caller]
     fn observe(&self, event: Event);
+
+    /// Tells a model that a public operation of this name begins, `Cursor::map` for example.
+    #[inline]
+    fn began(&self, _operation: &'static str) {}
 }

@@ -1,6 +1,7 @@
 //! # Ask vs. ask
 //! Result: Never. Two CPUs each map a page, then look for the other's, and both miss it.
-//! CPUs: 0 and 1 each map a page of their own, and then ask for the other's without locks.
+//! CPUs: 0 and 1 each map a page of their own, and then ask for the other's without locks: 0 with a
+//!   query, 1 with a visit.
 //! Invariant: queries that lock nothing fall into one order with the changes before them.
 //! Guards against: a query that overtakes its own CPU's store on the way to memory.
 //! Sites: QUERY_ORDER, PUBLISH_ITEM, WALK_ENTRY.
@@ -31,8 +32,15 @@ impl<B: World> Race<B> {
         let item = MappedItem::Tracked { frame, property: Property::new(PageFlags::WRITE) };
         cursor.map(item).expect("nothing is mapped there");
         drop(cursor);
-        let asking = SharedCursor::new(root, page::<B>(1 - own)).expect("it is a page");
-        let found = asking.query().expect("the cursor is at the start").item.is_some();
+        let other = page::<B>(1 - own);
+        let mut asking = SharedCursor::new(root, other.clone()).expect("it is a page");
+        let found = if own == 0 {
+            asking.query().expect("the cursor is at the start").item.is_some()
+        } else {
+            let mut found = false;
+            asking.visit(other.end, |_, _| found = true).expect("the end is behind the start");
+            found
+        };
         if found {
             cpu.reached(BOTH);
         }

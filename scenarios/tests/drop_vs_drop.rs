@@ -1,6 +1,6 @@
 //! # Drop vs. drop
 //! Result: Never. Two owners tear a table down twice, or not at all, or with the kernel's half.
-//! CPUs: 0 and 1 each map a page through a handle of their own, then drop the handle.
+//! CPUs: 0 and 1 each map a page with a cursor, through a handle of their own, then drop the handle.
 //! Invariant: the last owner sees what every earlier owner did, and drops what the table manages.
 //! Guards against: counting down without ordering; a drop-walk over the shared half of the root.
 //! Sites: REFERENCE_DECREMENT, REFERENCE_LAST, DROP_WALK_ENTRY.
@@ -16,17 +16,16 @@ struct Race<B: World> {
 type Owned<B> = (Node<UserTable<B>>, Frame<B>);
 
 impl<B: World> Race<B> {
-    fn map_and_drop(&self, cpu: &mut Cpu<B>, index: usize) -> u16 {
-        let (root, frame) = self.owners[index].take();
-        let property = Property::new(PageFlags::WRITE);
+    fn map_and_drop(&self, cpu: &mut Cpu<B>, index: u8) -> bool {
+        let (root, frame) = self.owners[usize::from(index)].take();
         let section = cpu.read_side();
-        let leaf = lock_covering(root.borrow(&section), B::Geometry::address(&[0]), Level::LEAF);
-        let mut leaf = leaf.expect("the path exists");
-        let before = leaf.children();
-        let mut entry = leaf.entry(index).expect("a node has two entries");
-        let item = Child::Item(MappedItem::Tracked { frame, property });
-        entry.replace(item).expect("a page fits a leaf");
-        drop(leaf);
+        let range = pages::<B>(0..2);
+        let mut cursor = Cursor::lock(root.borrow(&section), range).expect("the path exists");
+        let before = cursor.find_next().is_some();
+        cursor.jump(page::<B>(index)).expect("it is in the range");
+        let item = MappedItem::Tracked { frame, property: Property::new(PageFlags::WRITE) };
+        cursor.map(item).expect("nothing is mapped there");
+        drop(cursor);
         drop(section);
         drop(root);
         before
@@ -34,8 +33,8 @@ impl<B: World> Race<B> {
 }
 
 impl<B: World> Scenario<B> for Race<B> {
-    /// How many pages the leaf had before.
-    type Saw = u16;
+    /// Whether the other's page was there.
+    type Saw = bool;
     const CPUS: Cpus<Self, B> = cpus([
         ("left", |race, cpu| race.map_and_drop(cpu, 0)),
         ("right", |race, cpu| race.map_and_drop(cpu, 1)),
@@ -65,10 +64,10 @@ impl<B: World> Scenario<B> for Race<B> {
         Race { owners: frames.map(|frame| Parcel::new((root.clone(), frame))) }
     }
 
-    fn check(&self, _cpu: &mut Cpu<B>, saw: &[u16]) -> &'static str {
+    fn check(&self, _cpu: &mut Cpu<B>, saw: &[bool]) -> &'static str {
         match saw {
-            [0, 1] => "left first",
-            [1, 0] => "right first",
+            [false, true] => "left first",
+            [true, false] => "right first",
             _ => "blind",
         }
     }

@@ -4,7 +4,7 @@
 //! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: changing an entry by load and store while hardware may write it.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 4 executions, 64 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 5 executions, 123 under loom.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 

@@ -4,7 +4,7 @@
 //! Invariant: every part of a split page is at least as dirty as the whole was.
 //! Guards against: reading the huge entry, filling the node, and storing over a bit set meanwhile.
 //! Sites: PUBLISH_NODE, ENTRY_RETRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 4 executions, 64 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 5 executions, 123 under loom.
 //! References: linux ad5ca55f6bdb; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 

@@ -28,8 +28,12 @@ pub(crate) struct Arguments {
 /// What to do instead of exploring the scenarios.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Weakens every memory ordering by every step, and asks which scenario notices.
+    /// Weakens every memory ordering by every step, at one line of the core at a time, and asks
+    /// which scenario notices.
     Sites(Explore),
+    /// Lists the lines of the core that name a site, and the public operations, with the scenarios
+    /// that execute them; one that none executes is an error.
+    Coverage(Coverage),
     /// Breaks a scratch copy of the workspace with the mutants on file, then weakens every
     /// ordering; each must be noticed by what is said to notice it.
     Mutants(Mutants),
@@ -102,14 +106,26 @@ pub(crate) struct Explore {
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
-    /// Run in a broken world and show the counterexample: a site's name (weakened by one step) or
-    /// `w<index>.<step>`, `free` (no grace periods), `torn` (updates of entries in two steps) or
-    /// `cpu<n>` (grace periods forget that CPU).
+    /// Run in a broken world and show the counterexample: the name of a site, which is one step
+    /// weaker then, or `<site>@<file>:<line>` for one line of the core; `freed-at-once` (no grace
+    /// periods), `torn-updates` (updates of entries in two steps) or `forgotten-cpu-<number>`
+    /// (grace periods do not wait for that CPU). Exit codes: 1 caught, 2 survived.
     #[arg(long, value_name = "HOW")]
     pub(crate) sabotage: Option<String>,
     /// Log what is started and what ends; twice for progress too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How to list what scenarios execute.
+#[derive(Debug, Args)]
+pub(crate) struct Coverage {
+    /// Explorations at the same time; as many as there are cores if not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }
 
 /// Which mutants to try.

@@ -15,6 +15,7 @@ pub(crate) fn json(summary: &Summary) -> Value {
         "exit": summary.exit(),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,
+        "sabotage": sabotage::encode(&summary.sabotage),
         "rows": summary.rows.iter().map(json_row).collect::<Vec<_>>(),
         "twins": summary.twins.iter().map(json_twin).collect::<Vec<_>>(),
         "disagreements": summary.disagreements,
@@ -41,6 +42,8 @@ fn json_row(row: &Row) -> Value {
     let mut value = serde_json::to_value(report).expect("reports are plain data");
     let fields = value.as_object_mut().expect("a report is an object");
     fields.remove("elapsed");
+    // A matter of all scenarios together, for which there is a command.
+    fields.remove("coverage");
     fields.insert("elapsed_seconds".to_owned(), json!(report.elapsed.as_secs_f64()));
     fields.insert("sabotage".to_owned(), json!(sabotage::encode(&report.sabotage)));
     fields.insert("token".to_owned(), json!(row.token));

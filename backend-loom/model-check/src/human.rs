@@ -309,6 +309,13 @@ fn conclusion(summary: &Summary) -> String {
         exit::INTERRUPTED => "INTERRUPTED: this is what finished",
         _ => "INTERNAL ERROR",
     };
+    let word = match summary.exit() {
+        exit::VIOLATION | exit::MISSING if summary.is_broken() => {
+            let fate = if summary.exit() == exit::VIOLATION { "CAUGHT" } else { "SURVIVED" };
+            format!("{fate} in a broken world: {}", summary.sabotage)
+        }
+        _ => word.to_owned(),
+    };
     let plural = if scenarios.len() == 1 { "" } else { "s" };
     let mut text = format!("{word}; {} scenario{plural}", scenarios.len());
     for (verdict, name) in [

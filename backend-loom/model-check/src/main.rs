@@ -9,6 +9,7 @@
 //! * [`checkout`]: where the files are that are read and written;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
+//! * [`source`], [`coverage`]: the core's text, and what of it scenarios execute;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: broken copies of the workspace;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
@@ -19,6 +20,7 @@ mod checkers;
 #[path = "../../../scenarios/checkout.rs"]
 mod checkout;
 mod columns;
+mod coverage;
 mod documents;
 mod human;
 mod jobs;
@@ -28,6 +30,7 @@ mod progress;
 mod runner;
 mod scratch;
 mod skeleton;
+mod source;
 mod speed;
 mod summary;
 mod sweep;
@@ -41,15 +44,18 @@ use std::time::Instant;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use weft_backend_loom::child;
+use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::SabotageName;
 use weft_backend_loom::sabotage;
 
-use crate::arguments::{Action, Arguments, Explore, Format, Mutants, Replay};
+use crate::arguments::{Action, Arguments, Coverage, Explore, Format, Mutants, Replay};
+use crate::coverage::Covered;
 use crate::jobs::{Job, Purpose};
 use crate::mutants::catalogue::{Catalogue, Mutant};
 use crate::progress::Board;
 use crate::runner::Done;
 use crate::scratch::{Scratch, Workspace};
+use crate::source::Source;
 use crate::summary::{Summary, exit};
 use crate::token::Token;
 
@@ -69,6 +75,9 @@ fn main() -> ExitCode {
         }
         Some(Action::Mutants(options)) => {
             checkers::of_this_checkout().and_then(|()| mutate(&options))
+        }
+        Some(Action::Coverage(options)) => {
+            checkers::of_this_checkout().and_then(|()| cover(&options))
         }
         Some(Action::NewScenario(options)) => skeleton::create(&options),
     };
@@ -161,15 +170,52 @@ fn explore(explore: &Explore) -> Result<u8, String> {
         return Ok(exit::GOOD);
     }
     let sabotage = explore.sabotage.as_deref().map_or(Ok(SabotageName::None), sabotage::decode)?;
+    let plans = breakable(explore, plans, &sabotage)?;
     let jobs = jobs::plan(explore, &selection, &plans, &sabotage)?;
     let expected = jobs.len();
     catch_interruptions()?;
     let start = Instant::now();
     let mut board = Board::new();
     let done = runner::run(jobs, explore.workers(), &mut board);
-    let mut summary = Summary::of(&plans, done, expected, explore.require_exhausted);
+    let mut summary = Summary::of(&plans, &sabotage, done, expected, explore.require_exhausted);
     summary.elapsed = start.elapsed();
     show(&summary, explore.format)
+}
+
+/// The scenarios that can be run in a world that is broken in this way.
+///
+/// # Errors
+///
+/// One sentence, if there are none: they have no such CPU, or no access at such a line.
+fn breakable(
+    explore: &Explore,
+    mut plans: Vec<Plan>,
+    sabotage: &SabotageName,
+) -> Result<Vec<Plan>, String> {
+    match sabotage {
+        SabotageName::ForgottenCpu { cpu } => {
+            let most = plans.iter().map(|plan| plan.roles.len()).max().unwrap_or(0);
+            plans.retain(|plan| plan.roles.len() > *cpu as usize);
+            if plans.is_empty() {
+                return Err(format!(
+                    "no selected scenario has a CPU {cpu}: name one of 0 to {}",
+                    most.saturating_sub(1)
+                ));
+            }
+        }
+        SabotageName::Weakened { site, line: Some(line), .. } => {
+            let named = (site.clone(), line.clone());
+            let is_there = Source::of_core().named.contains(&named)
+                || Covered::by(explore, &plans).lists(&named);
+            if !is_there {
+                return Err(format!(
+                    "no access of {site} is at {line}: `model-check sites` lists the lines"
+                ));
+            }
+        }
+        _ => {}
+    }
+    Ok(plans)
 }
 
 fn show(summary: &Summary, format: Format) -> Result<u8, String> {
@@ -216,6 +262,20 @@ fn weaken_in(explore: &Explore, names: &[String]) -> Result<u8, String> {
         Format::Human | Format::Junit => sweep.text(),
     })?;
     Ok(sweep.exit())
+}
+
+/// Lists what scenarios execute of the core.
+fn cover(options: &Coverage) -> Result<u8, String> {
+    let explore = Explore { jobs: options.jobs, ..Explore::default() };
+    catch_interruptions()?;
+    let covered = Covered::by(&explore, &jobs::select(&[])?);
+    let source = Source::of_core();
+    print(&match options.format {
+        Format::Human => covered.text(&source),
+        Format::Json => format!("{:#}\n", covered.json(&source)),
+        Format::Junit => return Err("coverage has no JUnit form: use human or json".to_owned()),
+    })?;
+    Ok(covered.exit(&source))
 }
 
 /// Tries the mutants on file, then the sites.
@@ -271,10 +331,11 @@ fn replay_one(replay: &Replay) -> Result<u8, String> {
         stages: vec![token.request()],
     };
     let plans = jobs::select(&[token.scenario.to_owned()])?;
+    let plans = breakable(&Explore::default(), plans, &token.sabotage)?;
     let result = runner::ask(&job, &token.request(), |_| {});
     let start = Instant::now();
     let failed = result.as_ref().is_ok_and(|report| report.failure.is_some());
-    let mut summary = Summary::of(&plans, vec![Done { job, result }], 1, false);
+    let mut summary = Summary::of(&plans, &token.sabotage, vec![Done { job, result }], 1, false);
     summary.elapsed = start.elapsed();
     let code = show(&summary, replay.format)?;
     if code == exit::GOOD && !failed {

@@ -102,6 +102,8 @@ impl Fate {
 /// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
+    /// How the world was broken.
+    pub(crate) sabotage: SabotageName,
     /// The rows, by scenario and engine.
     pub(crate) rows: Vec<Row>,
     /// The twins, by scenario, number and engine.
@@ -122,8 +124,15 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Puts results together. `expected` jobs were planned.
-    pub(crate) fn of(plans: &[Plan], done: Vec<Done>, expected: usize, exhausted: bool) -> Self {
-        let mut summary = Self { unfinished: expected - done.len(), ..Self::default() };
+    pub(crate) fn of(
+        plans: &[Plan],
+        sabotage: &SabotageName,
+        done: Vec<Done>,
+        expected: usize,
+        exhausted: bool,
+    ) -> Self {
+        let unfinished = expected - done.len();
+        let mut summary = Self { sabotage: sabotage.clone(), unfinished, ..Self::default() };
         for Done { job, result } in done {
             match job.purpose {
                 Purpose::Row => summary.add_row(plans, job, result, exhausted),
@@ -139,6 +148,10 @@ impl Summary {
             }
         }
         summary.twins.sort_by_key(|twin| (twin.scenario, twin.number));
+        if summary.is_broken() {
+            // Engines do not all show it, and what it never meets says nothing.
+            return summary;
+        }
         for plan in plans {
             let reports = summary.rows.iter().filter(|row| row.plan.name == plan.name);
             let reports: Vec<&Report> =
@@ -197,7 +210,13 @@ impl Summary {
         Some(token.to_string())
     }
 
-    /// The exit code. An internal error outranks everything, since it says that the command itself
+    /// Whether the world was broken.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.sabotage != SabotageName::None
+    }
+
+    /// The exit code. In a broken world a violation is the code of a catch, and that nothing was
+    /// noticed is as bad as a twin that survives. An internal error outranks everything, since it says that the command itself
     /// cannot be trusted; then come violations.
     pub(crate) fn exit(&self) -> u8 {
         let died = |twin: &Twin| matches!(twin.fate, Fate::Died(_));
@@ -209,7 +228,7 @@ impl Summary {
             exit::INTERNAL
         } else if self.rows.iter().any(failed) || !self.disagreements.is_empty() {
             exit::VIOLATION
-        } else if !self.missing.is_empty() || !self.twins.iter().all(caught) {
+        } else if self.is_broken() || !self.missing.is_empty() || !self.twins.iter().all(caught) {
             exit::MISSING
         } else if !self.not_exhausted.is_empty() {
             exit::BOUNDED

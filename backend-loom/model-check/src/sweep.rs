@@ -1,39 +1,49 @@
-//! Every memory ordering, one step weaker: who notices?
+//! Every memory ordering, one step weaker, at one line at a time: who notices?
 //!
-//! The table of sites in the core says for each ordering that is not relaxed which scenario catches
-//! its weakening, or why it is kept although none does. Both claims are checked here by weakening
-//! every site by every step and exploring all scenarios in that world. Only a broken condition
-//! counts as noticing: a deadlock or a limit on steps is no argument about memory.
+//! First each scenario is explored in the whole world, which tells the lines that it executes.
+//! Then each line that accesses of a site belong to is weakened by itself, by every step, and the
+//! scenarios that execute it are explored in that world. Only a broken condition counts as noticing:
+//! a deadlock or a limit on steps is no argument about memory.
+//!
+//! A line of which nothing notices the weakening has a reason in the core's text, and one that has
+//! a reason is noticed by nothing. The table of sites names scenarios for each site; each of them
+//! has to notice a line of it, and there is one of either [`Kind`] if scenarios of both execute it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use serde_json::{Value, json};
+use weft_backend_loom::coverage::CoreLine;
 use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::{FailureClass, Report, Request, SabotageName};
 use weft_backend_loom::sabotage;
-use weft_core::sites::{self, Evidence};
+use weft_core::sites::{ALL, AnySite, Evidence};
 
 use crate::arguments::{Explore, Selection};
 use crate::checkers::{Checker, NAMES, Use};
+use crate::coverage::{Covered, Kind};
 use crate::human;
 use crate::jobs::{self, Job, Purpose};
 use crate::progress::Board;
 use crate::runner::{self, Done};
+use crate::source::{Excuse, Source};
 use crate::summary::exit;
 
 /// Executions that a sampling engine draws in each world.
 const SAMPLES: u64 = 300;
 
-/// One way to weaken a site, and who noticed.
+/// One way to weaken one line, and who noticed.
 #[derive(Debug)]
 pub(crate) struct Weakening {
     sabotage: SabotageName,
-    site: &'static str,
-    evidence: Evidence,
+    site: AnySite,
+    line: CoreLine,
     kills: Vec<Kill>,
-    /// Why the table of sites is wrong about it, if it is.
-    complaint: Option<String>,
+    /// Why the ordering stays although nothing notices, if the text says so.
+    reason: Option<String>,
+    /// Whether nothing noticed, and no reason is given.
+    survived: bool,
 }
 
 /// A scenario that noticed.
@@ -49,6 +59,7 @@ struct Kill {
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     weakenings: Vec<Weakening>,
+    complaints: Vec<String>,
     died: Vec<String>,
     unfinished: usize,
 }
@@ -60,38 +71,50 @@ pub(crate) fn sweep(
     plans: &[Plan],
     wanted: impl Fn(&str) -> bool,
 ) -> Sweep {
-    let worlds: Vec<(SabotageName, &'static str)> = sabotage::weakenings()
-        .into_iter()
-        .filter_map(|world| {
-            let name = row_of(&world)?.name;
-            wanted(name).then_some((world, name))
-        })
-        .collect();
-    let jobs: Vec<Job> =
-        worlds.iter().flat_map(|(world, _)| jobs_in(explore, selection, plans, world)).collect();
+    let source = Source::of_core();
+    let covered = Covered::by(explore, plans);
+    let sites: Vec<AnySite> = ALL.iter().copied().filter(|site| wanted(site.row().name)).collect();
+    let mut worlds = Vec::new();
+    for &site in sites.iter().filter(|_| !runner::interrupted()) {
+        for (line, scenarios) in covered.lines(site) {
+            for sabotage in sabotage::weakenings(site, Some(&line)) {
+                worlds.push((sabotage, site, line.clone(), scenarios.clone()));
+            }
+        }
+    }
+    let jobs = worlds.iter().flat_map(|(world, _, _, scenarios)| {
+        let executing = plans.iter().filter(|plan| scenarios.contains(plan.name));
+        executing.flat_map(|plan| jobs_in(explore, selection, plan, world))
+    });
+    let jobs: Vec<Job> = jobs.collect();
     let expected = jobs.len();
     let done = runner::run(jobs, explore.workers(), &mut Board::new());
-    let mut sweep = Sweep { unfinished: expected - done.len(), ..Sweep::default() };
+    let mut sweep = Sweep {
+        died: covered.died().to_vec(),
+        unfinished: expected - done.len(),
+        ..Sweep::default()
+    };
     for Done { job, result } in &done {
         if let Err(error) = result {
             sweep.died.push(format!("{}: {error}", job.title()));
         }
     }
-    for (world, site) in worlds {
-        let here = done.iter().filter(|done| done.job.sabotage == world);
+    let everything = plans.len() == NAMES.len();
+    for (sabotage, site, line, _) in worlds {
+        let here = done.iter().filter(|done| done.job.sabotage == sabotage);
         let kills: Vec<Kill> = here.filter_map(kill).collect();
-        let evidence = row_of(&world).expect("the world is a weakened site").evidence;
-        let complaint = complaint(evidence, &kills, plans);
-        sweep.weakenings.push(Weakening { sabotage: world, site, evidence, kills, complaint });
+        let reason = source.reason(Excuse::Weaker, &line).map(|reason| reason.text.clone());
+        // What the other scenarios would notice is not known.
+        let survived = everything && kills.is_empty() && reason.is_none();
+        sweep.weakenings.push(Weakening { sabotage, site, line, kills, reason, survived });
+    }
+    sweep.judge_reasons(&source, everything && sites.len() == ALL.len());
+    if everything {
+        for site in sites {
+            sweep.complaints.extend(row_complaints(site, &sweep.weakenings, &covered));
+        }
     }
     sweep
-}
-
-fn row_of(world: &SabotageName) -> Option<&'static sites::Row> {
-    match world {
-        SabotageName::Weakened { index, .. } => sites::ALL.get(*index).map(|site| site.row()),
-        _ => None,
-    }
 }
 
 /// Unless engines are named, only the one that explores everything is used where there is one: it
@@ -99,7 +122,7 @@ fn row_of(world: &SabotageName) -> Option<&'static sites::Row> {
 fn jobs_in(
     explore: &Explore,
     selection: &Selection,
-    plans: &[Plan],
+    plan: &Plan,
     world: &SabotageName,
 ) -> Vec<Job> {
     let everything = selection.checkers.iter().any(|it| it.used_for == Use::Everything);
@@ -107,26 +130,24 @@ fn jobs_in(
         let primary = selection.named || !everything || checker.used_for == Use::Everything;
         primary && checker.controls_schedule
     };
-    let mut jobs = Vec::new();
-    for plan in plans {
-        for checker in jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it)) {
-            let stages = jobs::broken_stages(explore, checker, plan.roles.len(), world);
-            let stages = stages.into_iter().take(1).map(|request| match checker.used_for {
-                Use::Sample(_) => {
-                    Request { executions: explore.executions.or(Some(SAMPLES)), ..request }
-                }
-                Use::Everything | Use::WithinBounds => request,
-            });
-            jobs.push(Job {
-                scenario: plan.name,
-                checker,
-                sabotage: world.clone(),
-                purpose: Purpose::Site,
-                stages: stages.collect(),
-            });
+    let checkers = jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it));
+    let job = |checker: &'static Checker| {
+        let stages = jobs::broken_stages(explore, checker, plan.roles.len(), world);
+        let stages = stages.into_iter().take(1).map(|request| match checker.used_for {
+            Use::Sample(_) => {
+                Request { executions: explore.executions.or(Some(SAMPLES)), ..request }
+            }
+            Use::Everything | Use::WithinBounds => request,
+        });
+        Job {
+            scenario: plan.name,
+            checker,
+            sabotage: world.clone(),
+            purpose: Purpose::Site,
+            stages: stages.collect(),
         }
-    }
-    jobs
+    };
+    checkers.map(job).collect()
 }
 
 fn kill(done: &Done) -> Option<Kill> {
@@ -139,35 +160,57 @@ fn kill(done: &Done) -> Option<Kill> {
     })
 }
 
-/// What is wrong with a row of the table of sites.
-fn complaint(evidence: Evidence, kills: &[Kill], plans: &[Plan]) -> Option<String> {
-    let killers: Vec<&str> = kills.iter().map(|kill| kill.scenario).collect();
-    match evidence {
-        Evidence::Relaxed => None,
-        Evidence::KeptBecause(_) if killers.is_empty() => None,
-        Evidence::KeptBecause(_) => Some(format!(
-            "the table says that no scenario needs it, but {} does: say `caught by`",
-            killers[0]
-        )),
-        Evidence::CaughtBy(name) if !NAMES.contains(&name) => {
-            Some(format!("the table says `caught by {name}`, and there is no such scenario"))
-        }
-        Evidence::CaughtBy(name) if plans.iter().all(|plan| plan.name != name) => None,
-        Evidence::CaughtBy(name) if killers.contains(&name) => None,
-        Evidence::CaughtBy(name) if killers.is_empty() => {
-            Some(format!("SURVIVED: the table says `caught by {name}`, and nothing catches it"))
-        }
-        Evidence::CaughtBy(name) => {
-            Some(format!("the table says `caught by {name}`, but only {} does", killers.join(", ")))
-        }
-    }
+/// What is wrong with what the table says of a site.
+fn row_complaints(site: AnySite, weakenings: &[Weakening], covered: &Covered) -> Vec<String> {
+    let Evidence::CaughtBy(named) = site.row().evidence else { return Vec::new() };
+    let name = site.row().name;
+    let of_site = weakenings.iter().filter(|one| one.site.row().index == site.row().index);
+    let killers: BTreeSet<&str> =
+        of_site.flat_map(|one| one.kills.iter().map(|kill| kill.scenario)).collect();
+    let mut complaints: Vec<String> = named
+        .iter()
+        .filter(|scenario| !killers.contains(*scenario))
+        .map(|scenario| {
+            let others = killers.iter().copied().collect::<Vec<_>>().join(", ");
+            format!("{name}: the table says `caught by` {scenario}, and only these do: {others}")
+        })
+        .collect();
+    let kinds = |scenarios: &mut dyn Iterator<Item = &str>| -> BTreeSet<Kind> {
+        scenarios.filter_map(|scenario| covered.kind(scenario)).collect()
+    };
+    let lines = covered.lines(site);
+    let reaching = kinds(&mut lines.values().flatten().copied());
+    let there = kinds(&mut named.iter().copied());
+    complaints.extend(reaching.difference(&there).map(|kind| {
+        let able = killers.iter().copied().filter(|it| covered.kind(it) == Some(*kind));
+        let able = able.collect::<Vec<_>>().join(", ");
+        let able = if able.is_empty() { "none of them notices".to_owned() } else { able };
+        let what = kind.name();
+        format!(
+            "{name}: scenarios of {what} reach it, and the table says `caught by` none of them: {able}"
+        )
+    }));
+    complaints
 }
 
 impl Sweep {
-    /// How many sites were weakened, and how many of those were noticed or are kept for a reason.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let fine = self.weakenings.iter().filter(|one| one.complaint.is_none()).count();
-        (self.weakenings.len(), fine)
+    /// Notes reasons that are wrong: about a line that is noticed, or, if `all` lines were
+    /// weakened, about no line.
+    fn judge_reasons(&mut self, source: &Source, all: bool) {
+        for reason in source.reasons.iter().filter(|it| it.excuses == Excuse::Weaker) {
+            let mut about = self.weakenings.iter().filter(|one| reason.is_about(&one.line));
+            if all && about.clone().next().is_none() {
+                self.complaints.push(format!(
+                    "{}: no race makes an access there that could be weaker: remove the reason",
+                    reason.at
+                ));
+            } else if let Some(noticed) = about.find(|one| !one.kills.is_empty()) {
+                self.complaints.push(format!(
+                    "{} says why {} is not noticed, and {} notices: remove the reason",
+                    reason.at, noticed.sabotage, noticed.kills[0].scenario
+                ));
+            }
+        }
     }
 
     /// The exit code.
@@ -176,7 +219,7 @@ impl Sweep {
             exit::INTERRUPTED
         } else if !self.died.is_empty() {
             exit::INTERNAL
-        } else if self.weakenings.iter().any(|one| one.complaint.is_some()) {
+        } else if !self.complaints.is_empty() || self.weakenings.iter().any(|one| one.survived) {
             exit::MISSING
         } else {
             exit::GOOD
@@ -185,37 +228,50 @@ impl Sweep {
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let header = ["site", "weakened", "the table says", "killed by", "in", "also killed by"];
-        let mut table = human::table(&header, 4..5);
+        let header = ["site", "line", "weakened", "killed by", "in", "and by"];
+        let mut table = human::table(&header, 4..6);
         for one in &self.weakenings {
-            let (first, others) = one.killers();
+            let first = one.first();
+            let nobody = if one.survived { "SURVIVED" } else { "nothing" };
             table.add_row(vec![
-                Cell::new(one.site),
+                Cell::new(one.site.row().name),
+                Cell::new(&one.line),
                 Cell::new(weakened(&one.sabotage)),
-                Cell::new(match one.evidence {
-                    Evidence::CaughtBy(name) => format!("caught by {name}"),
-                    Evidence::KeptBecause(_) => "kept for a reason".to_owned(),
-                    Evidence::Relaxed => "relaxed".to_owned(),
-                }),
-                Cell::new(first.map_or("nobody", |kill| kill.scenario)),
+                Cell::new(first.map_or(nobody, |kill| kill.scenario)),
                 Cell::new(first.map_or("-".to_owned(), |it| human::thousands(it.executions))),
-                Cell::new(others.join(", ")),
+                Cell::new(one.kills.len().saturating_sub(1)),
             ]);
         }
         let mut text = table.trim_fmt() + "\n\n";
-        for one in &self.weakenings {
-            if let Evidence::KeptBecause(reason) = one.evidence {
-                writeln!(text, "{} is kept because {reason}", one.site).expect("memory");
+        let mut reasons: BTreeMap<&CoreLine, &str> = BTreeMap::new();
+        for one in self.weakenings.iter().filter(|one| one.kills.is_empty()) {
+            match &one.reason {
+                Some(reason) => drop(reasons.insert(&one.line, reason)),
+                None if one.survived => writeln!(
+                    text,
+                    "SURVIVED {}: no scenario notices: add one, or say why above the line, \
+                     `// weaker: <reason>`",
+                    one.sabotage
+                )
+                .expect("memory"),
+                None => {}
             }
-            if let Some(complaint) = &one.complaint {
-                writeln!(text, "SITE {}: {complaint}", one.sabotage).expect("memory");
-            }
+        }
+        for (line, reason) in reasons {
+            writeln!(text, "{line} need not be noticed: {reason}").expect("memory");
+        }
+        for complaint in &self.complaints {
+            writeln!(text, "EVIDENCE {complaint}").expect("memory");
         }
         for sentence in &self.died {
             writeln!(text, "DIED {sentence}").expect("memory");
         }
-        let (count, fine) = self.counts();
-        writeln!(text, "{fine}/{count} weakened orderings are killed or kept for a reason")
+        let count =
+            |what: fn(&Weakening) -> bool| self.weakenings.iter().filter(|one| what(one)).count();
+        let killed = count(|one| !one.kills.is_empty());
+        let excused = count(|one| one.kills.is_empty() && one.reason.is_some());
+        let all = self.weakenings.len();
+        writeln!(text, "{killed} of {all} weakened lines are killed, {excused} have a reason")
             .expect("memory");
         if self.unfinished > 0 {
             writeln!(text, "{} explorations not finished", self.unfinished).expect("memory");
@@ -235,17 +291,20 @@ impl Sweep {
                 })
             });
             json!({
-                "site": one.site,
+                "site": one.site.row().name,
+                "line": one.line.to_string(),
                 "sabotage": sabotage::encode(&one.sabotage),
                 "broken": one.sabotage.to_string(),
                 "kills": kills.collect::<Vec<_>>(),
-                "complaint": one.complaint,
+                "reason": one.reason,
+                "survived": one.survived,
             })
         });
         json!({
-            "version": 1,
+            "version": 2,
             "exit": self.exit(),
             "weakenings": weakenings.collect::<Vec<_>>(),
+            "complaints": self.complaints,
             "died": self.died,
             "unfinished": self.unfinished,
         })
@@ -253,19 +312,13 @@ impl Sweep {
 }
 
 impl Weakening {
-    /// The kill to show, by the scenario that the table names where it did kill, and the names of
-    /// the other scenarios.
-    fn killers(&self) -> (Option<&Kill>, Vec<&'static str>) {
-        let named = |kill: &&Kill| self.evidence == Evidence::CaughtBy(kill.scenario);
-        let first = self.kills.iter().find(named).or_else(|| self.kills.first());
-        let mut others = Vec::new();
-        for kill in &self.kills {
-            let shown = first.is_some_and(|first| first.scenario == kill.scenario);
-            if !shown && !others.contains(&kill.scenario) {
-                others.push(kill.scenario);
-            }
-        }
-        (first, others)
+    /// The kill to show: by a scenario that the table names, if there is one.
+    fn first(&self) -> Option<&Kill> {
+        let is_named = |kill: &&Kill| match self.site.row().evidence {
+            Evidence::CaughtBy(named) => named.contains(&kill.scenario),
+            Evidence::Relaxed => false,
+        };
+        self.kills.iter().find(is_named).or_else(|| self.kills.first())
     }
 }
 
@@ -273,4 +326,105 @@ impl Weakening {
 fn weakened(sabotage: &SabotageName) -> String {
     let text = sabotage.to_string();
     text.split_once(' ').map_or(text.clone(), |(_, change)| change.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_backend_loom::coverage::Coverage;
+    use weft_core::sites::{PUBLISH_NODE, WALK_ENTRY};
+
+    use crate::source::tests::source;
+
+    use super::*;
+
+    fn line(line: u32) -> CoreLine {
+        CoreLine { file: "core/src/a.rs".to_owned(), line }
+    }
+
+    /// A weakening of `site` that these scenarios notice.
+    fn weakening(site: AnySite, at: u32, killers: &[&'static str]) -> Weakening {
+        let kill = |scenario: &&'static str| Kill {
+            scenario,
+            engine: "explorer",
+            executions: 1,
+            message: String::new(),
+        };
+        let sabotage = sabotage::weakenings(site, Some(&line(at))).next();
+        Weakening {
+            sabotage: sabotage.expect("it can be weakened"),
+            site,
+            line: line(at),
+            kills: killers.iter().map(kill).collect(),
+            reason: None,
+            survived: false,
+        }
+    }
+
+    const WALK: AnySite = AnySite::Access(&WALK_ENTRY);
+
+    fn judged(weakenings: Vec<Weakening>) -> Vec<String> {
+        let mut sweep = Sweep { weakenings, ..Sweep::default() };
+        sweep.judge_reasons(&source(), true);
+        sweep.complaints
+    }
+
+    #[test]
+    fn a_reason_at_a_line_that_nothing_notices_is_right() {
+        assert!(judged(vec![weakening(WALK, 8, &[])]).is_empty());
+    }
+
+    #[test]
+    fn a_reason_at_a_line_that_is_noticed_is_wrong() {
+        let complaints = judged(vec![weakening(WALK, 8, &["walk_vs_grow"])]);
+        assert!(complaints[0].contains("and walk_vs_grow notices: remove"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_reason_at_a_line_without_a_site_is_wrong() {
+        let complaints = judged(vec![weakening(WALK, 99, &[])]);
+        assert!(complaints[0].starts_with("core/src/a.rs:5: no race makes an access there"));
+    }
+
+    #[test]
+    fn a_line_that_survives_without_a_reason_is_code_2() {
+        let survivor = Weakening { survived: true, ..weakening(WALK, 99, &[]) };
+        let sweep = Sweep { weakenings: vec![survivor], ..Sweep::default() };
+        assert_eq!(sweep.exit(), exit::MISSING);
+        assert!(sweep.text().contains("SURVIVED WALK_ENTRY@core/src/a.rs:99"), "{}", sweep.text());
+    }
+
+    /// The complaints about [`WALK_ENTRY`] if these scenarios notice, and reach the site.
+    fn of_row(killers: &[&'static str], reaching: &[(&'static str, &str)]) -> Vec<String> {
+        let coverage = |operation: &str| Coverage {
+            accesses: BTreeSet::from([("WALK_ENTRY".to_owned(), line(1))]),
+            operations: BTreeSet::from([operation.to_owned()]),
+        };
+        let by_scenario = reaching.iter().map(|(scenario, it)| (*scenario, coverage(it)));
+        let covered = Covered::of(by_scenario.collect());
+        row_complaints(WALK, &[weakening(WALK, 1, killers)], &covered)
+    }
+
+    #[test]
+    fn a_row_names_scenarios_that_notice_one_of_either_kind() {
+        let Evidence::CaughtBy([nodes, cursors]) = WALK_ENTRY.row.evidence else {
+            panic!("two kinds of scenarios reach the site")
+        };
+        let reaching = [(*nodes, "Entry::child"), (*cursors, "Cursor::map")];
+        assert!(of_row(&[nodes, cursors], &reaching).is_empty());
+        let blind = of_row(&[nodes], &reaching);
+        assert!(
+            blind[0].contains(&format!("caught by` {cursors}, and only these do")),
+            "{blind:?}"
+        );
+        let both_of_nodes = [(*nodes, "Entry::child"), (*cursors, "Entry::child")];
+        let more = [both_of_nodes[0], both_of_nodes[1], ("look_vs_remap", "Cursor::lock")];
+        let one_kind = of_row(&[nodes, cursors, "look_vs_remap"], &more);
+        let part = "scenarios of cursors reach it, and the table says `caught by` none of them: \
+                    look_vs_remap";
+        assert!(one_kind[0].contains(part), "{one_kind:?}");
+        // What another site does is not asked.
+        assert!(
+            row_complaints(AnySite::Access(&PUBLISH_NODE), &[], &Covered::default()).len() == 2
+        );
+    }
 }

@@ -49,10 +49,10 @@ impl Token {
     ///
     /// One sentence that names the part that is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.splitn(5, ':').collect();
-        let [version, scenario, engine, sabotage, execution] = parts[..] else {
-            return Err(format!("malformed token {text:?}: a token has the form {FORM}"));
-        };
+        let malformed = || format!("malformed token {text:?}: a token has the form {FORM}");
+        let parts: Vec<&str> = text.splitn(4, ':').collect();
+        let [version, scenario, engine, rest] = parts[..] else { return Err(malformed()) };
+        let (sabotage, execution) = divide(rest).ok_or_else(malformed)?;
         if version != VERSION {
             return Err(format!("malformed token {text:?}: it does not begin with {VERSION}:"));
         }
@@ -98,6 +98,17 @@ impl fmt::Display for Token {
     }
 }
 
+/// What follows the engine, as sabotage and execution. A sabotage of one line has a colon of its
+/// own, before the line's number.
+fn divide(rest: &str) -> Option<(&str, &str)> {
+    let (first, after) = rest.split_once(':')?;
+    if !first.contains('@') {
+        return Some((first, after));
+    }
+    let (number, execution) = after.split_once(':')?;
+    Some((&rest[..first.len() + 1 + number.len()], execution))
+}
+
 fn model_of(text: &str, name: &str) -> Result<MemoryModel, String> {
     let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
     let found = models.into_iter().find(|model| model.to_string().to_lowercase() == name);
@@ -114,10 +125,11 @@ mod tests {
     fn tokens_are_read_back() {
         for text in [
             "wt1:lock_vs_lock:loom:-:e12",
-            "wt1:lock_vs_detach:loom:w0.0:p3.e7",
-            "wt1:lock_vs_lock:shuttle:free:a12b3a",
-            "wt1:lock_vs_lock:shuttle:cpu1:a:b",
-            "wt1:lock_vs_lock:explorer@tso:torn:e1",
+            "wt1:lock_vs_detach:loom:LOCK_ACQUIRE:p3.e7",
+            "wt1:lock_vs_detach:loom:LOCK_ACQUIRE@core/src/lock.rs:39:p3.e7",
+            "wt1:lock_vs_lock:shuttle:freed-at-once:a12b3a",
+            "wt1:lock_vs_lock:shuttle:forgotten-cpu-1:a:b",
+            "wt1:lock_vs_lock:explorer@tso:torn-updates:e1",
         ] {
             assert_eq!(Token::parse(text).expect("well formed").to_string(), text);
         }
@@ -132,7 +144,8 @@ mod tests {
             ("wt1:nobody_vs_nobody:loom:-:e1", "a scenario \"nobody_vs_nobody\""),
             ("wt1:lock_vs_lock:genmc:-:e1", "an engine \"genmc\""),
             ("wt1:lock_vs_lock:loom:upside-down:e1", "unknown sabotage \"upside-down\""),
-            ("wt1:lock_vs_lock:loom:w99.0:e1", "there is no site 99"),
+            ("wt1:lock_vs_lock:loom:LOCK_ACQUIRE@lock.rs:1:e1", "is no line of the core"),
+            ("wt1:lock_vs_lock:loom:LOCK_ACQUIRE@core/src/lock.rs:1", "a token has the form"),
             ("wt1:lock_vs_lock:explorer@arm:-:e1", "no memory model \"arm\""),
             ("wt1:lock_vs_lock:loom:-:", "<execution> is empty"),
         ] {

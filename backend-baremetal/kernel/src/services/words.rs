@@ -54,7 +54,9 @@ impl Word for EntryWord {
         found
     }
 
-    #[inline]
+    // Always: with orderings to choose from the function looks long, until it is known which sites
+    // the caller names.
+    #[inline(always)]
     fn compare_exchange(
         &self,
         current: u64,

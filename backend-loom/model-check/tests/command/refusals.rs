@@ -28,9 +28,22 @@ fn unknown_flags_and_values() {
     refuses(&["--time", "soon"], "not a number of seconds");
     refuses(&["--executions", "0"], "invalid value '0'");
     refuses(&["--jobs", "0"], "invalid value '0'");
-    refuses(&["--sabotage", "w99.0"], "there is no site 99");
     refuses(&["--sabotage", "gently"], "unknown sabotage \"gently\"");
     refuses(&["--memory-model", "arm"], "invalid value 'arm'");
+}
+
+#[test]
+fn sabotages_that_break_nothing() {
+    let refuses = |how, part| refuses(&["lock_vs_lock", "--sabotage", how], part);
+    refuses("forgotten-cpu-9", "no selected scenario has a CPU 9: name one of 0 to 1");
+    refuses("forgotten-cpu-200", "no selected scenario has a CPU 200");
+    refuses("LOCK_CONTENDED", "can be weakened in 0 ways");
+    refuses("LOCK_RELEASE@lock.rs:1", "\"lock.rs:1\" is no line of the core");
+    refuses(
+        "LOCK_RELEASE@core/src/lock.rs:1",
+        "no access of LOCK_RELEASE is at core/src/lock.rs:1",
+    );
+    refuses("LOCK_RELEASE@core/src/nowhere.rs:1", "no access of LOCK_RELEASE is at");
 }
 
 #[test]

@@ -135,13 +135,75 @@ fn a_cut_search_is_code_3_where_exhaustion_is_demanded() {
 }
 
 #[test]
-fn sites_are_killed_by_the_scenario_that_the_table_names() {
+fn a_broken_world_that_survives_is_code_2_and_says_so() {
+    let arguments = ["lock_vs_lock", "--engine", "explorer", "--sabotage", "QUERY_ORDER"];
+    let ran = run(&arguments);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let verdict = ran.out.lines().last().unwrap_or_default();
+    let part = "SURVIVED in a broken world: QUERY_ORDER SeqCst->AcqRel; 1 scenario";
+    assert!(verdict.starts_with(part), "{verdict}");
+}
+
+#[test]
+fn a_forgotten_cpu_breaks_only_scenarios_that_have_it() {
+    let filters = ["lock_vs_lock", "map_vs_unmap_vs_query", "--engine", "explorer"];
+    let broken = ["--sabotage", "forgotten-cpu-2", "--format", "json"];
+    let value = run(&[&filters[..], &broken[..]].concat()).json();
+    let rows = value["rows"].as_array().expect("rows");
+    let names: Vec<_> = rows.iter().map(|row| row["scenario"].clone()).collect();
+    assert_eq!(names, ["map_vs_unmap_vs_query"], "{value:#}");
+}
+
+#[test]
+fn every_line_with_an_ordering_is_killed_or_has_a_reason() {
     let ran = run(&["sites", "--format", "json"]);
     let value = ran.json();
     assert_eq!(ran.code, Some(0), "{value:#}");
     let weakenings = value["weakenings"].as_array().expect("weakenings");
-    assert!(!weakenings.is_empty());
-    assert!(weakenings.iter().all(|one| one["complaint"].is_null()), "{value:#}");
+    let kills = |one: &serde_json::Value| one["kills"].as_array().map_or(0, Vec::len);
+    for one in weakenings {
+        assert_eq!(one["survived"], false, "{one:#}");
+        assert_eq!(kills(one) == 0, one["reason"].is_string(), "{one:#}");
+        assert!(one["line"].as_str().is_some_and(|line| line.starts_with("core/src/")), "{one:#}");
+    }
+    let lines: Vec<_> = weakenings.iter().map(|one| &one["line"]).collect();
+    assert!(lines.len() > 30, "a call stands for itself: {lines:?}");
+}
+
+#[test]
+fn scenarios_execute_every_line_with_a_site_and_every_public_operation() {
+    let ran = run(&["coverage", "--format", "json"]);
+    let value = ran.json();
+    assert_eq!(ran.code, Some(0), "{:#}", value["complaints"]);
+    for what in ["operations", "lines"] {
+        let listed = value[what].as_array().expect("a list");
+        assert!(listed.len() > 20, "{what}: {value:#}");
+        for one in listed {
+            let raced = one["scenarios"].as_array().is_some_and(|names| !names.is_empty());
+            assert_eq!(raced, one["reason"].is_null(), "{one:#}");
+        }
+    }
+}
+
+#[test]
+fn one_line_is_broken_by_itself_and_the_failure_replays() {
+    let value = run(&["sites", "unmap_vs_ask", "--format", "json"]).json();
+    let weakenings = value["weakenings"].as_array().expect("weakenings");
+    let of_site = weakenings.iter().filter(|one| one["site"] == "CLEAR_ENTRY");
+    let codes: Vec<&str> = of_site.filter_map(|one| one["sabotage"].as_str()).collect();
+    assert!(codes.len() >= 2, "{value:#}");
+    for code in codes {
+        let ran = run(&["unmap_vs_ask", "--engine", "explorer", "--sabotage", code]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let verdict = ran.out.lines().last().unwrap_or_default();
+        assert!(verdict.starts_with(&format!("CAUGHT in a broken world: {code} ")), "{verdict}");
+        let token = ran.out.lines().find_map(|line| line.split("just replay ").nth(1));
+        let token = token.expect("a line that replays").trim_matches('\'');
+        assert!(token.contains(code), "{token}");
+        let again = run(&["replay", token]);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        assert!(again.out.contains("VIOLATED  data race on note"), "{}", again.out);
+    }
 }
 
 #[test]
