@@ -10,7 +10,7 @@ use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse};
+use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, Hardware};
 use weft_core::{cpu::Cpu, cursor::Cursor, grace::Monitor, lock::SpinLock};
 use weft_core::{node::Metadata, node::Node};
 
@@ -45,7 +45,7 @@ unsafe impl Backend for Own {
     type Reclaim = Monitor<Self>;
     type Geometry = FourLevels;
     type Tables = (User,);
-    const STANDS_ON_ROOTS: bool = false;
+    const HARDWARE: Option<Hardware> = None;
 
     fn allocate(&self, _: FrameUse) -> Option<Paddr> {
         self.0.free.lock().ok()?.pop().map(Paddr::of_frame)
@@ -67,7 +67,7 @@ unsafe impl Backend for Own {
     }
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
     fn flush(&self, _what: Flush) {}
-    fn forget_root(&self, _root: Paddr) {}
+    unsafe fn forget_root(&self, _root: Paddr) {}
     fn fence(&self, site: &'static FenceSite) {
         fence(site);
     }

@@ -19,7 +19,9 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::Reclaim;
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, LockWord, Word};
+use weft_core::sync::{
+    Backend, CellValue, Entries, Event, Flush, FrameUse, Hardware, LockWord, Word,
+};
 
 use crate::frame::Region;
 use crate::word::{AtomicCell, AtomicWord, fence};
@@ -47,7 +49,7 @@ pub trait Tables: Send + Sync + 'static {
 ///    an atomic, as [`Backend`] demands of words and of the orderings of sites;
 /// 3. [`cpu`](Self::cpu) is never the same on two processors at the same time;
 /// 4. [`flush`](Self::flush) does what [`Backend::flush`] says;
-/// 5. [`STANDS_ON_ROOTS`](Self::STANDS_ON_ROOTS) is what [`Backend::STANDS_ON_ROOTS`] says.
+/// 5. [`HARDWARE`](Self::HARDWARE) is what [`Backend::HARDWARE`] says.
 pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// The grace periods that detached frames wait for: the core's
     /// [`Monitor`](weft_core::grace::Monitor), or one that flushes processors' caches of
@@ -66,9 +68,9 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// The number of the processor that runs the caller: a different one on each.
     fn cpu(&self) -> CpuId;
 
-    /// Whether this code is translated by the roots that are loaded, as
-    /// [`Backend::STANDS_ON_ROOTS`] says.
-    const STANDS_ON_ROOTS: bool;
+    /// How the processors walk the roots that are loaded, if this code is translated by them, as
+    /// [`Backend::HARDWARE`] says.
+    const HARDWARE: Option<Hardware>;
 
     /// Makes the calling processor translate through `root`, or through no user table.
     ///
@@ -107,8 +109,12 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
 
     /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations have
     /// no tags.
+    ///
+    /// # Safety
+    ///
+    /// No processor runs on the root any more.
     #[inline]
-    fn forget_root(&self, _root: Paddr) {}
+    unsafe fn forget_root(&self, _root: Paddr) {}
 }
 
 /// What a machine consists of.
@@ -225,7 +231,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Geometry = G;
     type Tables = T::On<Self>;
 
-    const STANDS_ON_ROOTS: bool = P::STANDS_ON_ROOTS;
+    const HARDWARE: Option<Hardware> = P::HARDWARE;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
         self.parts.processors.allocate(&self.parts.region)
@@ -279,8 +285,9 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
         self.parts.processors.flush(what);
     }
 
-    fn forget_root(&self, root: Paddr) {
-        self.parts.processors.forget_root(root);
+    unsafe fn forget_root(&self, root: Paddr) {
+        // SAFETY: both contracts say the same.
+        unsafe { self.parts.processors.forget_root(root) };
     }
 
     fn observe(&self, event: Event) {

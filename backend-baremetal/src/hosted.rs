@@ -26,7 +26,7 @@ use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
-use weft_core::sync::{Backend, Entries, Word};
+use weft_core::sync::{Backend, Entries, Hardware, Word};
 
 use crate::backend::{Machine, Parts, Processors, Tables};
 use crate::frame::Region;
@@ -121,7 +121,7 @@ unsafe impl Processors for Threads {
     type LockWord = AtomicWord;
     type Word = AtomicWord;
 
-    const STANDS_ON_ROOTS: bool = false;
+    const HARDWARE: Option<Hardware> = None;
 
     #[inline]
     fn entry(word: &AtomicWord) -> &AtomicWord {
@@ -143,10 +143,9 @@ unsafe impl Processors for Threads {
     }
 }
 
-/// Physical memory that holds no frames of any hosted machine, for pages that own nothing. No thread
-/// can access what is mapped.
-pub fn untracked_memory() -> UntrackedMemory {
-    // SAFETY: the tables of a hosted machine translate for no processor, so mapping any memory in them
+/// Physical memory for pages that own nothing. No thread can access what is mapped.
+pub fn untracked_memory<G: Geometry, T: Tables>() -> UntrackedMemory<HostedMachine<G, T>> {
+    // SAFETY: the tables of such a machine translate for no thread, so mapping any memory in them
     // gives access to none.
     unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(u64::MAX)) }
 }

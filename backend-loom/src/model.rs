@@ -19,7 +19,7 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, PlainCell};
+use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, Hardware, PlainCell};
 use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, Tables, UserTable};
 use weft_scenarios::world::World;
@@ -171,8 +171,8 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     type Geometry = G;
     type Tables = Tables<Self>;
 
-    // What runs here is the host's code.
-    const STANDS_ON_ROOTS: bool = false;
+    // What runs here is translated by the host.
+    const HARDWARE: Option<Hardware> = None;
 
     #[track_caller]
     fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
@@ -209,7 +209,7 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     }
 
     #[track_caller]
-    fn forget_root(&self, _root: Paddr) {
+    unsafe fn forget_root(&self, _root: Paddr) {
         // Translations of the model have no tags.
     }
 
@@ -273,7 +273,7 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
         true
     }
 
-    fn untracked_memory(&self) -> UntrackedMemory {
+    fn untracked_memory(&self) -> UntrackedMemory<Self> {
         // SAFETY: what is mapped here is looked at by `translate` only, which reads no memory.
         unsafe { UntrackedMemory::new(Paddr::new(1 << 30)..Paddr::new(1 << 31)) }
     }

@@ -2,10 +2,10 @@
 //!
 //! They go from the position to an end that the caller names, and leave the cursor there. The nodes
 //! that they need, for missing levels or for the parts of huge pages that stick out at either end,
-//! are counted first and [set aside](crate::stock). After an error nothing has changed, and no frame
-//! is missing, not even for a grace period.
+//! are counted first and [set aside](crate::stock). If memory runs out, nothing has changed, and no
+//! frame is missing, not even for a grace period.
 //!
-//! Two things can go wrong later: the caller's closure makes an item that no entry can hold, or an
+//! Two things can go wrong later, when pages are mapped: the caller's closure makes an item that no entry can hold, or an
 //! address turns out to be mapped. Then what this call has mapped is unmapped again, like anything
 //! that is unmapped; that cannot fail.
 

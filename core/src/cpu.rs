@@ -36,7 +36,7 @@ use crate::error::{ActivateError, AlreadyOnline, NotARoot};
 use crate::geometry::Geometry;
 use crate::node::Node;
 use crate::reclaim::{Erased, Reclaim};
-use crate::sync::{Backend, Event, PlainCell};
+use crate::sync::{Backend, Event, Hardware, PlainCell};
 
 /// A processor that takes part: it reads tables, announces quiescent states, runs on a root.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl<B: Backend> Cpu<B> {
 
     /// Enters a read-side section. Sections may nest.
     pub fn read_side(&self) -> ReadSide<'_, B> {
-        // SAFETY: the one value of this CPU is not shared, so its holder is the CPU.
+        // SAFETY: this is the one value of this CPU, which is online, and it is not shared.
         unsafe { self.backend.reclaim().enter(self.id) };
         ReadSide { cpu: self }
     }
@@ -95,7 +95,8 @@ impl<B: Backend> Cpu<B> {
     ///
     /// [`ActivateError::NotARoot`] if the node is of a lower level,
     /// [`ActivateError::CarriesNothing`] if the CPU stands on the roots that it loads and this one
-    /// does not share the kernel's table. The CPU then runs on what it ran on.
+    /// does not share the kernel's table, [`ActivateError::OtherFormat`] if it is not what hardware
+    /// walks. The CPU then runs on what it ran on.
     ///
     /// # Panics
     ///
@@ -109,8 +110,13 @@ impl<B: Backend> Cpu<B> {
         if level != B::Geometry::ROOT {
             return Err(NotARoot { level }.into());
         }
-        if B::STANDS_ON_ROOTS && !root.frame_ref().metadata().carries.get() {
-            return Err(ActivateError::CarriesNothing { root: root.paddr() });
+        if let Some(hardware) = B::HARDWARE {
+            if hardware != Hardware::of::<C::Format, B::Geometry>() {
+                return Err(ActivateError::OtherFormat { root: root.paddr() });
+            }
+            if !root.frame_ref().metadata().carries.get() {
+                return Err(ActivateError::CarriesNothing { root: root.paddr() });
+            }
         }
         if self.active() != Some(root.paddr()) {
             self.switch(Some(root.clone().erase()));
@@ -168,7 +174,7 @@ impl<B: Backend> ReadSide<'_, B> {
 
 impl<B: Backend> Drop for ReadSide<'_, B> {
     fn drop(&mut self) {
-        // SAFETY: `read_side` has entered; the section has not left its CPU, and is dropped once.
+        // SAFETY: `read_side` has entered, and the section is dropped once.
         unsafe { self.cpu.backend.reclaim().leave(self.cpu.id) };
     }
 }

@@ -331,6 +331,8 @@ impl<'g, C: Config> Cursor<'g, C> {
             let index = node.index(position);
             let slot = node.slot(index);
             let whole = position == slot.start && slot.end <= end;
+            // Before it is taken out: code of the item's may panic.
+            self.may_leave_empty |= whole;
             let (frames, page) = match node.child(index) {
                 ChildRef::Item(_) if whole => {
                     let page = node.take_page(index, owed);
@@ -356,7 +358,7 @@ impl<'g, C: Config> Cursor<'g, C> {
                     continue;
                 }
             };
-            (self.position, self.may_leave_empty) = (slot.end, true);
+            self.position = slot.end;
             return Ok(Some(Unmapped { range: <Geo<C>>::vaddrs(&slot), frames, page }));
         }
         Ok(None)
@@ -490,7 +492,7 @@ pub(crate) fn check_position<C: Config>(
     vaddr: Vaddr,
     range: &Range<Offset>,
 ) -> Result<Offset, PositionError> {
-    // Its end is an address behind the last one, which may be none of a place.
+    // The end is a position, too, also as the address behind the last one of a half.
     let is_end = vaddr == <Geo<C>>::end_vaddr(range.end);
     let place = if is_end { Some(range.end) } else { <Geo<C>>::offset(vaddr) };
     match place {

@@ -134,10 +134,15 @@ impl<C: Config> fmt::Debug for ChildRef<'_, C> {
 }
 
 /// One entry of a locked node.
-#[derive(Debug)]
 pub struct Entry<'a, 'g, C: Config> {
     guard: &'a mut Guard<'g, C>,
     index: usize,
+}
+
+impl<C: Config> fmt::Debug for Entry<'_, '_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({:?}[{}])", self.guard.node(), self.index)
+    }
 }
 
 impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
@@ -330,7 +335,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         // it, within the section of 'g.
         let node = unsafe { NodeRef::new(self.backend(), frame, level) };
         // SAFETY: the lock was made held for this CPU, and no guard exists.
-        unsafe { node.guard_without_locking() }
+        unsafe { Guard::of(node) }
     }
 
     /// Changes the property of the page that is there, and returns the property before, with the
@@ -338,7 +343,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// change forbids is flushed before this returns.
     ///
     /// `change` may run more than once, with a newer property each time. It runs under the lock, as
-    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept.
+    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept. Nor can it
+    /// make a page global in a table whose root can go.
     ///
     /// # Errors
     ///
@@ -368,7 +374,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             let Decoded::Item(old) = C::Format::decode(bits, level) else {
                 unreachable!("only the lock holder changes what an entry leads to")
             };
-            let property = changed::<C::Format, _>(old.property, change, flush, owed);
+            let property = changed::<C>(old.property, change, flush, owed);
             let new = C::Format::item(RawItem { property, ..old });
             match exchange_if::<C::Format, _>(self.word(), bits, new) {
                 Ok(()) => return old.property,
@@ -520,15 +526,18 @@ pub(crate) fn exchange_if<F: EntryFormat, W: Word>(
 
 /// What `change` makes of a property. What the change forbids is owed from now on: it may panic
 /// later.
-pub(crate) fn changed<F: EntryFormat, B: Backend>(
+pub(crate) fn changed<C: Config>(
     old: Property,
     change: &mut impl FnMut(Property) -> Property,
     flush: Flush,
-    owed: &mut Obligation<B>,
+    owed: &mut Obligation<C::Backend>,
 ) -> Property {
     let mut new = change(old);
     new.flags.set(PageFlags::TRACKED, old.flags.contains(PageFlags::TRACKED));
-    if F::must_flush(old, new) {
+    if !C::ROOT_ENTRIES_STAY {
+        new.flags.remove(PageFlags::GLOBAL);
+    }
+    if C::Format::must_flush(old, new) {
         owed.owe(flush);
     }
     new
@@ -538,8 +547,8 @@ pub(crate) fn changed<F: EntryFormat, B: Backend>(
 ///
 /// # Safety
 ///
-/// The entry owned the item, given up by `into_raw` when it was written or as a part of one by a
-/// split, and it was taken out of the entry, once.
+/// The entry owned the item, given up by `into_raw` when it was written, or as a part of one by a
+/// split, or as the whole of several by a merge, and it was taken out of the entry, once.
 #[inline]
 pub(crate) unsafe fn retire_item<C: Config>(
     backend: &C::Backend,
@@ -547,8 +556,7 @@ pub(crate) unsafe fn retire_item<C: Config>(
     owed: &mut Obligation<C::Backend>,
 ) {
     // SAFETY: both contracts say the same.
-    let item = unsafe { C::Item::from_raw(backend, raw) };
-    if let Some(reference) = item.retire() {
+    if let Some(reference) = unsafe { C::Item::retire(backend, raw) } {
         owed.push(reference);
     }
 }

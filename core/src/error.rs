@@ -72,12 +72,19 @@ pub enum ActivateError {
         /// The root.
         root: Paddr,
     },
+    /// Hardware walks tables of another format or geometry.
+    OtherFormat {
+        /// The root.
+        root: Paddr,
+    },
 }
 
 sentences!(ActivateError:
     Self::NotARoot(error) => ("{error}"),
     Self::CarriesNothing { root } =>
-        ("the root at {root:?} does not share the kernel's table, which the CPU stands on"));
+        ("the root at {root:?} does not share the kernel's table, which the CPU stands on"),
+    Self::OtherFormat { root } =>
+        ("the root at {root:?} is not written in the format that hardware walks"));
 
 /// The CPU is online already: there is one handle per CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +118,9 @@ pub enum Refusal {
         /// The alignment in bytes.
         alignment: u64,
     },
+    /// A global translation survives a switch of roots, so only a table whose root entries stay may
+    /// have one.
+    Global,
     /// The address does not fit an entry.
     OutOfRange {
         /// The frame.
@@ -152,6 +162,7 @@ sentences!(Refusal:
     Self::NoPagesHere { entry } => ("entries of level {} map no pages", entry.as_u8()),
     Self::Unaligned { frame, alignment } =>
         ("{frame:?} is not aligned to {alignment:#x} bytes"),
+    Self::Global => ("a table whose root can go maps no global page"),
     Self::OutOfRange { frame } => ("{frame:?} does not fit an entry"),
     Self::NotManaged { index } => ("entry {index} of the root belongs to another table"),
     Self::Permanent { index } =>

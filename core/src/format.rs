@@ -132,8 +132,11 @@ pub enum Decoded {
 /// The implementor promises that [`decode`](Self::decode) inverts [`node`](Self::node) and
 /// [`item`](Self::item) for every address that the format [holds](Self::holds), up to what
 /// [`nearest`](Self::nearest) does to the property, and takes 0 for absent: what is read from an
-/// entry is taken for what was written there. And that the [`frame`](Self::frame) is a part of the
-/// entry that depends on nothing else, and nothing else on it.
+/// entry is taken for what was written there. That the [`frame`](Self::frame) is a part of the
+/// entry that depends on nothing else, and nothing else on it; and that
+/// [`LEAF_FRAME_BITS`](Self::LEAF_FRAME_BITS), [`HARDWARE_BITS`](Self::HARDWARE_BITS),
+/// [`hardware_may_write`](Self::hardware_may_write), [`CACHES_ABSENT`](Self::CACHES_ABSENT) and
+/// [`must_flush`](Self::must_flush) are true of the hardware.
 pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The accessed and dirty bits, which hardware sets at any time.
     const HARDWARE_BITS: u64;

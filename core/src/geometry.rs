@@ -18,7 +18,7 @@ pub(crate) const LEVELS_MAX: usize = 8;
 
 /// Entries per node and number of levels.
 pub trait Shape: Copy + Debug + Send + Sync + 'static {
-    /// Binary logarithm of the number of entries of a node: from 1 to 16.
+    /// Binary logarithm of the number of entries of a node: from 1 to 9.
     const INDEX_BITS: u32;
     /// The level of the root: from 1 to 8. The levels decode at most 63 bits.
     const LEVELS: u8;
@@ -45,7 +45,7 @@ pub trait Geometry: Shape {
     /// Bits that the levels decode, the offset in a page included.
     const ADDRESS_BITS: u32 = {
         let bits = FRAME_BITS + Self::INDEX_BITS * Self::LEVELS as u32;
-        assert!(Self::INDEX_BITS >= 1 && Self::INDEX_BITS <= 16, "a node has 2 to 65,536 entries");
+        assert!(Self::INDEX_BITS >= 1 && Self::INDEX_BITS <= 9, "a node has 2 to 512 entries");
         assert!(
             Self::LEVELS >= 1 && Self::LEVELS as usize <= LEVELS_MAX && bits < 64,
             "a table has 1 to 8 levels, which decode at most 63 bits"

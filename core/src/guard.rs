@@ -55,8 +55,13 @@ impl<C: Config> fmt::Debug for Guard<'_, C> {
 }
 
 impl<'g, C: Config> Guard<'g, C> {
-    /// A guard for a lock that is held for it.
-    pub(crate) fn of(node: NodeRef<'g, C>) -> Self {
+    /// A guard for a lock that is held.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held on behalf of the caller and no guard for it exists: it was just taken, or made
+    /// held before the node was published, or its guard was kept from being dropped.
+    pub(crate) unsafe fn of(node: NodeRef<'g, C>) -> Self {
         Self { node, _stays_on_its_cpu: PhantomData }
     }
 

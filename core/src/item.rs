@@ -8,11 +8,11 @@
 //! Safe code can map only memory that it owns, or that [`UntrackedMemory`] vouches for:
 //!
 //! ```compile_fail,E0451
-//! use weft_core::format::RawItem;
-//! use weft_core::item::Untracked;
+//! use core::marker::PhantomData;
+//! use weft_core::{format::RawItem, item::Untracked};
 //!
-//! fn any_memory(raw: RawItem) -> Untracked {
-//!     Untracked { raw }
+//! fn any_memory<B>(raw: RawItem) -> Untracked<B> {
+//!     Untracked { raw, _backend: PhantomData }
 //! }
 //! ```
 
@@ -31,8 +31,7 @@ use crate::sync::Backend;
 
 /// Something that a leaf maps and owns.
 ///
-/// Its methods are called under locks of nodes, as [`crate::sync`] says. If one of them panics, what
-/// it was about leaks.
+/// Its methods are called under locks of nodes, as [`crate::sync`] says.
 ///
 /// # Safety
 ///
@@ -42,7 +41,11 @@ use crate::sync::Backend;
 /// 2. the raw form is what hardware may map, on any CPU, while the table owns the item;
 /// 3. an item above the leaf level is divisible: its raw form stands for the raw forms of the next
 ///    lower level that cover the same frames with the same property, since a huge page may be split
-///    into those.
+///    into those;
+/// 4. where [`may_merge`](Self::may_merge) says yes, the raw form of the next higher level stands for
+///    all of those that it is made of;
+/// 5. [`retire`](Self::retire) frees nothing that readers or hardware could still use, also if it
+///    panics.
 pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
     /// The item, borrowed from the entry that owns it, for a read-side section.
     type Ref<'g>: Copy;
@@ -58,7 +61,7 @@ pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
     /// # Safety
     ///
     /// [`into_raw`](Self::into_raw) of an item [of](Self::is_of) `backend` gave this value, or one
-    /// of which this is a part, except for the accessed and dirty flags and for rights changed
+    /// of which this is a part, or those of which it is the whole, except for the accessed and dirty flags and for rights changed
     /// meanwhile; and it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
 
@@ -89,8 +92,13 @@ pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
         false
     }
 
-    /// The part of a detached item that must wait for a grace period. `None` if nothing has to.
-    fn retire(self) -> Option<Erased<B>>;
+    /// Gives up the item that an entry stored: the part of it that must wait for a flush and a grace
+    /// period. `None` if nothing has to.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw).
+    unsafe fn retire(backend: &B, raw: RawItem) -> Option<Erased<B>>;
 }
 
 /// An item for kernels that know two kinds of memory.
@@ -100,20 +108,26 @@ pub enum MappedItem<B: Backend> {
     Tracked {
         /// The frame.
         frame: Frame<B>,
-        /// Rights and cache policy.
+        /// Rights and cache policy. [`PageFlags::TRACKED`] in it is ignored.
         property: Property,
     },
     /// A page, possibly huge, of memory that is not counted.
-    Untracked(Untracked),
+    Untracked(Untracked<B>),
 }
 
 /// A page, possibly huge, of memory that is not counted: some [`UntrackedMemory`] vouches for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Untracked {
+pub struct Untracked<B> {
     raw: RawItem,
+    _backend: PhantomData<fn() -> B>,
 }
 
-impl Untracked {
+impl<B> fmt::Debug for Untracked<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Untracked({:?})", self.raw)
+    }
+}
+
+impl<B> Untracked<B> {
     /// The first frame.
     pub fn frame(&self) -> Paddr {
         self.raw.frame
@@ -132,49 +146,55 @@ impl Untracked {
 
 /// Physical memory that may be mapped without being owned: device registers, a frame buffer, memory
 /// that a kernel keeps for good.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UntrackedMemory {
+pub struct UntrackedMemory<B> {
     range: Range<Paddr>,
+    _backend: PhantomData<fn() -> B>,
 }
 
-impl UntrackedMemory {
-    /// The memory in `range`.
+impl<B> fmt::Debug for UntrackedMemory<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UntrackedMemory({:?})", self.range)
+    }
+}
+
+impl<B: Backend> UntrackedMemory<B> {
+    /// The memory in `range`, for tables on backends of this type.
     ///
     /// # Safety
     ///
-    /// Safe code that has this value can map any part of the range, with any rights, in any table,
-    /// for as long as the tables exist. The caller vouches that no use of such a mapping, by hardware or
+    /// Safe code that has this value can map any part of the range, with any rights, in any table on
+    /// any backend of this type, for as long as the tables exist. The caller vouches that no use of such a mapping, by hardware or
     /// by the code that runs on it, breaks memory safety. In particular no
     /// [`allocate`](Backend::allocate) gives a frame of the range, unless all tables that map it are
     /// as trustworthy as the caller.
     pub const unsafe fn new(range: Range<Paddr>) -> Self {
-        Self { range }
+        Self { range, _backend: PhantomData }
     }
 
-    /// The page of `level` that begins at `frame`, of a machine with geometry `G`.
+    /// The page of `level` that begins at `frame`.
     ///
     /// # Errors
     ///
     /// [`Refusal::OutOfRange`] if the page is not wholly in this memory, [`Refusal::NoPagesHere`] if
     /// the geometry has no such level.
     #[inline]
-    pub fn page<G: Geometry>(
+    pub fn page(
         &self,
         frame: Paddr,
         level: Level,
         property: Property,
-    ) -> Result<Untracked, Refusal> {
-        if level > G::ROOT {
+    ) -> Result<Untracked<B>, Refusal> {
+        if level > B::Geometry::ROOT {
             return Err(Refusal::NoPagesHere { entry: level });
         }
         let fits = |start: Paddr| {
-            let end = start.as_u64().checked_add(G::entry_span(level));
+            let end = start.as_u64().checked_add(B::Geometry::entry_span(level));
             self.range.start <= start && end.is_some_and(|end| end <= self.range.end.as_u64())
         };
         if !fits(frame) {
             return Err(Refusal::OutOfRange { frame });
         }
-        Ok(Untracked { raw: RawItem { frame, level, property } })
+        Ok(Untracked { raw: RawItem { frame, level, property }, _backend: PhantomData })
     }
 }
 
@@ -200,16 +220,12 @@ impl MappedRef<'_> {
     pub fn property(self) -> Property {
         self.raw.property
     }
-
-    /// Whether the page owns its frame.
-    pub fn is_tracked(self) -> bool {
-        self.raw.property.flags.contains(PageFlags::TRACKED)
-    }
 }
 
-// SAFETY: (1) a frame knows its backend, and untracked memory is of no machine; (2) a tracked item
-// owns the frame that it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a tracked
-// item is no huge page, and the parts of an untracked one are in the same memory.
+// SAFETY: (1) a frame knows its backend, and untracked memory is for all of a type; (2) a tracked item owns the frame that
+// it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a tracked item is no huge page,
+// and the parts of an untracked one are in the same memory; (4) only untracked ones merge, whose memory
+// is vouched for, each; (5) a frame is given up as a whole.
 unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     type Ref<'g> = MappedRef<'g>;
 
@@ -228,7 +244,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
                 property.flags.insert(PageFlags::TRACKED);
                 RawItem { frame: frame.into_raw(), level: Level::LEAF, property }
             }
-            Self::Untracked(Untracked { mut raw }) => {
+            Self::Untracked(Untracked { mut raw, .. }) => {
                 raw.property.flags.remove(PageFlags::TRACKED);
                 raw
             }
@@ -247,7 +263,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
             let frame = unsafe { Frame::from_raw(backend, frame) };
             Self::Tracked { frame, property }
         } else {
-            Self::Untracked(Untracked { raw })
+            Self::Untracked(Untracked { raw, _backend: PhantomData })
         }
     }
 
@@ -269,11 +285,11 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     }
 
     #[inline]
-    fn retire(self) -> Option<Erased<B>> {
-        match self {
-            Self::Tracked { frame, .. } => Some(frame.erase()),
-            Self::Untracked(_) => None,
-        }
+    unsafe fn retire(backend: &B, raw: RawItem) -> Option<Erased<B>> {
+        raw.property.flags.contains(PageFlags::TRACKED).then(|| {
+            // SAFETY: the raw form is that of a tracked item, which gave up a frame for it.
+            unsafe { Frame::from_raw(backend, raw.frame) }.erase()
+        })
     }
 }
 
@@ -343,6 +359,9 @@ pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Ref
         return Err(Refusal::NoPagesHere { entry: level });
     }
     let alignment = <Geo<C>>::entry_span(level);
+    if raw.property.flags.contains(PageFlags::GLOBAL) && !C::ROOT_ENTRIES_STAY {
+        return Err(Refusal::Global);
+    }
     if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
         Err(Refusal::OutOfRange { frame })
     } else if frame.as_u64() & (alignment - 1) != 0 {

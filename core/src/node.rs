@@ -18,6 +18,7 @@
 //! are turned back into items. Of a root only the managed indices are walked: the others are
 //! shared with another table, which owns what they lead to.
 
+use core::any::TypeId;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -55,7 +56,7 @@ pub struct Metadata<B: Backend> {
     pub(crate) stray: B::Cell<bool>,
     /// Whether the node has ever had a parent. Guarded by the lock.
     pub(crate) attached: B::Cell<bool>,
-    /// Of a root: whether it shares the table that CPUs stand on. Fixed before it is used.
+    /// Of a root: whether it shares a table that CPUs stand on. Fixed before it is used.
     pub(crate) carries: B::Cell<bool>,
     /// The level, fixed by the allocation.
     pub(crate) level: B::Cell<u8>,
@@ -138,7 +139,7 @@ impl<C: Config> Node<C> {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] if the backend has no frame left.
+    /// [`OutOfMemory`] if the backend has no frame left, or gives one whose address fits no entry.
     ///
     /// # Panics
     ///
@@ -162,11 +163,14 @@ impl<C: Config> Node<C> {
                 "a configuration manages indices that a root has"
             )
         };
+        let kind = Kind::of::<C>();
         let frame = backend.allocate(FrameUse::Node).ok_or(OutOfMemory)?;
-        Metadata::prepare(backend, frame, Level::LEAF, Kind::of::<C>());
+        Metadata::prepare(backend, frame, Level::LEAF, kind);
         // SAFETY: `prepare` has just set the count to 1, for this reference.
         let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
-        Ok(Self { reference, _config: PhantomData })
+        // A blank node has no children: what does not fit an entry goes back at once.
+        let node = Self { reference, _config: PhantomData };
+        if C::Format::holds(frame) { Ok(node) } else { Err(OutOfMemory) }
     }
 
     /// Makes a blank frame a node of `level` with these entries.
@@ -217,7 +221,8 @@ impl<C: Config> Node<C> {
     ///
     /// # Panics
     ///
-    /// If both configurations manage the same index: then neither could drop what it leads to.
+    /// If both configurations manage the same index: then neither could drop what it leads to. If they
+    /// write their entries in different formats.
     #[track_caller]
     pub fn root_sharing<K>(owner: &Permanent<K>) -> Result<Self, OutOfMemory>
     where
@@ -227,6 +232,10 @@ impl<C: Config> Node<C> {
         assert!(
             ours.end <= theirs.start || theirs.end <= ours.start,
             "two configurations manage the same index of the root"
+        );
+        assert!(
+            TypeId::of::<C::Format>() == TypeId::of::<K::Format>(),
+            "two configurations share entries that they write in different formats"
         );
         let shared = owner.root().frame_ref();
         let root = Self::allocate(shared.backend(), <Geo<C>>::ROOT)?;
@@ -259,8 +268,8 @@ impl<C: Config> Node<C> {
 
     /// # Safety
     ///
-    /// [`into_raw`](Self::into_raw) of a node of this configuration gave up a reference to
-    /// `frame`, and this takes it back.
+    /// One counted reference to `frame`, a node of this configuration, is given up for this one: by
+    /// [`into_raw`](Self::into_raw), or it was just counted for that.
     pub(crate) unsafe fn from_raw(backend: &C::Backend, frame: Paddr) -> Self {
         // SAFETY: the caller's contract says that one reference is given up for this one.
         let reference = unsafe { Reference::from_raw(backend.clone(), frame) };
@@ -300,7 +309,8 @@ impl<C: Config> Drop for Node<C> {
             let level = self.level();
             self.drop_walk(level);
             if level == <Geo<C>>::ROOT {
-                self.backend().forget_root(self.paddr());
+                // SAFETY: a CPU owns a reference to the root that it runs on, and the last one is gone.
+                unsafe { self.backend().forget_root(self.paddr()) };
             }
             // SAFETY: `count_down` returned true, the drop-walk is over, and `drop` runs once.
             unsafe { self.reference.free() }
@@ -343,8 +353,8 @@ impl<'g, C: Config> NodeRef<'g, C> {
     /// that it is freed only after the section has ended; or it is owned for as long. It is a node
     /// of `level`, one below that of the entry.
     pub(crate) unsafe fn new(backend: &'g C::Backend, frame: Paddr, level: Level) -> Self {
-        // SAFETY: the backend allocated whatever an entry leads to, and frees it after a grace
-        // period, which `'g` does not outlive by the caller's contract.
+        // SAFETY: (1) the backend allocated whatever an entry leads to, and frees it after a grace
+        // period, which `'g` does not outlive by the caller's contract; (2) it is a node, likewise.
         let frame = unsafe { FrameRef::new(backend, frame) };
         Self { frame, level, _config: PhantomData }
     }
@@ -469,25 +479,16 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[inline]
     pub fn lock(self) -> Guard<'g, C> {
         self.frame.metadata().lock.acquire();
-        Guard::of(self)
+        // SAFETY: the line above took the lock.
+        unsafe { Guard::of(self) }
     }
 
     /// Takes the lock if it is free.
     #[track_caller]
     #[inline]
     pub fn try_lock(self) -> Option<Guard<'g, C>> {
-        // Lazily: a guard made for nothing would unlock when dropped.
-        self.frame.metadata().lock.try_acquire().then(|| Guard::of(self))
-    }
-
-    /// A guard for a lock that the caller owns already.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held on behalf of the caller and no guard for it exists: it was made held before
-    /// the node was published, or its guard was kept from being dropped.
-    pub(crate) unsafe fn guard_without_locking(self) -> Guard<'g, C> {
-        Guard::of(self)
+        // SAFETY: the guard is made only if the lock was just taken.
+        self.frame.metadata().lock.try_acquire().then(|| unsafe { Guard::of(self) })
     }
 
     #[inline]

@@ -85,8 +85,10 @@ impl<B: Backend> Obligation<B> {
     /// Flushes what is owed.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        if let Some(what) = both(self.owed.take(), self.absent.take()) {
+        if let Some(what) = both(self.owed, self.absent) {
             self.batch.backend().flush(what);
+            // Not before: if the flush panics, it is still owed, and nothing is retired.
+            (self.owed, self.absent) = (None, None);
         }
     }
 

@@ -5,10 +5,13 @@
 //!
 //! *What CPUs stand on.* On a machine the code that calls this crate is itself translated. A root
 //! without the kernel's half would take the ground away, and so would unmapping the wrong page of
-//! the kernel. Neither can be done with safe code: [`Permanent::carry`] vouches once for what the
-//! table maps, activation demands a root that shares such a table, and
-//! [`Permanent::borrow`], through which it can be changed, is `unsafe`.
+//! the kernel. Neither can be done with safe code:
+//!
+//! * [`Permanent::carry`] vouches once for what the table maps;
+//! * activation demands a root that shares such a table, in the format that hardware walks;
+//! * [`Permanent::borrow`], through which the table can be changed, is `unsafe`.
 
+use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
 
@@ -20,12 +23,17 @@ use crate::error::{LockError, OutOfMemory, Refusal};
 use crate::geometry::Geometry;
 use crate::node::{Node, NodeRef};
 use crate::shared::SharedCursor;
-use crate::sync::PlainCell;
 
 /// A root that is never freed, so that other roots may share its entries: the kernel's.
-#[derive(Debug)]
 pub struct Permanent<C: Config> {
     root: ManuallyDrop<Node<C>>,
+    carries: bool,
+}
+
+impl<C: Config> fmt::Debug for Permanent<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permanent({:?})", *self.root)
+    }
 }
 
 impl<C: Config> Permanent<C> {
@@ -56,7 +64,7 @@ impl<C: Config> Permanent<C> {
             }
         }
         drop(guard);
-        Ok(Self { root: ManuallyDrop::new(root) })
+        Ok(Self { root: ManuallyDrop::new(root), carries: false })
     }
 
     /// Makes this the table that CPUs stand on: a root that shares its entries from now on can be
@@ -66,10 +74,11 @@ impl<C: Config> Permanent<C> {
     ///
     /// 1. The table maps what CPUs need while they run on a root that shares it: the code that calls
     ///    this crate, its stacks and its data, and the memory of the backend.
-    /// 2. It goes on doing so. Besides [`borrow`](Self::borrow), no handle of its root is left that
-    ///    safe code could change it through.
-    pub unsafe fn carry(&self) {
-        self.root.frame_ref().metadata().carries.set(true);
+    /// 2. It goes on doing so. Besides [`borrow`](Self::borrow), no handle of any of its nodes is
+    ///    left, owned or borrowed, that safe code could change it through.
+    #[must_use = "the table carries from now on, under this name"]
+    pub unsafe fn carry(self) -> Self {
+        Self { carries: true, ..self }
     }
 
     /// The root, borrowed for a read-side section, to change what it maps.
@@ -110,6 +119,6 @@ impl<C: Config> Permanent<C> {
 
     /// Whether CPUs stand on it.
     pub(crate) fn carries(&self) -> bool {
-        self.root.frame_ref().metadata().carries.get()
+        self.carries
     }
 }

@@ -213,7 +213,7 @@ impl<'g, C: Config> SubTree<'g, C> {
         // SAFETY: the node is held by this sub-tree: `top` since `lock`, the others because they
         // were reached from there through entries of the range. No other guard exists, since
         // `Locked` borrows the sub-tree mutably and never drops its own.
-        let guard = ManuallyDrop::new(unsafe { place.node.guard_without_locking() });
+        let guard = ManuallyDrop::new(unsafe { Guard::of(place.node) });
         Locked { guard, start: place.start, tree: self }
     }
 }
@@ -265,7 +265,7 @@ unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Offset>) {
         unsafe { unlock_children(place, indices, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
-    drop(unsafe { place.node.guard_without_locking() });
+    drop(unsafe { Guard::of(place.node) });
 }
 
 /// Unlocks the children at `indices`, the last first, each after what `range` touches below it.
@@ -545,7 +545,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     /// The sub-tree holds the locks of the node and of all nodes below it, and gives them up.
     unsafe fn give_adrift(node: NodeRef<'g, C>) -> u64 {
         // SAFETY: the caller holds these locks, and there is no guard for any of them but this one.
-        let held = |node: NodeRef<'g, C>| unsafe { node.guard_without_locking() };
+        let held = |node: NodeRef<'g, C>| unsafe { Guard::of(node) };
         set_adrift(held(node), &held)
     }
 }

@@ -176,7 +176,7 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// That is so: the caller has the CPU to itself.
     unsafe fn offline(&self, backend: &B, cpu: CpuId);
 
-    /// A section begins on the calling CPU. Safe code has a [`Cpu`](crate::cpu::Cpu) for that:
+    /// A section of `cpu` begins. Safe code has a [`Cpu`](crate::cpu::Cpu) for that:
     ///
     /// ```compile_fail,E0133
     /// # use weft_core::{address::CpuId, reclaim::Reclaim, sync::Backend};
@@ -187,14 +187,14 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     ///
     /// # Safety
     ///
-    /// `cpu` is the calling CPU, and it is online.
+    /// `cpu` is online, and the caller has its value to itself.
     unsafe fn enter(&self, _cpu: CpuId) {}
 
-    /// A section ends on the calling CPU.
+    /// A section of `cpu` ends.
     ///
     /// # Safety
     ///
-    /// [`enter`](Self::enter) began the section on this CPU, and it ends once.
+    /// [`enter`](Self::enter) began the section, and it ends once.
     unsafe fn leave(&self, _cpu: CpuId) {}
 
     /// `cpu` is in no section at this moment.
@@ -214,10 +214,15 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
 
 /// What an entry led to before it was changed. It is flushed and given to the reclamation, not to the
 /// caller: walkers may still be looking at it.
-#[derive(Debug)]
 pub struct Detached<'g, C: Config> {
     was: ChildRef<'g, C>,
     _owed: Obligation<C::Backend>,
+}
+
+impl<C: Config> fmt::Debug for Detached<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Detached({:?})", self.was)
+    }
 }
 
 impl<'g, C: Config> Detached<'g, C> {

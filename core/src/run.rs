@@ -182,6 +182,7 @@ impl<C: Config> Locked<'_, '_, C> {
         owed: &mut Obligation<C::Backend>,
     ) -> u64 {
         let indices = self.indices(range);
+        let start = self.slot(0).start;
         let entries = self.guard().node().frame_ref().entries();
         let (mut index, mut found) = (indices.start, 0);
         while index < indices.end {
@@ -191,7 +192,11 @@ impl<C: Config> Locked<'_, '_, C> {
                 continue;
             }
             let before = bits & !C::Format::LEAF_FRAME_BITS;
-            let after = changed_attributes::<C::Format, _>(before, change, owed);
+            let flush = match indices.end - index {
+                1 => Flush::Page(<Geo<C>>::vaddr(start.plus(index as u64 * FRAME_SIZE))),
+                _ => Flush::Everything,
+            };
+            let after = changed_attributes::<C>(before, change, flush, owed);
             let end = rewrite::<C::Format, _>(entries, index..indices.end, before, after);
             found += (end - index) as u64;
             index = end;
@@ -203,13 +208,15 @@ impl<C: Config> Locked<'_, '_, C> {
 /// What becomes of entries of the lowest level that are present and say `before` besides their
 /// frame.
 #[inline(never)]
-fn changed_attributes<F: EntryFormat, B: Backend>(
+fn changed_attributes<C: Config>(
     before: u64,
     change: &mut impl FnMut(Property) -> Property,
-    owed: &mut Obligation<B>,
+    flush: Flush,
+    owed: &mut Obligation<C::Backend>,
 ) -> u64 {
-    let Decoded::Item(RawItem { property: old, .. }) = F::decode(before, Level::LEAF) else {
+    let Decoded::Item(RawItem { property: old, .. }) = C::Format::decode(before, Level::LEAF)
+    else {
         unreachable!("entries of a leaf lead to items")
     };
-    attributes::<F>(changed::<F, B>(old, change, Flush::Everything, owed))
+    attributes::<C::Format>(changed::<C>(old, change, flush, owed))
 }

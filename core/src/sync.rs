@@ -32,10 +32,12 @@
 //! operations inert: loads give 0, writes do nothing, and [`Count::fetch_sub`] returns a count
 //! above 1, so that no destructor thinks it dropped the last reference.
 
+use core::any::TypeId;
 use core::fmt::Debug;
 
 use crate::address::{CpuId, Paddr, Vaddr};
 use crate::config::Tables;
+use crate::format::EntryFormat;
 use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::Reclaim;
@@ -113,14 +115,20 @@ pub trait Count: Send + Sync {
     fn fetch_sub(&self, value: u64, site: &'static Site) -> u64;
 }
 
-/// A value that a cell can hold: as many bytes as an integer, every bit pattern of which comes
-/// from [`CellValue::to_bits`].
-pub trait CellValue: Copy + Debug + Send + Sync + 'static {
+/// A value that a cell can hold: an integer, or a `bool`. The trait cannot be implemented elsewhere.
+pub trait CellValue: Copy + Debug + Send + Sync + 'static + sealed::Integer {
     /// The value as bits.
     fn to_bits(self) -> u64;
     /// The value whose bits these are.
     fn from_bits(bits: u64) -> Self;
 }
+
+mod sealed {
+    /// Keeps [`CellValue`](super::CellValue) to integers, which have no padding.
+    pub trait Integer {}
+}
+
+impl sealed::Integer for bool {}
 
 impl CellValue for bool {
     fn to_bits(self) -> u64 {
@@ -133,7 +141,9 @@ impl CellValue for bool {
 
 macro_rules! integer_cell_values {
     ($($integer:ty),+) => {
-        $(impl CellValue for $integer {
+        $(impl sealed::Integer for $integer {}
+
+        impl CellValue for $integer {
             fn to_bits(self) -> u64 {
                 u64::from(self)
             }
@@ -254,6 +264,21 @@ pub enum Event {
     Activated(Paddr),
 }
 
+/// How hardware walks a table: the format of its entries, and how it cuts addresses into indices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hardware {
+    format: TypeId,
+    index_bits: u32,
+    levels: u8,
+}
+
+impl Hardware {
+    /// Hardware that walks tables with entries of format `F` and the geometry `G`.
+    pub const fn of<F: EntryFormat, G: Geometry>() -> Self {
+        Self { format: TypeId::of::<F>(), index_bits: G::INDEX_BITS, levels: G::LEVELS }
+    }
+}
+
 /// What a page table runs on: words, frames, locks, CPUs and reclamation.
 ///
 /// Equal handles refer to the same machine. What belongs to different machines is never mixed.
@@ -266,13 +291,15 @@ pub enum Event {
 ///    [`Reclaim`]'s contract is kept by the reclamation it names;
 /// 2. [`metadata`](Self::metadata) and [`entries`](Self::entries) address the same word for the
 ///    same frame and index, at any time and on any CPU, and different words for different ones;
-/// 3. an accessor of a `CellValue` or word is atomic in hardware, so that even a protocol error
-///    is not a data race in the language's sense;
+/// 3. an accessor of a cell or word is atomic in hardware, so that even a protocol error is not a
+///    data race in the language's sense; each word behaves as one coherent word, each count counts,
+///    and [`Entries::get`] panics beyond the last entry;
 /// 4. [`flush`](Self::flush) returns once no CPU translates through what it names, unless the
 ///    backend exists in order to show that this is caught;
 /// 5. orderings are at least those of the site that an access names, with the same exception;
-/// 6. [`STANDS_ON_ROOTS`](Self::STANDS_ON_ROOTS) is true if the code that runs on a CPU is itself
-///    translated by the root that the CPU has loaded.
+/// 6. [`HARDWARE`](Self::HARDWARE) says how CPUs walk the roots that they load, if the code that runs
+///    on a CPU is itself translated by them;
+/// 7. equal handles are of the same machine, and [`cpu`](Self::cpu) is the CPU of the caller.
 pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Entries.
     type Word: Word;
@@ -293,10 +320,12 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// The configurations of its page tables: a tuple.
     type Tables: Tables<Self>;
 
-    /// Whether CPUs stand on the roots that they load, as on a machine: the code that calls this
-    /// crate, its stack and its data are translated too. Only roots that share a kernel's table are
-    /// activated then; see [`Permanent::carry`](crate::permanent::Permanent::carry).
-    const STANDS_ON_ROOTS: bool;
+    /// How CPUs walk the roots that they load, if they stand on them, as on a machine: the code that
+    /// calls this crate, its stack and its data are translated too. Only roots in this format that
+    /// share a kernel's table are activated then; see
+    /// [`Permanent::carry`](crate::permanent::Permanent::carry). `None` where loading a root changes
+    /// nothing for that code.
+    const HARDWARE: Option<Hardware>;
 
     /// A frame that the caller owns, or `None` if there is none left. Its entries hold anything.
     /// Called under locks of nodes, as the [module](self) says.
@@ -349,11 +378,14 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     fn flush(&self, what: Flush);
 
-    /// The root at this address is about to be freed: no CPU runs on it any more. A backend that
-    /// tags translations with their address space forgets the tag, since a new root may get the
-    /// address.
+    /// The root at this address is about to be freed. A backend that tags translations with their
+    /// address space forgets the tag, since a new root may get the address.
+    ///
+    /// # Safety
+    ///
+    /// No CPU runs on the root any more.
     #[track_caller]
-    fn forget_root(&self, root: Paddr);
+    unsafe fn forget_root(&self, root: Paddr);
 
     /// A fence.
     #[track_caller]

@@ -13,6 +13,7 @@ use weft_backend_baremetal::frame::POISON;
 use weft_core::address::{Paddr, Vaddr};
 use weft_core::geometry::Geometry;
 use weft_core::item::UntrackedMemory;
+use weft_core::sync::Backend;
 
 use crate::mark::Mark;
 use crate::world::World;
@@ -31,8 +32,8 @@ pub trait Users: Processors {
     /// A store through the loaded root. False for a fault.
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
 
-    /// Memory far from all frames, that tables may map without owning it.
-    fn untracked_memory(&self) -> UntrackedMemory;
+    /// Memory far from all frames, that tables on a machine of this kind may map without owning it.
+    fn untracked_memory<B: Backend>(&self) -> UntrackedMemory<B>;
 
     /// The calling processor gets at most `count` more frames.
     fn limit_frames(&self, count: usize);
@@ -65,7 +66,7 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
         self.processors().user_write(vaddr, value)
     }
 
-    fn untracked_memory(&self) -> UntrackedMemory {
+    fn untracked_memory(&self) -> UntrackedMemory<Self> {
         self.processors().untracked_memory()
     }
 

@@ -21,6 +21,8 @@
 //! * An operation that concerns a part of a huge page splits the page first, and no further than it
 //!   takes until the range has all of each mapping that it touches.
 //! * Who owns a frame ([`TRACKED`](PageFlags::TRACKED)) never changes while the frame is mapped.
+//! * No page is [`GLOBAL`](PageFlags::GLOBAL): that is for tables whose root entries stay, and this
+//!   one's need not.
 //!
 //! # Memory
 //!
@@ -159,7 +161,9 @@ pub fn misfit<R: Rules>(item: RawItem) -> Option<Refusal> {
         return Some(Refusal::NoPagesHere { entry: level });
     }
     let alignment = R::entry_span(level);
-    if frame.as_u64() >> R::PHYSICAL_BITS != 0 {
+    if item.property.flags.contains(PageFlags::GLOBAL) {
+        Some(Refusal::Global)
+    } else if frame.as_u64() >> R::PHYSICAL_BITS != 0 {
         Some(Refusal::OutOfRange { frame })
     } else if !frame.as_u64().is_multiple_of(alignment) {
         Some(Refusal::Unaligned { frame, alignment })
@@ -315,11 +319,12 @@ impl<R: Rules, S: Store> Specification<R, S> {
         }
     }
 
-    /// Gives a mapping another property, but for who owns the frame.
+    /// Gives a mapping another property. Who owns the frame stays, and no page becomes global.
     fn change(&mut self, mapping: &Mapping, change: impl FnOnce(Property) -> Property) {
         let (mut item, owns) = (mapping.item, mapping.item.property.flags & PageFlags::TRACKED);
         item.property = change(item.property);
-        item.property.flags = item.property.flags.difference(PageFlags::TRACKED) | owns;
+        let kept = PageFlags::TRACKED | PageFlags::GLOBAL;
+        item.property.flags = item.property.flags.difference(kept) | owns;
         self.put(mapping.pages.start, item);
     }
 }

@@ -39,7 +39,7 @@ pub trait World: Backend {
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
 
     /// Memory far from all frames, that tables may map without owning it.
-    fn untracked_memory(&self) -> UntrackedMemory;
+    fn untracked_memory(&self) -> UntrackedMemory<Self>;
 
     /// From now on the calling CPU gets at most `count` more frames, until its role is over.
     fn limit_frames(&self, count: usize);
@@ -151,7 +151,7 @@ impl<B: World> Machine<B> {
     #[track_caller]
     pub fn untracked(&self, frame: Paddr, level: u8, property: Property) -> MappedItem<B> {
         let memory = self.backend.untracked_memory();
-        let page = memory.page::<B::Geometry>(frame, Level::new(level), property);
+        let page = memory.page(frame, Level::new(level), property);
         MappedItem::Untracked(page.expect("the page is far from all frames"))
     }
 

@@ -72,7 +72,7 @@ const WRITABLE: Property = Property::new(PageFlags::WRITE);
 #[inline]
 fn item(vaddr: Vaddr, level: Level) -> MappedItem<Machine> {
     let frame = Paddr::new(frame_of(vaddr.as_u64()));
-    let page = hosted::untracked_memory().page::<FourLevels>(frame, level, WRITABLE);
+    let page = hosted::untracked_memory().page(frame, level, WRITABLE);
     MappedItem::Untracked(page.expect("the geometry has such a page"))
 }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use weft_backend_baremetal::hosted::{self, hardware_sets};
+use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
@@ -21,7 +21,7 @@ use crate::architecture::{Architecture, Table};
 use crate::fixture::{NOTED, number, number_in, page};
 use crate::interpreter::{Expected, Run, reach};
 use crate::program::{Change, Operation, Place, Rights, Step};
-use crate::support::untracked_at;
+use crate::support::{untracked_at, untracked_memory};
 use crate::watched::{Machine, at_flush};
 
 /// How many pages one step maps at most, if they own their frames and if not.
@@ -57,11 +57,14 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     _ => Paddr::new((at - at % alignment) % (1 << 50)),
                 };
                 let (level, property) = (Level::new(level), rights.property());
-                let made = hosted::untracked_memory().page::<G>(frame, level, property);
-                assert_eq!(made.err(), no_page::<G>(frame, level));
-                match made {
-                    Ok(page) => self.map(cursor, MappedItem::Untracked(page), failure),
-                    Err(_) => reach("no such page"),
+                let made = untracked_memory::<Machine<G>>().page(frame, level, property);
+                match (made, no_page::<G>(frame, level)) {
+                    (Ok(page), None) => self.map(cursor, MappedItem::Untracked(page), failure),
+                    (Err(refusal), expected) => {
+                        assert_eq!(Some(refusal), expected);
+                        reach("no such page");
+                    }
+                    (Ok(page), Some(refusal)) => panic!("{page:?} was made, although {refusal}"),
                 }
             }
             Operation::MapTracked(rights) => {
@@ -72,7 +75,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     let is_misfit = misfit.is_some_and(|at| u64::from(at) == index);
                     let level = Level::new(if is_misfit { 2 } else { 1 });
                     let frame = Paddr::of_frame((u64::from(frame) + index) * 512);
-                    untracked_at::<G, _>(frame, level, of_page(index, rights, others).property())
+                    untracked_at(frame, level, of_page(index, rights, others).property())
                 };
                 self.map_pages(cursor, nearer(end, PAGES_MAX), failure, make);
             }

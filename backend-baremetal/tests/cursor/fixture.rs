@@ -130,7 +130,7 @@ pub(crate) fn device<G: Architecture>(
     property: Property,
 ) -> MappedItem<Machine<G>> {
     let level = Level::new(level);
-    untracked_at::<G, _>(Paddr::new(frame * G::entry_span(level)), level, property)
+    untracked_at(Paddr::new(frame * G::entry_span(level)), level, property)
 }
 
 /// As an entry has it.

@@ -108,7 +108,7 @@ fn loosening_is_found_at_the_next_fault<G: Architecture>() {
 }
 
 fn tightening_flushes_the_page<G: Architecture>() {
-    let all = WRITABLE.flags | PageFlags::EXECUTE | PageFlags::USER | PageFlags::GLOBAL | NOTED;
+    let all = WRITABLE.flags | PageFlags::EXECUTE | PageFlags::USER | NOTED;
     for lost in all.iter() {
         let before = Property::new(all);
         let found = seen_while::<G>(before, |cursor, _| {
@@ -120,10 +120,6 @@ fn tightening_flushes_the_page<G: Architecture>() {
         });
         assert_eq!(found.len(), 1, "{lost:?} is cached");
     }
-    let gains_global = seen_while::<G>(READABLE, |cursor, _| {
-        cursor.protect_next(flags(PageFlags::GLOBAL)).expect("no split");
-    });
-    assert_eq!(gains_global, [Seen::Flushed(Flush::Page(page::<G>(1)))]);
     let caches_less = seen_while::<G>(READABLE, |cursor, _| {
         let change = |old| Property { cache: CachePolicy::Uncached, ..old };
         cursor.protect_next(change).expect("no split");
@@ -234,7 +230,7 @@ fn a_split_is_flushed<G: Architecture>() {
             let root: Node<Table<G>> = node(machine, G::ROOT);
             let section = cpu.read_side();
             let mut cursor = lock(root.borrow(&section), pages::<G>(0..span::<G>(level)));
-            let huge = untracked_at::<G, _>(Paddr::new(0), Level::new(level), READABLE);
+            let huge = untracked_at(Paddr::new(0), Level::new(level), READABLE);
             cursor.map(huge).expect("nothing is there");
             drop(cursor);
             seen();
@@ -275,7 +271,7 @@ fn what_is_detached_by_hand_is_flushed<G: Architecture>() {
         let section = cpu.read_side();
         let mut guard = leaf.borrow(&section).lock();
         let mut entry = guard.entry(0).expect("the index is in range");
-        let page = || Child::Item(untracked_at::<G, _>(Paddr::of_frame(7), Level::LEAF, READABLE));
+        let page = || Child::Item(untracked_at(Paddr::of_frame(7), Level::LEAF, READABLE));
         entry.replace(page()).expect("a page fits a leaf").retire();
         let mapped = [Seen::Flushed(Flush::Everything)];
         assert_eq!(seen(), mapped[..usize::from(G::CACHES_FAULTS)], "nothing was there");

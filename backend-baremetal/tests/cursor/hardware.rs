@@ -46,7 +46,7 @@ fn fill<G: Architecture>(root: Root<'_, G>, level: u8, range: Range<u64>, proper
     let mut cursor = lock(root, pages::<G>(range.clone()));
     for start in range.step_by(span::<G>(level) as usize) {
         let frame = weft_core::address::Paddr::of_frame(start);
-        let item = untracked_at::<G, _>(frame, Level::new(level), property);
+        let item = untracked_at(frame, Level::new(level), property);
         cursor.map(item).expect("nothing is there");
     }
 }

@@ -167,7 +167,7 @@ fn what_does_not_fit_is_refused<G: Architecture>() {
 fn items_that_no_entry_holds_are_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
         for frame in [1 << G::PHYSICAL_BITS, 1 << 63, !(2 * FRAME_SIZE - 1)].map(Paddr::new) {
-            let item = untracked_at::<G, _>(frame, Level::LEAF, READABLE);
+            let item = untracked_at(frame, Level::LEAF, READABLE);
             let expected = MapFault::Refused(Refusal::OutOfRange { frame });
             assert_refused(root, 0..1, 0, item, expected);
         }
@@ -175,7 +175,7 @@ fn items_that_no_entry_holds_are_refused<G: Architecture>() {
             let alignment = G::entry_span(level);
             for bit in [0, FRAME_SIZE.ilog2() - 1, alignment.ilog2() - 1] {
                 let frame = Paddr::new(1 << bit);
-                let item = untracked_at::<G, _>(frame, level, READABLE);
+                let item = untracked_at(frame, level, READABLE);
                 let expected = MapFault::Refused(Refusal::Unaligned { frame, alignment });
                 assert_refused(root, 0..all_pages::<G>() / 2, 0, item, expected);
             }
@@ -187,7 +187,7 @@ fn levels_that_no_table_has_are_refused<G: Architecture>() {
     on_table::<G>(|_, root| {
         let none = G::PAGE_LEVELS + 1..=G::LEVELS;
         for entry in none.map(Level::new) {
-            let item = untracked_at::<G, _>(Paddr::new(0), entry, READABLE);
+            let item = untracked_at(Paddr::new(0), entry, READABLE);
             let expected = MapFault::Refused(Refusal::NoPagesHere { entry });
             assert_refused(root, 0..all_pages::<G>() / 2, 0, item, expected);
         }
@@ -288,7 +288,7 @@ fn many_pages_stop_at_an_item_that_does_not_fit<G: Architecture>() {
                 Refusal::WrongLevel { entry: Level::LEAF, child: Level::new(2) }
             }),
             (
-                untracked_at::<G, _>(Paddr::new(1 << 60), Level::LEAF, READABLE),
+                untracked_at(Paddr::new(1 << 60), Level::LEAF, READABLE),
                 Refusal::OutOfRange { frame: Paddr::new(1 << 60) },
             ),
         ] {

@@ -120,9 +120,10 @@ unsafe impl<B: Backend> Item<B> for Page<B> {
         !raw.property.flags.contains(PageFlags::TRACKED)
     }
 
-    fn retire(self) -> Option<Erased<B>> {
+    unsafe fn retire(backend: &B, raw: RawItem) -> Option<Erased<B>> {
         FATES.with_borrow_mut(|fates| fates.retired += 1);
-        match self.memory {
+        // SAFETY: both contracts are the same.
+        match unsafe { Self::from_raw(backend, raw) }.memory {
             Memory::Owned(frame) => Some(frame.erase()),
             Memory::Device(..) => None,
         }

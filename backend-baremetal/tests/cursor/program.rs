@@ -141,7 +141,10 @@ impl Rights {
             CachePolicy::WriteProtected,
         ];
         let cache = policies[usize::from(self.cache) % policies.len()];
-        Property { flags: PageFlags::from_bits_retain(self.flags), cache }
+        let mut flags = PageFlags::from_bits_retain(self.flags);
+        // Rarely: the table refuses it.
+        flags.set(PageFlags::GLOBAL, flags.contains(PageFlags::GLOBAL) && self.cache >= 240);
+        Property { flags, cache }
     }
 }
 

@@ -76,7 +76,8 @@ fn every_flag_and_policy_is_set_as_asked<G: Architecture>() {
                 let flags = PageFlags::from_bits_truncate(bits);
                 cursor.jump(page::<G>(0)).expect("the start");
                 cursor.protect(page::<G>(1), |_| Property { flags, cache }).expect("no split");
-                let expected = Property { flags: flags - PageFlags::TRACKED, cache };
+                let kept = PageFlags::TRACKED | PageFlags::GLOBAL;
+                let expected = Property { flags: flags - kept, cache };
                 assert_eq!(
                     dump(root).pages,
                     [(page::<G>(0), raw::<G>(1, 4096, G::kept(expected)))]

@@ -2,9 +2,10 @@
 
 use weft_core::address::Level;
 use weft_core::config::Config;
-use weft_core::cursor::Cursor;
+use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::ChildRef;
 use weft_core::error::{LockError, MapFault, Refusal};
+use weft_core::format::{PageFlags, Property};
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::permanent::Permanent;
@@ -23,6 +24,7 @@ on_every_geometry!(
     entries_that_stay_lead_to_nodes_only,
     entries_that_stay_stay_when_all_is_unmapped,
     unmapping_a_users_half_leaves_the_kernels,
+    only_entries_that_stay_lead_to_global_pages,
 );
 
 /// The half of the space that a configuration manages, in pages.
@@ -73,6 +75,31 @@ fn on_both<G: Architecture, K: On<G>, U: On<G>>(
         drop(user);
         dismantle(kernel);
     });
+}
+
+/// A global translation outlives a switch of roots, and the drop of a root flushes nothing.
+fn only_entries_that_stay_lead_to_global_pages<G: Architecture>() {
+    fn check<G: Architecture, K: On<G>, U: On<G>>() {
+        on_both::<G, K, U>(|_, kernel, user| {
+            let global = Property { flags: READABLE.flags | PageFlags::GLOBAL, ..READABLE };
+            let (ours, theirs) = (half::<K, G>().start, half::<U, G>().start);
+            let mut cursor = lock(user, pages::<G>(theirs..theirs + 1));
+            let refused = cursor.map(device::<G>(1, 0, global)).expect_err("it is global");
+            assert_eq!(refused.reason, MapFault::Refused(Refusal::Global));
+            cursor.map(device::<G>(1, 0, READABLE)).expect("nothing is there");
+            cursor.jump(page::<G>(theirs)).expect("the start");
+            cursor.protect(page::<G>(theirs + 1), |_| global).expect("a position");
+            cursor.jump(page::<G>(theirs)).expect("the start");
+            let property = |slot: Slot<'_, U>| slot.item.expect("a page").property;
+            assert_eq!(cursor.query().map(property), Ok(READABLE), "it became global");
+            let mut cursor = lock(kernel, pages::<G>(ours..ours + 1));
+            cursor.map(device::<G>(1, 0, global)).expect("nothing is there");
+            cursor.jump(page::<G>(ours)).expect("the start");
+            let property = |slot: Slot<'_, K>| slot.item.expect("a page").property;
+            assert_eq!(cursor.query().map(property), Ok(global));
+        });
+    }
+    both_ways!(check);
 }
 
 fn what_the_kernel_maps_all_users_find<G: Architecture>() {

@@ -12,7 +12,7 @@ use weft_core::format::X86_64;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
-use weft_core::sync::Backend;
+use weft_core::sync::{Backend, Hardware};
 
 /// The machine.
 pub(crate) type OneMachine<G> = Machine<G, OneKind, OneProcessor>;
@@ -50,7 +50,7 @@ unsafe impl Processors for OneProcessor {
     type LockWord = AtomicWord;
     type Word = AtomicWord;
 
-    const STANDS_ON_ROOTS: bool = false;
+    const HARDWARE: Option<Hardware> = None;
 
     #[inline]
     fn entry(word: &AtomicWord) -> &AtomicWord {

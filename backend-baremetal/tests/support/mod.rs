@@ -13,9 +13,10 @@ use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, RiscVSvade, X86
 use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
-use weft_core::item::MappedItem;
+use weft_core::item::{MappedItem, UntrackedMemory};
 use weft_core::node::{Node, NodeRef};
 use weft_core::permanent::Permanent;
+use weft_core::reclaim::Erased;
 use weft_core::sync::Backend;
 
 use self::interrupted::Interrupted;
@@ -167,6 +168,11 @@ pub(crate) fn tracked<G: Geometry>(machine: &Machine<G>) -> MappedItem<Machine<G
     tracked_on(machine, WRITABLE)
 }
 
+/// A new frame, as what waits for a grace period.
+pub(crate) fn erased<B: Backend>(backend: &B) -> Erased<B> {
+    Frame::allocate(backend).expect("a test has frames enough").erase()
+}
+
 /// As [`tracked`], of any machine and with any property.
 pub(crate) fn tracked_on<B: Backend>(backend: &B, property: Property) -> MappedItem<B> {
     let frame = Frame::allocate(backend).expect("a test has frames enough");
@@ -175,17 +181,24 @@ pub(crate) fn tracked_on<B: Backend>(backend: &B, property: Property) -> MappedI
 
 /// A page of `level` that owns nothing.
 pub(crate) fn untracked<G: Geometry>(level: Level) -> MappedItem<Machine<G>> {
-    untracked_at::<G, _>(device_frame::<G>(level), level, WRITABLE)
+    untracked_at(device_frame::<G>(level), level, WRITABLE)
 }
 
 /// A page of `level` that begins at `frame` and owns nothing.
-pub(crate) fn untracked_at<G: Geometry, B: Backend>(
+pub(crate) fn untracked_at<B: Backend>(
     frame: Paddr,
     level: Level,
     property: Property,
 ) -> MappedItem<B> {
-    let page = hosted::untracked_memory().page::<G>(frame, level, property);
+    let page = untracked_memory().page(frame, level, property);
     MappedItem::Untracked(page.expect("the geometry has such a page"))
+}
+
+/// All of physical memory.
+#[expect(unsafe_code, reason = "vouches for memory that no test accesses")]
+pub(crate) fn untracked_memory<B: Backend>() -> UntrackedMemory<B> {
+    // SAFETY: the machines of tests translate for no thread.
+    unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(u64::MAX)) }
 }
 
 /// An address far from all frames, aligned for pages of `level`.

@@ -10,7 +10,7 @@ use weft_backend_baremetal::hosted::Threads;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, Paddr};
 use weft_core::grace::Monitor;
-use weft_core::sync::Backend;
+use weft_core::sync::{Backend, Hardware};
 
 /// No allocation is going to fail.
 const NONE: u64 = u64::MAX;
@@ -83,7 +83,7 @@ unsafe impl Processors for Tested {
     type LockWord = AtomicWord;
     type Word = AtomicWord;
 
-    const STANDS_ON_ROOTS: bool = false;
+    const HARDWARE: Option<Hardware> = None;
 
     fn entry(word: &AtomicWord) -> &AtomicWord {
         word

@@ -21,7 +21,7 @@ use weft_core::grace::Monitor;
 use weft_core::node::NodeRef;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY, Site};
-use weft_core::sync::{self, Backend, Entries, Flush, Word};
+use weft_core::sync::{self, Backend, Entries, Flush, Hardware, Word};
 
 use crate::support::AllKinds;
 use crate::support::processors::Failing;
@@ -162,7 +162,7 @@ unsafe impl Processors for Watch {
     type LockWord = LockWord;
     type Word = EntryWord;
 
-    const STANDS_ON_ROOTS: bool = false;
+    const HARDWARE: Option<Hardware> = None;
 
     fn entry(word: &AtomicWord) -> &EntryWord {
         // SAFETY: an `EntryWord` is an `AtomicWord` in layout.

@@ -5,10 +5,9 @@ use weft_core::entry::ChildRef;
 use weft_core::error::OutOfMemory;
 use weft_core::frame::Frame;
 use weft_core::geometry::{Geometry, TinyTwo};
-use weft_core::item::Item;
 use weft_core::node::{Metadata, Node};
 
-use crate::support::{Machine, Whole, levels, live, node, on_machine, online, tracked};
+use crate::support::{Machine, Whole, erased, levels, live, node, on_machine, online};
 
 on_every_geometry!(
     new_nodes_have_absent_entries,
@@ -130,7 +129,7 @@ fn levels_above_the_root_are_refused() {
 #[test]
 fn what_was_erased_is_given_up_as_what_it_is() {
     on_machine::<TinyTwo>(|machine| {
-        let erased = tracked(machine).retire().expect("a tracked page owns a frame");
+        let erased = erased(machine);
         let page = erased.paddr();
         erased.give_up();
         assert_eq!(live(machine), 0, "a frame of data has one owner");

@@ -71,7 +71,7 @@ fn untracked_pages_own_nothing<G: Geometry>() {
             let mut guard = node.borrow(&section).lock();
             put(&mut guard, 1, Child::Item(untracked::<G>(level)));
             if level == Level::LEAF {
-                let item = untracked_at::<G, _>(owner.paddr(), level, WRITABLE);
+                let item = untracked_at(owner.paddr(), level, WRITABLE);
                 put(&mut guard, 0, Child::Item(item));
             }
             drop(guard);

@@ -2,11 +2,10 @@
 
 use weft_core::cpu::Cpu;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::item::Item;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sync::Backend;
 
-use crate::support::{Machine, live, on_machine, online, tracked};
+use crate::support::{Machine, erased, live, on_machine, online};
 
 on_every_geometry!(
     without_cpus_nothing_waits,
@@ -21,7 +20,7 @@ on_every_geometry!(
 fn retire<G: Geometry>(machine: &Machine<G>, frames: usize) {
     let mut batch = Batch::new(machine);
     for _ in 0..frames {
-        batch.push(tracked(machine).retire().expect("a tracked page owns a frame"));
+        batch.push(erased(machine));
     }
     // SAFETY: the batch and the reclamation are those of this machine.
     unsafe { machine.reclaim().retire(machine, batch) };
@@ -93,7 +92,7 @@ fn what_is_appended_comes_out_first<G: Geometry>() {
             let [mut first, mut second] = [front, back].map(|frames| {
                 let mut batch = Batch::new(machine);
                 for _ in 0..frames {
-                    let erased = tracked(machine).retire().expect("a tracked page owns a frame");
+                    let erased = erased(machine);
                     places.push(erased.paddr());
                     batch.push(erased);
                 }

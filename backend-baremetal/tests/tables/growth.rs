@@ -99,7 +99,7 @@ const POLICIES: [CachePolicy; 6] = [
 ];
 
 fn huge<G: Geometry>(level: Level, property: Property) -> MappedItem<Machine<G>> {
-    untracked_at::<G, _>(device_frame::<G>(level), level, property)
+    untracked_at(device_frame::<G>(level), level, property)
 }
 
 /// Checks that entry `index` of a node maps its part of the huge page of the level above.
@@ -119,7 +119,9 @@ fn a_split_keeps_frames_and_property<G: Geometry>() {
         let section = cpu.read_side();
         let flags = (0..=PageFlags::all().bits()).map(PageFlags::from_bits_retain);
         // Untracked: whoever could own a huge page is not among the items of this test.
-        let flags = flags.filter(|flags| !flags.contains(PageFlags::TRACKED)).step_by(7);
+        let flags = flags
+            .filter(|flags| !flags.intersects(PageFlags::TRACKED | PageFlags::GLOBAL))
+            .step_by(7);
         let properties = flags.zip(POLICIES.into_iter().cycle());
         for (flags, cache) in properties {
             let property = Property { flags, cache };

@@ -5,11 +5,10 @@ use weft_core::cursor::Cursor;
 use weft_core::entry::Child;
 use weft_core::error::Refusal;
 use weft_core::geometry::{Geometry, TinyThree as G};
-use weft_core::item::Item;
 use weft_core::node::Node;
 use weft_core::reclaim::Batch;
 
-use crate::support::{Kernel, User, node, on_machine, online, tracked, untracked};
+use crate::support::{Kernel, User, erased, node, on_machine, online, tracked, untracked};
 
 #[test]
 #[should_panic(expected = "a batch is of one machine")]
@@ -17,7 +16,7 @@ fn a_batch_takes_frames_of_its_own_machine_only() {
     on_machine::<G>(|machine| {
         on_machine::<G>(|other| {
             let mut batch = Batch::new(machine);
-            batch.push(tracked(other).retire().expect("a tracked item waits"));
+            batch.push(erased(other));
         });
     });
 }
@@ -28,7 +27,7 @@ fn batches_of_two_machines_are_not_joined() {
     on_machine::<G>(|machine| {
         on_machine::<G>(|other| {
             let mut foreign = Batch::new(other);
-            foreign.push(tracked(other).retire().expect("a tracked item waits"));
+            foreign.push(erased(other));
             let mut batch = Batch::new(machine);
             batch.append(foreign);
         });

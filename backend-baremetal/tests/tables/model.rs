@@ -64,7 +64,8 @@ struct Step {
 }
 
 fn properties() -> impl Strategy<Value = Property> {
-    let flags = any::<u8>().prop_map(PageFlags::from_bits_truncate);
+    let flags =
+        any::<u8>().prop_map(|bits| PageFlags::from_bits_truncate(bits) - PageFlags::GLOBAL);
     (flags, 0..CACHES.len()).prop_map(|(flags, cache)| Property { flags, cache: CACHES[cache] })
 }
 
@@ -425,7 +426,7 @@ impl<G: Rules> Model<G> {
                 let level = guard.level();
                 let place = (path.iter().sum::<usize>() as u64 + 3) * G::entry_span(level);
                 let frame = Paddr::new(if is_aligned { place } else { place / 2 });
-                self.map(guard, &path, untracked_at::<G, _>(frame, level, property));
+                self.map(guard, &path, untracked_at(frame, level, property));
             }
             Operation::PutNode { fits } => self.put_node(machine, cpu, (guard, &path), fits),
             Operation::Detach => self.replace(guard, &path, Child::Absent, Ok(Vec::new())),

@@ -187,7 +187,7 @@ fn pages_that_come_out_marked<G: Geometry>(guard: &mut Guard<'_, Whole<G>>) -> V
     let mut came_out = Vec::new();
     for page in 0..PAGES_MAX {
         let frame = Paddr::of_frame(page);
-        let item = untracked_at::<G, _>(frame, Level::LEAF, WRITABLE);
+        let item = untracked_at(frame, Level::LEAF, WRITABLE);
         put(guard, 0, Child::Item(item));
         let mut entry = guard.entry(0).expect("the index is in range");
         if page % 2 == 0 {

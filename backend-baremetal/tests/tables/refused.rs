@@ -57,7 +57,7 @@ fn changing_rights_does_not_change_who_owns_the_frame<G: Geometry>() {
         let leaf: Node<Whole<G>> = node(machine, Level::LEAF);
         let section = cpu.read_side();
         let mut guard = leaf.borrow(&section).lock();
-        let item = untracked_at::<G, _>(owner.paddr(), Level::LEAF, WRITABLE);
+        let item = untracked_at(owner.paddr(), Level::LEAF, WRITABLE);
         put(&mut guard, 0, Child::Item(item));
         put(&mut guard, 1, Child::Item(tracked(machine)));
         // With the bits that hardware sets the entry is stored, without them exchanged.
@@ -94,7 +94,7 @@ fn frames_beyond_the_format_are_refused<G: Geometry>() {
             let parent: Node<Whole<G>> = node(machine, level);
             let mut guard = parent.borrow(&section).lock();
             let offer = |guard: &mut Guard<'_, Whole<G>>, frame| {
-                let item = untracked_at::<G, _>(frame, level, WRITABLE);
+                let item = untracked_at(frame, level, WRITABLE);
                 let mut entry = guard.entry(0).expect("the index is in range");
                 let refused = entry.replace(Child::Item(item)).map(drop).err()?;
                 assert_eq!((guard.read_raw(0), guard.children()), (0, 0));

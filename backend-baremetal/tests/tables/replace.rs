@@ -175,7 +175,7 @@ fn refused_children_come_back_and_change_nothing<G: Geometry>() {
                 }
                 let alignment = G::entry_span(entry);
                 let frame = device_frame::<G>(entry).plus(alignment / 2);
-                let item = untracked_at::<G, _>(frame, entry, WRITABLE);
+                let item = untracked_at(frame, entry, WRITABLE);
                 let reason = Refusal::Unaligned { frame, alignment };
                 assert_refused(machine, &mut guard, Child::Item(item), reason);
             }
@@ -215,7 +215,7 @@ fn neighbours_keep_what_they_have<G: Geometry>() {
             let mut guard = node.borrow(&section).lock();
             for index in 0..G::ENTRIES {
                 let frame = Paddr::new(G::entry_span(level) * index as u64);
-                let item = untracked_at::<G, _>(frame, level, WRITABLE);
+                let item = untracked_at(frame, level, WRITABLE);
                 put(&mut guard, index, Child::Item(item));
             }
             assert_eq!(guard.children(), G::ENTRIES as u16);

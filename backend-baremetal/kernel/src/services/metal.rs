@@ -15,11 +15,12 @@ use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::format::X86_64;
 use weft_core::geometry::FourLevels;
 use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::reclaim::{Batch, Reclaim};
-use weft_core::sync::{Backend, Event, Flush};
+use weft_core::sync::{Backend, Event, Flush, Hardware};
 use weft_scenarios::metal::Users;
 use weft_scenarios::tables;
 
@@ -71,7 +72,7 @@ unsafe impl Processors for Metal {
     type LockWord = WatchedWord;
     type Word = EntryWord;
 
-    const STANDS_ON_ROOTS: bool = true;
+    const HARDWARE: Option<Hardware> = Some(Hardware::of::<X86_64, FourLevels>());
 
     #[inline]
     fn entry(word: &AtomicWord) -> &EntryWord {
@@ -141,8 +142,11 @@ impl Users for Metal {
         contents(frame).load(Ordering::Relaxed)
     }
 
-    fn untracked_memory(&self) -> UntrackedMemory {
-        roots::untracked_memory()
+    fn untracked_memory<B: Backend>(&self) -> UntrackedMemory<B> {
+        // SAFETY: the kernel's own table maps memory for the kernel itself, which owns all of it.
+        // Tables of users are made by its tests only, which access what they have mapped to frames of
+        // theirs.
+        unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(1 << 52)) }
     }
 
     fn user_read(&self, vaddr: Vaddr) -> Option<u64> {

@@ -7,7 +7,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
 use weft_core::address::{Paddr, Vaddr};
-use weft_core::item::UntrackedMemory;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
@@ -44,13 +43,6 @@ pub(crate) fn is_changing() -> bool {
 /// Whether an address is in the kernel's half.
 pub(crate) fn is_kernel(vaddr: Vaddr) -> bool {
     vaddr.as_u64() >= HALF
-}
-
-/// All of physical memory, mapped without being owned.
-pub(crate) fn untracked_memory() -> UntrackedMemory {
-    // SAFETY: the kernel's own table maps memory for the kernel itself, which owns all of it. Tables
-    // of users are made by its tests only, which access what they have mapped to frames of theirs.
-    unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(1 << 52)) }
 }
 
 /// Makes `root` the kernel's, and translates through it. Called once.

@@ -32,9 +32,10 @@ use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::permanent::Permanent;
 use weft_scenarios::tables::KernelTable;
+use weft_scenarios::world::World;
 
 use super::metal::MetalMachine;
-use super::roots::{self, HALF, untracked_memory};
+use super::roots::{self, HALF};
 use crate::machine::boot::{BootInformation, DIRECT_MAP, IMAGE_BASE};
 use crate::machine::cpu::CPUS_MAX;
 
@@ -96,12 +97,12 @@ pub(crate) fn change<T>(
 /// Maps pages of memory that is not counted.
 fn map(root: Root<'_>, pages: &Pages) {
     let bytes = pages.bytes.next_multiple_of(FourLevels::entry_span(pages.level));
-    let memory = untracked_memory();
+    let memory = root.backend().untracked_memory();
     change(root, pages.vaddr..pages.vaddr + bytes, |cursor| {
         let Range { start, end } = cursor.range();
         let page = |vaddr: Vaddr| {
             let frame = Paddr::new(pages.frame + vaddr.as_u64() - start.as_u64());
-            let page = memory.page::<FourLevels>(frame, pages.level, pages.property);
+            let page = memory.page(frame, pages.level, pages.property);
             MappedItem::Untracked(page.expect("it is in memory"))
         };
         if pages.level == Level::LEAF {
@@ -136,7 +137,7 @@ pub(crate) fn init(machine: MetalMachine, boot: &BootInformation) -> Space {
     // is permanent.
     unsafe { roots::begin(frame) };
     // SAFETY: (1) we run on it; (2) `root_of` is the only way to change it, and says how it is used.
-    unsafe { space.carry() };
+    let space = unsafe { space.carry() };
     drop(section);
     space
 }

@@ -26,7 +26,6 @@ use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::World;
 
 use crate::services::metal::MetalMachine;
-use crate::services::roots;
 
 /// The most huge pages that are split: each becomes 512 pages.
 const SPLITS_MAX: u64 = 40;
@@ -157,7 +156,7 @@ impl Builder {
             CachePolicy::WriteProtected,
         ];
         let mut flags = PageFlags::from_bits_truncate(self.random.below(256) as u8);
-        flags.remove(PageFlags::TRACKED);
+        flags.remove(PageFlags::TRACKED | PageFlags::GLOBAL);
         Property { flags, cache: policies[self.random.below(6) as usize] }
     }
 
@@ -208,7 +207,7 @@ impl Builder {
             return;
         }
         let mut page = self.untracked(level);
-        let mut item = item(page);
+        let mut item = item(&self.machine, page);
         if level == Level::LEAF && self.random.below(4) == 0 {
             (page, item) = tracked(&self.machine, page.property);
         }
@@ -246,7 +245,7 @@ impl Builder {
                     tracked(&machine, first_page.property)
                 } else {
                     let page = RawItem { frame: first_page.frame.plus(bytes), ..first_page };
-                    (page, item(page))
+                    (page, item(&machine, page))
                 };
                 made.push_back(page);
                 item
@@ -379,15 +378,12 @@ impl Builder {
         }
     }
 
-    /// Reads or writes the next page that is memory of ours; hardware notes that. What is global
-    /// is left alone: its translation would survive the user.
+    /// Reads or writes the next page that is memory of ours; hardware notes that.
     fn use_page(&mut self) {
         let vaddr = self.address(Level::LEAF);
         let write = self.random.below(2) == 0;
-        let found = self.next(vaddr, |found| {
-            let flags = found.item.property.flags;
-            flags.contains(PageFlags::TRACKED) && !flags.contains(PageFlags::GLOBAL)
-        });
+        let found =
+            self.next(vaddr, |found| found.item.property.flags.contains(PageFlags::TRACKED));
         let Some(found) = found else { return };
         let (page, flags) = (found.pages.start, found.item.property.flags);
         let vaddr = address(page);
@@ -455,9 +451,9 @@ impl<'a> Look<'a> {
 }
 
 /// The item that a page of memory that is not counted is mapped as.
-fn item(page: RawItem) -> MappedItem<MetalMachine> {
+fn item(machine: &MetalMachine, page: RawItem) -> MappedItem<MetalMachine> {
     let RawItem { frame, level, property } = page;
-    let page = roots::untracked_memory().page::<FourLevels>(frame, level, property);
+    let page = machine.untracked_memory().page(frame, level, property);
     MappedItem::Untracked(page.expect("it is in memory"))
 }
 
