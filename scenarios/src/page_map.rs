@@ -359,19 +359,18 @@ impl PageMap {
         (answer, *table.mappings())
     }
 
-    fn items(&self) -> impl Iterator<Item = (u64, RawItem)> + '_ {
-        let pages = (0..).zip(&self.pages);
-        pages.filter_map(|(page, mapping)| Some((page, mapping.as_ref()?.as_item())))
+    fn item(&self, page: usize) -> Option<(u64, RawItem)> {
+        Some((page as u64, self.pages[page]?.as_item()))
     }
 }
 
 impl Store for PageMap {
     fn last_until(&self, page: u64) -> Option<(u64, RawItem)> {
-        self.items().take_while(|(at, _)| *at <= page).last()
+        (0..=page as usize).rev().find_map(|page| self.item(page))
     }
 
     fn first_from(&self, page: u64) -> Option<(u64, RawItem)> {
-        self.items().find(|(at, _)| *at >= page)
+        (page as usize..PAGES_MAX).find_map(|page| self.item(page))
     }
 
     fn insert(&mut self, page: u64, item: RawItem) {
