@@ -40,11 +40,12 @@ use crate::entry::{ChildRef, ItemRef};
 use crate::error::{LockError, MapError, MapFault, OutOfMemory, PositionError, Refused};
 use crate::format::{Property, RawItem};
 use crate::geometry::{Arithmetic, Geometry};
+use crate::guard::{trying, waiting};
 use crate::item::Incoming;
 use crate::node::NodeRef;
 use crate::obligation::Obligation;
-use crate::prune::prune_upwards;
-use crate::range_lock::{Locked, SubTree, lock_range, try_lock_range};
+use crate::prune::prune;
+use crate::range_lock::{Locked, SubTree, lock_range};
 use crate::stock::Stock;
 use crate::sync::Backend;
 
@@ -105,7 +106,10 @@ impl<C: Config> Drop for Afterwards<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some((offset, level)) = self.emptied {
-            prune_upwards(self.root, offset, level, &mut self.owed, self.waits);
+            match self.waits {
+                true => prune(self.root, offset, level, &mut self.owed, waiting),
+                false => prune(self.root, offset, level, &mut self.owed, trying),
+            }
         }
         // What is owed is paid when it is dropped, next.
     }
@@ -132,10 +136,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline(always)]
     pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         root.backend().began("Cursor::lock");
-        match lock_range(root, range) {
-            Ok(tree) => Ok(Self::new(root, tree, true)),
-            Err(error) => Err(error),
-        }
+        Ok(Self::new(root, lock_range(root, range, waiting)?, true))
     }
 
     /// As [`lock`](Self::lock), but gives up where it would wait for another CPU. When it is
@@ -147,10 +148,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline]
     pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         root.backend().began("Cursor::try_lock");
-        match try_lock_range(root, range) {
-            Ok(tree) => Ok(Self::new(root, tree, false)),
-            Err(error) => Err(error),
-        }
+        Ok(Self::new(root, lock_range(root, range, trying)?, false))
     }
 
     #[inline(always)]

@@ -62,13 +62,7 @@ pub struct ItemRef<'g, C: Config> {
     backend: &'g C::Backend,
 }
 
-impl<C: Config> Clone for ItemRef<'_, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C: Config> Copy for ItemRef<'_, C> {}
+copied!(ItemRef<C: Config>);
 
 impl<C: Config> fmt::Debug for ItemRef<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,13 +108,7 @@ pub enum ChildRef<'g, C: Config> {
     Shared,
 }
 
-impl<C: Config> Clone for ChildRef<'_, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C: Config> Copy for ChildRef<'_, C> {}
+copied!(ChildRef<C: Config>);
 
 impl<C: Config> fmt::Debug for ChildRef<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

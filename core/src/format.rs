@@ -65,18 +65,21 @@ pub enum CachePolicy {
 }
 
 impl CachePolicy {
+    /// All of them, in the order of the page attribute table.
+    pub const ALL: [Self; 6] = [
+        Self::WriteBack,
+        Self::WriteThrough,
+        Self::UncachedMinus,
+        Self::Uncached,
+        Self::WriteCombining,
+        Self::WriteProtected,
+    ];
+
     /// The policy at `index` of the page attribute table. Entries 6 and 7 are unused: they keep
     /// their reset values, which equal those of 2 and 3.
     #[inline]
     const fn of_index(index: u64) -> Self {
-        match index {
-            0 => Self::WriteBack,
-            1 => Self::WriteThrough,
-            4 => Self::WriteCombining,
-            5 => Self::WriteProtected,
-            2 | 6 => Self::UncachedMinus,
-            _ => Self::Uncached,
-        }
+        Self::ALL[if index < 6 { index } else { index - 4 } as usize]
     }
 }
 

@@ -25,6 +25,19 @@
 
 #![no_std]
 
+/// Makes a borrowed type copied, whatever its parameter is. Derived, that would have to be, too.
+macro_rules! copied {
+    ($type:ident<$parameter:ident: $bound:ident>) => {
+        impl<$parameter: $bound> Clone for $type<'_, $parameter> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$parameter: $bound> Copy for $type<'_, $parameter> {}
+    };
+}
+
 pub mod address;
 #[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
 pub mod audit;

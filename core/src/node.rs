@@ -330,13 +330,7 @@ pub struct NodeRef<'g, C: Config> {
     _config: PhantomData<C>,
 }
 
-impl<C: Config> Clone for NodeRef<'_, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C: Config> Copy for NodeRef<'_, C> {}
+copied!(NodeRef<C: Config>);
 
 impl<C: Config> fmt::Debug for NodeRef<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

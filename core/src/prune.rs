@@ -15,29 +15,14 @@ use crate::address::{Level, Offset};
 use crate::config::{Config, Geo};
 use crate::entry::{ChildRef, set_adrift};
 use crate::geometry::{Arithmetic, Geometry};
-use crate::guard::{Guard, Take, trying, waiting};
+use crate::guard::{Guard, Take};
 use crate::node::NodeRef;
 use crate::obligation::Obligation;
 use crate::sync::Flush;
 
 /// Takes out the node of `level` for `offset` if it is empty, and then the node above it if that
-/// has become empty, and so on up to the root. Waits for locks of parents, or tries them.
+/// has become empty, and so on up to the root. `take` takes the locks of parents.
 #[cold]
-pub(crate) fn prune_upwards<C: Config>(
-    root: NodeRef<'_, C>,
-    offset: Offset,
-    level: Level,
-    owed: &mut Obligation<C::Backend>,
-    waits: bool,
-) {
-    if waits {
-        prune(root, offset, level, owed, waiting);
-    } else {
-        prune(root, offset, level, owed, trying);
-    }
-}
-
-/// As [`prune_upwards`], with this way of taking the locks of parents.
 pub(crate) fn prune<'g, C: Config>(
     root: NodeRef<'g, C>,
     offset: Offset,

@@ -33,7 +33,7 @@ use crate::error::{LockError, NotARoot};
 use crate::find::find;
 use crate::format::RawItem;
 use crate::geometry::{Arithmetic, Geometry};
-use crate::guard::{Guard, Take, trying, waiting};
+use crate::guard::{Guard, Take};
 use crate::node::NodeRef;
 use crate::obligation::Obligation;
 use crate::sites::site;
@@ -42,26 +42,9 @@ use crate::sync::{Entries, Flush, PlainCell, Word};
 
 /// Locks every node of `range` that exists, and the nodes down to the one that covers it if they
 /// do not.
-#[inline]
-pub(crate) fn lock_range<'g, C: Config>(
-    root: NodeRef<'g, C>,
-    range: Range<Vaddr>,
-) -> Result<SubTree<'g, C>, LockError> {
-    take_range(root, range, waiting)
-}
-
-/// As [`lock_range`], but gives up where it would wait for another CPU.
-#[inline]
-pub(crate) fn try_lock_range<'g, C: Config>(
-    root: NodeRef<'g, C>,
-    range: Range<Vaddr>,
-) -> Result<SubTree<'g, C>, LockError> {
-    take_range(root, range, trying)
-}
-
 // Always: what the range is made into is written where the caller wants it.
 #[inline(always)]
-fn take_range<'g, C: Config>(
+pub(crate) fn lock_range<'g, C: Config>(
     root: NodeRef<'g, C>,
     range: Range<Vaddr>,
     take: impl Take<'g, C>,
@@ -118,13 +101,7 @@ struct Place<'g, C: Config> {
     start: Offset,
 }
 
-impl<C: Config> Clone for Place<'_, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C: Config> Copy for Place<'_, C> {}
+copied!(Place<C: Config>);
 
 impl<'g, C: Config> Place<'g, C> {
     /// The child at `index`.

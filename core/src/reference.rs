@@ -21,13 +21,7 @@ pub(crate) struct FrameRef<'a, B: Backend> {
     frame: Paddr,
 }
 
-impl<B: Backend> Clone for FrameRef<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B: Backend> Copy for FrameRef<'_, B> {}
+copied!(FrameRef<B: Backend>);
 
 impl<B: Backend> fmt::Debug for FrameRef<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

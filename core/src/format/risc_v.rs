@@ -163,20 +163,11 @@ unsafe impl<const UPDATES: bool> EntryFormat for RiscVEntries<UPDATES> {
 mod tests {
     use super::*;
 
-    const POLICIES: [CachePolicy; 6] = [
-        CachePolicy::WriteBack,
-        CachePolicy::WriteThrough,
-        CachePolicy::UncachedMinus,
-        CachePolicy::Uncached,
-        CachePolicy::WriteCombining,
-        CachePolicy::WriteProtected,
-    ];
-
     #[test]
     fn items_decode_to_the_nearest_of_what_was_encoded() {
         for level in [1, 2, 3, 4, 5].map(Level::new) {
             for bits in 0..=PageFlags::all().bits() {
-                for cache in POLICIES {
+                for cache in CachePolicy::ALL {
                     let flags = PageFlags::from_bits_truncate(bits);
                     let frame = Paddr::of_frame(FRAME_NUMBER);
                     let item = RawItem { frame, level, property: Property { flags, cache } };
@@ -194,7 +185,7 @@ mod tests {
 
     #[test]
     fn no_page_is_cached_more_than_was_asked_for() {
-        for cache in POLICIES {
+        for cache in CachePolicy::ALL {
             let nearest = RiscV::nearest(Property { flags: PageFlags::empty(), cache }).cache;
             assert_eq!(nearest == CachePolicy::WriteBack, cache == CachePolicy::WriteBack);
             let again = RiscV::nearest(Property { flags: PageFlags::empty(), cache: nearest });

@@ -152,20 +152,11 @@ unsafe impl EntryFormat for X86_64 {
 mod tests {
     use super::*;
 
-    const POLICIES: [CachePolicy; 6] = [
-        CachePolicy::WriteBack,
-        CachePolicy::WriteThrough,
-        CachePolicy::UncachedMinus,
-        CachePolicy::Uncached,
-        CachePolicy::WriteCombining,
-        CachePolicy::WriteProtected,
-    ];
-
     #[test]
     fn items_decode_to_what_was_encoded() {
         for level in [1, 2, 3].map(Level::new) {
             for bits in 0..=PageFlags::all().bits() {
-                for cache in POLICIES {
+                for cache in CachePolicy::ALL {
                     let flags = PageFlags::from_bits_truncate(bits);
                     let frame = Paddr::new(0x000f_ffff_c000_0000);
                     let item = RawItem { frame, level, property: Property { flags, cache } };
