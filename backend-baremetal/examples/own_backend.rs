@@ -32,8 +32,8 @@ impl PartialEq for Own {
 impl Eq for Own {}
 
 // SAFETY: (1) a frame leaves the list when it is given out; (2) words and metadata stay where they
-// are in the array; (3) and (5) hold of `AtomicWord` and `AtomicCell`; (4) and (6) nothing translates
-// through these tables.
+// are in the array; (3) and (5) hold of `AtomicWord` and `AtomicCell`; (4) and (6) nothing
+// translates through these tables.
 #[expect(unsafe_code, reason = "a backend is a contract")]
 unsafe impl Backend for Own {
     type Word = AtomicWord;

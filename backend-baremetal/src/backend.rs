@@ -5,8 +5,8 @@
 //! host leaks them.
 //!
 //! Three parameters say what differs from machine to machine. The geometry, as the core defines
-//! it. The [`Tables`]: which configurations there are. And the [`Processors`]: the instructions that
-//! no arithmetic replaces.
+//! it. The [`Tables`]: which configurations there are. And the [`Processors`]: the instructions
+//! that no arithmetic replaces.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -92,7 +92,7 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// # Safety
     ///
     /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
-    /// 2. Nobody uses the frame, its metadata or its words any more.
+    /// 2. Nothing uses the frame, its metadata or its words any more.
     #[inline]
     unsafe fn free<B: Backend>(&self, region: &Region<B>, frame: Paddr) {
         // SAFETY: (1) `allocate` passes on what the region gave, by the first promise of this
@@ -107,8 +107,8 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
     fn flush(&self, _what: Flush) {}
 
-    /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations have
-    /// no tags.
+    /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations
+    /// have no tags.
     ///
     /// # Safety
     ///
@@ -216,10 +216,10 @@ impl<G: Geometry, T: Tables, P: Processors> fmt::Debug for Machine<G, T, P> {
     }
 }
 
-// SAFETY: (1) the region gives a frame out once until it is freed, and the processors pass it on, by
-// their promise 1; (2) metadata and words are found by arithmetic on the frame's address, which is
-// one-to-one and always the same; (3) words and cells are atomics, by their promise 2; (4) and (6)
-// are their promises 4 and 5; (5) every access takes the ordering of its site as it is.
+// SAFETY: (1) the region gives a frame out once until it is freed, and the processors pass it on,
+// by their promise 1; (2) metadata and words are found by arithmetic on the frame's address, which
+// is one-to-one and always the same; (3) words and cells are atomics, by their promise 2; (4) and
+// (6) are their promises 4 and 5; (5) every access takes the ordering of its site as it is.
 unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> {
     type Word = P::Word;
     type LockWord = P::LockWord;
@@ -239,7 +239,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
 
     unsafe fn free(&self, frame: Paddr) {
         // SAFETY: (1) `allocate` passes on what the processors gave, and the caller promises that
-        // the frame was not freed since; (2) the caller promises that nobody uses it.
+        // the frame was not freed since; (2) the caller promises that nothing uses it.
         unsafe { self.parts.processors.free(&self.parts.region, frame) }
     }
 

@@ -112,7 +112,7 @@ impl<B: Backend> Region<B> {
     /// # Safety
     ///
     /// 1. The bytes of `range` can be read and written through `base`, from now on and for good.
-    /// 2. Nobody else uses them.
+    /// 2. Nothing else uses them.
     ///
     /// # Panics
     ///
@@ -199,7 +199,7 @@ impl<B: Backend> Region<B> {
     /// # Safety
     ///
     /// 1. [`allocate`](Self::allocate) gave the frame and it has not been freed since.
-    /// 2. Nobody uses the frame, its metadata or its words any more.
+    /// 2. Nothing uses the frame, its metadata or its words any more.
     pub unsafe fn free(&self, frame: Paddr) {
         let number = frame.frame_number();
         assert!(self.frames.contains(&number), "a frame that is freed belongs to the region");

@@ -114,8 +114,8 @@ impl Threads {
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) is the
-// contract of `on_cpu`, and the core refuses to put a CPU online twice; (4) threads translate nothing
-// through these tables; (5) they are translated by the host's.
+// contract of `on_cpu`, and the core refuses to put a CPU online twice; (4) threads translate
+// nothing through these tables; (5) they are translated by the host's.
 unsafe impl Processors for Threads {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;

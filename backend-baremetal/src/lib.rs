@@ -4,8 +4,9 @@
 //!
 //! * *Memory* is address arithmetic. A [`Region`](frame::Region) is a base address and a range of
 //!   physical addresses: on the machine the base is where the direct map begins, on a host it is
-//!   memory of the allocator, and the code is the same. Its first frames hold the metadata of all of
-//!   them; the others are given out from a free list that runs through the free frames themselves.
+//!   memory of the allocator, and the code is the same. Its first frames hold the metadata of all
+//!   of them; the others are given out from a free list that runs through the free frames
+//!   themselves.
 //! * *Processors* are instructions: load this root. A machine implements
 //!   [`Processors`](backend::Processors) with registers, a host with a number per thread.
 //!

@@ -121,7 +121,8 @@ impl LockWord for AtomicWord {
     fn relax(&self) {
         for _ in 0..LOOKS_MAX {
             hint::spin_loop();
-            // Relaxed: whoever sees the lock free here still has to take it with the exchange.
+            // Relaxed: a processor that sees the lock free here still has to take it with the
+            // exchange.
             if self.0.load(Ordering::Relaxed) == 0 {
                 return;
             }

@@ -73,7 +73,7 @@ fn with<R>(cpu: usize, f: impl FnOnce(&mut CpuClock) -> R) -> R {
 }
 
 /// Marks the point at which `cpu` is. A new epoch in which nothing was done yet does not count, so
-/// that what ends with a release is over for whoever acquires it.
+/// that what ends with a release is over for a CPU that acquires it.
 pub(crate) fn mark(cpu: usize) -> Mark {
     with(cpu, |clock| {
         let done = clock.now[cpu] - u32::from(!clock.has_acted);

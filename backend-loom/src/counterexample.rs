@@ -111,7 +111,7 @@ impl Teller {
             let holder = self.held.iter().find(|(_, held)| *held == record.label);
             let held_by = match holder {
                 Some((cpu, _)) => format!("held by CPU {cpu}"),
-                None => "held by nobody".to_owned(),
+                None => "not held".to_owned(),
             };
             format!("CPU {} waits for {}, {held_by}", record.cpu, self.name(record.label))
         };

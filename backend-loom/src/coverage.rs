@@ -1,7 +1,8 @@
 //! What a search has executed of the core: lines that name or use a site, and public operations.
 //!
-//! Noted while the CPUs race, for the whole process, which runs one search. What the set-up and the final checks do is ordered before and after
-//! everything else, so no weakening of it could be noticed.
+//! Noted while the CPUs race, for the whole process, which runs one search. What the set-up and the
+//! final checks do is ordered before and after everything else, so no weakening of it could be
+//! noticed.
 //!
 //! An access belongs to two lines, which most often are one: the line that names its site, and the
 //! line of the call. They differ where a function that is used in several places names the site

@@ -3,7 +3,7 @@
 //! Ghost state lives in ordinary memory, outside of the engine, so keeping it costs no step of the
 //! search. That is allowed only for what cannot carry anything from one CPU to another: an engine
 //! may run the CPUs one after the other. Everything here is therefore either written by one CPU
-//! and read by nobody until the execution is over (records, situations, who waits for what), or
+//! and read by none until the execution is over (records, situations, who waits for what), or
 //! kept per CPU (which locks it holds).
 //!
 //! The state is found through a thread-local, set by the harness wherever a part of the execution

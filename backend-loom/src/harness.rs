@@ -134,7 +134,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 type ModelCpu<E, G> = Cpu<Model<E, G>>;
 
 /// What an execution owns. Its parts are given up one by one when the execution ends; if it is
-/// given up instead, they go without a single operation of the model, whoever drops them last.
+/// given up instead, they go without a single operation of the model, also where another part drops
+/// them last.
 struct Stage<S, E: Engine, G: Geometry> {
     race: Option<S>,
     cpus: Vec<Mutex<Option<ModelCpu<E, G>>>>,

@@ -23,7 +23,7 @@ pub mod engine;
 mod exclusive;
 pub mod explorer;
 mod ghost;
-#[expect(unsafe_code, reason = "dismantles the kernel's table once nobody shares it")]
+#[expect(unsafe_code, reason = "dismantles the kernel's table once no root shares it")]
 pub mod harness;
 pub mod loom;
 mod memory;

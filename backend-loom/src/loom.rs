@@ -13,7 +13,7 @@
 //!
 //! **Waiting.** A CPU that waits parks, and every write that changes the word's value unparks its
 //! waiters. No switch point lies between the read that failed and the entry in the list of
-//! waiters. A load may have returned an old value, for which nobody will write again: such a CPU
+//! waiters. A load may have returned an old value, for which no CPU will write again: such a CPU
 //! yields and reads again, and loom does not hand a yielding CPU the same old value twice. loom's
 //! unpark is itself a happens-before edge, so a lock whose ordering is too weak is seen on its
 //! uncontended path only.
@@ -329,7 +329,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A word on loom's atomics, with its companions.
 pub struct LoomWord {
     value: AtomicU64,
-    /// One per CPU; empty for a word that nobody loads.
+    /// One per CPU; empty for a word that is never loaded.
     companions: Box<[AtomicU64]>,
     access: Access,
     side: Mutex<Side>,
@@ -384,7 +384,7 @@ impl LoomWord {
     }
 
     /// Wakes the waiters if the word holds another value than before: a write that changes
-    /// nothing cannot help anybody.
+    /// nothing cannot help a waiter.
     fn after_write(&self, cpu: usize, value: u64) {
         let mut side = lock(&self.side);
         side.writes += 1;

@@ -1,7 +1,7 @@
 //! What goes to a checking process and what comes back: requests and reports, as data.
 //!
 //! Every exploration runs in a process of its own (loom and shuttle cannot share one, a sabotage
-//! is process-wide, and a process that dies takes nobody with it), so both are serialised.
+//! is process-wide, and a process that dies takes no other with it), so both are serialised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -6,7 +6,7 @@
 //! on, so a weak ordering shows as a data race on a plain cell, mostly within a few executions.
 //! What this engine cannot see is a stale value that touches no plain cell.
 //!
-//! A waiting CPU is never scheduled, and a wait that leaves nobody running is a deadlock. A
+//! A waiting CPU is never scheduled, and a wait that leaves none running is a deadlock. A
 //! failing execution is left where it stands: the scheduler stops it, and shuttle, which would
 //! print about a failure, hears of none.
 
@@ -291,7 +291,7 @@ struct WordState {
 }
 
 impl WordState {
-    /// Wakes the waiters if the value changes: a write that changes nothing helps nobody.
+    /// Wakes the waiters if the value changes: a write that changes nothing helps none.
     fn write(&mut self, cpu: usize, value: u64) {
         if value != self.value {
             self.value = value;

@@ -4,7 +4,7 @@
 //! a test starts its own executable again, as a child that runs only this test and finds the
 //! request in its environment. The parent asks for the whole world first and then for each twin.
 //!
-//! Budgets are small: these tests are what someone runs who has just written a race. Searches that
+//! Budgets are small: these tests are for the author of a new race. Searches that
 //! need longer are what the `model-check` command is for.
 
 use std::path::Path;

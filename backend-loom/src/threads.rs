@@ -39,7 +39,7 @@ static MARKS: AtomicU64 = AtomicU64::new(0);
 struct Meeting {
     arrived: AtomicUsize,
     cpus: usize,
-    /// A CPU has failed: whoever waits leaves.
+    /// A CPU has failed: the ones that wait leave.
     stopped: AtomicBool,
     wait_max: Duration,
 }
@@ -102,7 +102,7 @@ impl Engine for Threads {
     }
 
     fn mark() -> Mark {
-        // Whoever draws a later number acquires what everybody released with an earlier one.
+        // A CPU that draws a later number acquires what all released with earlier ones.
         Mark::at(MARKS.fetch_add(1, Ordering::AcqRel))
     }
 

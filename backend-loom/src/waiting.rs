@@ -1,4 +1,4 @@
-//! Who waits, and whether anybody is left to wake them.
+//! Which CPUs wait, and whether any is left to wake them.
 //!
 //! Used by the engines that run all CPUs on one thread of the host. Every wait of a model goes
 //! through this table, so a deadlock is seen the moment the last running CPU waits or ends, and is

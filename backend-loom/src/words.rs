@@ -158,7 +158,7 @@ impl<E: Engine> ModelWord<E> {
     fn check_store(&self, site: &'static Site) {
         let column = Ghost::column_of(E::cpu());
         let known = self.known[column].load(Ordering::Relaxed);
-        // Before the entry can be reached, nobody else writes it.
+        // Before the entry can be reached, no other CPU writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
         assert!(
             !is_reachable || !X86_64::hardware_may_write(known),

@@ -186,6 +186,23 @@ fn files_have_one_job_and_lines_fit() {
     }
 }
 
+/// A reader who meets the project for the first time looks for the noun.
+#[test]
+fn sentences_name_their_subject() {
+    const NAMELESS: [&str; 6] =
+        ["somebody", "nobody", "whoever", "everybody", "anybody", "someone"];
+    for below in ["core", "explorer", "scenarios", "backend-loom/src", "backend-baremetal/src"] {
+        refuse(
+            "a sentence says which CPU, thread or node it is about",
+            &sources(below),
+            |_, line| {
+                let line = line.to_lowercase();
+                line.split(|it: char| !it.is_alphabetic()).any(|word| NAMELESS.contains(&word))
+            },
+        );
+    }
+}
+
 #[test]
 fn the_catalogue_lists_every_scenario_and_no_other() {
     let catalogue = fs::read_to_string(root().join("scenarios/README.md")).expect("a catalogue");

@@ -61,8 +61,8 @@ impl Vaddr {
         self.0
     }
 
-    /// The address `bytes` further on. Behind the last address comes 0, which therefore ends a range
-    /// that goes up to the top.
+    /// The address `bytes` further on. Behind the last address comes 0, which therefore ends a
+    /// range that goes up to the top.
     pub const fn plus(self, bytes: u64) -> Self {
         Self(self.0.wrapping_add(bytes))
     }

@@ -12,9 +12,9 @@
 //! [`audit`] looks at all of them, parents before children. It takes locks itself, but never waits
 //! for one, so it does no harm at any time; only what it says supposes that no CPU is at work.
 //!
-//! A harness that runs a race of another author cannot name the roots, but it knows which frames are
-//! in use. [`Found`] is such a frame: its metadata says whether it is a node, and one that never had a
-//! parent is the top of a tree.
+//! A harness that runs a race of another author cannot name the roots, but it knows which frames
+//! are in use. [`Found`] is such a frame: its metadata says whether it is a node, and one that
+//! never had a parent is the top of a tree.
 
 use core::fmt;
 

@@ -5,9 +5,9 @@
 //! are counted first and [set aside](crate::stock). If memory runs out, nothing has changed, and no
 //! frame is missing, not even for a grace period.
 //!
-//! Two things can go wrong later, when pages are mapped: the caller's closure makes an item that no entry can hold, or an
-//! address turns out to be mapped. Then what this call has mapped is unmapped again, like anything
-//! that is unmapped; that cannot fail.
+//! Two things can go wrong later, when pages are mapped: the caller's closure makes an item that no
+//! entry can hold, or an address turns out to be mapped. Then what this call has mapped is unmapped
+//! again, like anything that is unmapped; that cannot fail.
 
 use core::ops::Range;
 
@@ -93,8 +93,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// how many frames of the smallest size are mapped there.
     ///
     /// `change` is a function of the property: it may run once for many pages that have the same,
-    /// and again for a page of which hardware noted something meanwhile. It runs under the locks, as
-    /// [`crate::sync`] says. It cannot alter
+    /// and again for a page of which hardware noted something meanwhile. It runs under the locks,
+    /// as [`crate::sync`] says. It cannot alter
     /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED): the old value is kept.
     ///
     /// # Errors
@@ -117,8 +117,8 @@ impl<'g, C: Config> Cursor<'g, C> {
         Ok(frames)
     }
 
-    /// Shows every page from the position up to `end` to `look`, in order, with the address where it
-    /// begins, which may be before the position. Moves to `end`. `look` runs under the locks, as
+    /// Shows every page from the position up to `end` to `look`, in order, with the address where
+    /// it begins, which may be before the position. Moves to `end`. `look` runs under the locks, as
     /// [`crate::sync`] says.
     ///
     /// # Errors

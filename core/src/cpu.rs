@@ -8,8 +8,8 @@
 //! *A CPU owns the root it runs on.* Switching takes a reference to the new root, loads it, and
 //! then gives back the reference to the previous one. So a root cannot be freed under a CPU that
 //! translates through it, even if another CPU drops the last handle. The CPU that switches away may
-//! then be the one that frees it. The first activation has nothing to give back, and activating the active root
-//! again does nothing.
+//! then be the one that frees it. The first activation has nothing to give back, and activating the
+//! active root again does nothing.
 //!
 //! *A section stays on its CPU.* A [`Cpu`] may move to another thread of control, as long as it is
 //! in no section; it cannot be shared, and a section can do neither:

@@ -1,9 +1,9 @@
 //! The cursor: a transaction over a range of addresses.
 //!
-//! A [`Cursor`] holds the [locks](crate::range_lock) of its range from [`lock`](Cursor::lock) to drop.
-//! Cursors of ranges that overlap come one after the other; disjoint ones work in parallel, each in
-//! its own part of the tree. Within the range there is a position, a multiple of the page size
-//! from the start to the end, both included. What is done at the position moves it on.
+//! A [`Cursor`] holds the [locks](crate::range_lock) of its range from [`lock`](Cursor::lock) to
+//! drop. Cursors of ranges that overlap come one after the other; disjoint ones work in parallel,
+//! each in its own part of the tree. Within the range there is a position, a multiple of the page
+//! size from the start to the end, both included. What is done at the position moves it on.
 //!
 //! *Nothing is half done.* An operation counts the nodes it needs and sets them aside before it
 //! changes anything; so it either fails, with the table as it was and the item given back, or it

@@ -10,9 +10,9 @@
 //! which is four times cheaper.
 //!
 //! *What is taken out* may still be in use by walkers, and by TLBs. So it goes into an
-//! [obligation](crate::obligation): it is flushed, then retired. The flush is noted before the entry
-//! is changed, because code of the item's that runs afterwards may panic. A node that is taken out
-//! is set adrift: it is marked stray and unlocked, with everything below it.
+//! [obligation](crate::obligation): it is flushed, then retired. The flush is noted before the
+//! entry is changed, because code of the item's that runs afterwards may panic. A node that is
+//! taken out is set adrift: it is marked stray and unlocked, with everything below it.
 //!
 //! *Growth.* A new child is locked before it is published: otherwise another CPU could lock it,
 //! find it empty, and begin to change what the growing CPU believes to have to itself.
@@ -153,8 +153,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// What was there is flushed when the result is retired or dropped. Until then CPUs may go on
     /// using it beside the new child, and until then the caller should not give the lock back.
     ///
-    /// A node that is put in is locked for a moment. One whose lock is held is refused as in use, and
-    /// not waited for: the caller may be its holder.
+    /// A node that is put in is locked for a moment. One whose lock is held is refused as in use,
+    /// and not waited for: the caller may be its holder.
     ///
     /// # Errors
     ///
@@ -331,8 +331,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// change forbids is flushed before this returns.
     ///
     /// `change` may run more than once, with a newer property each time. It runs under the lock, as
-    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept. Nor can it
-    /// make a page global in a table whose root can go.
+    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept. Nor can
+    /// it make a page global in a table whose root can go.
     ///
     /// # Errors
     ///
@@ -379,8 +379,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         self.fill(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed);
     }
 
-    /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node is
-    /// not adrift yet.
+    /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node
+    /// is not adrift yet.
     pub(crate) fn take(
         &mut self,
         flush: Flush,

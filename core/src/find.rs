@@ -2,12 +2,12 @@
 //!
 //! *Down*, without locks, inside a read-side section. A present entry is followed with an acquire
 //! load. Where an absent one ends the way too early, the node that has it is locked, checked to be
-//! not stray, and looked at again, because another CPU may have grown it meanwhile. Then the missing
-//! nodes are made, linked to each other and published with one store, the lowest of them locked
-//! already, before the parent is let go. If memory runs out, no CPU has seen any of them.
+//! not stray, and looked at again, because another CPU may have grown it meanwhile. Then the
+//! missing nodes are made, linked to each other and published with one store, the lowest of them
+//! locked already, before the parent is let go. If memory runs out, no CPU has seen any of them.
 //!
-//! *Start over.* The node found is locked. If it is stray, it is let go, and the descent starts over
-//! at the root. A root is never stray, so the descent ends.
+//! *Start over.* The node found is locked. If it is stray, it is let go, and the descent starts
+//! over at the root. A root is never stray, so the descent ends.
 //!
 //! *How often?* Once for each time that another CPU has detached a sub-tree on our path, or put a
 //! node there (grown, or split from a huge page), between our look at an entry and our lock of the

@@ -7,9 +7,9 @@
 //!
 //! One batch at a time waits for the *current* grace period. What is retired while it runs joins
 //! the *next* batch, because some CPU may have announced its quiescent state before that frame was
-//! detached, and have a reference to it now. The CPU that announces the last missing quiescent state
-//! takes the current batch, starts the next period if there is something waiting, and drops the
-//! batch after the monitor's lock is given back. It drops all of it in that one call.
+//! detached, and have a reference to it now. The CPU that announces the last missing quiescent
+//! state takes the current batch, starts the next period if there is something waiting, and drops
+//! the batch after the monitor's lock is given back. It drops all of it in that one call.
 //!
 //! No CPU ever waits for a grace period, so nothing spins. Readers do nothing at all, so sections
 //! cost nothing. The price is latency: a CPU that never announces holds everything up, and one that

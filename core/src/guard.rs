@@ -59,8 +59,8 @@ impl<'g, C: Config> Guard<'g, C> {
     ///
     /// # Safety
     ///
-    /// The lock is held on behalf of the caller and no guard for it exists: it was just taken, or made
-    /// held before the node was published, or its guard was kept from being dropped.
+    /// The lock is held on behalf of the caller and no guard for it exists: it was just taken, or
+    /// made held before the node was published, or its guard was kept from being dropped.
     pub(crate) unsafe fn of(node: NodeRef<'g, C>) -> Self {
         Self { node, _stays_on_its_cpu: PhantomData }
     }

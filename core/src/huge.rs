@@ -2,9 +2,9 @@
 //!
 //! *Split.* The parts are complete before one exchange puts them in the place of the huge page. So
 //! at every instant there is a translation, and it is the same. A CPU may go on using the huge one
-//! from its TLB, and have parts there too. That is harmless while they agree, so it is flushed before
-//! the range is unlocked. Some CPUs cannot bear both: erratum 383 of AMD's family 10h, and fetches on
-//! Intel's with CVE-2018-12207. There a kernel unmaps, flushes and maps the parts.
+//! from its TLB, and have parts there too. That is harmless while they agree, so it is flushed
+//! before the range is unlocked. Some CPUs cannot bear both: erratum 383 of AMD's family 10h, and
+//! fetches on Intel's with CVE-2018-12207. There a kernel unmaps, flushes and maps the parts.
 //!
 //! *Merge.* Here hardware is a second writer. With an upper level of the walk in its caches it can
 //! set dirty in an entry of the node that has been replaced, and the bit would be lost. So
@@ -14,8 +14,8 @@
 //! 3. the accessed and dirty bits are collected, while the entries are cleared;
 //! 4. the huge page takes the place.
 //!
-//! In between, the addresses are not mapped. A CPU that uses one faults, and finds the huge page when
-//! it has waited for the range.
+//! In between, the addresses are not mapped. A CPU that uses one faults, and finds the huge page
+//! when it has waited for the range.
 //!
 //! After Linux's `collapse_huge_page` (`mm/khugepaged.c`), which clears and flushes likewise.
 

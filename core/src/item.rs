@@ -42,8 +42,8 @@ use crate::sync::Backend;
 /// 3. an item above the leaf level is divisible: its raw form stands for the raw forms of the next
 ///    lower level that cover the same frames with the same property, since a huge page may be split
 ///    into those;
-/// 4. where [`may_merge`](Self::may_merge) says yes, the raw form of the next higher level stands for
-///    all of those that it is made of;
+/// 4. where [`may_merge`](Self::may_merge) says yes, the raw form of the next higher level stands
+///    for all of those that it is made of;
 /// 5. [`retire`](Self::retire) frees nothing that readers or hardware could still use, also if it
 ///    panics.
 pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
@@ -61,8 +61,8 @@ pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
     /// # Safety
     ///
     /// [`into_raw`](Self::into_raw) of an item [of](Self::is_of) `backend` gave this value, or one
-    /// of which this is a part, or those of which it is the whole, except for the accessed and dirty flags and for rights changed
-    /// meanwhile; and it was not turned back before.
+    /// of which this is a part, or those of which it is the whole, except for the accessed and
+    /// dirty flags and for rights changed meanwhile; and it was not turned back before.
     unsafe fn from_raw(backend: &B, raw: RawItem) -> Self;
 
     /// Drops the item that an entry of a table that is torn down stores. To be overridden by types
@@ -92,8 +92,8 @@ pub unsafe trait Item<B: Backend>: Sized + Send + Sync + 'static {
         false
     }
 
-    /// Gives up the item that an entry stored: the part of it that must wait for a flush and a grace
-    /// period. `None` if nothing has to.
+    /// Gives up the item that an entry stored: the part of it that must wait for a flush and a
+    /// grace period. `None` if nothing has to.
     ///
     /// # Safety
     ///
@@ -162,11 +162,11 @@ impl<B: Backend> UntrackedMemory<B> {
     ///
     /// # Safety
     ///
-    /// Safe code that has this value can map any part of the range, with any rights, in any table on
-    /// any backend of this type, for as long as the tables exist. The caller vouches that no use of such a mapping, by hardware or
-    /// by the code that runs on it, breaks memory safety. In particular no
-    /// [`allocate`](Backend::allocate) gives a frame of the range, unless all tables that map it are
-    /// as trustworthy as the caller.
+    /// Safe code that has this value can map any part of the range, with any rights, in any table
+    /// on any backend of this type, for as long as the tables exist. The caller vouches that no use
+    /// of such a mapping, by hardware or by the code that runs on it, breaks memory safety. In
+    /// particular no [`allocate`](Backend::allocate) gives a frame of the range, unless all tables
+    /// that map it are as trustworthy as the caller.
     pub const unsafe fn new(range: Range<Paddr>) -> Self {
         Self { range, _backend: PhantomData }
     }
@@ -175,8 +175,8 @@ impl<B: Backend> UntrackedMemory<B> {
     ///
     /// # Errors
     ///
-    /// [`Refusal::OutOfRange`] if the page is not wholly in this memory, [`Refusal::NoPagesHere`] if
-    /// the geometry has no such level.
+    /// [`Refusal::OutOfRange`] if the page is not wholly in this memory, [`Refusal::NoPagesHere`]
+    /// if the geometry has no such level.
     #[inline]
     pub fn page(
         &self,
@@ -222,10 +222,10 @@ impl MappedRef<'_> {
     }
 }
 
-// SAFETY: (1) a frame knows its backend, and untracked memory is for all of a type; (2) a tracked item owns the frame that
-// it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a tracked item is no huge page,
-// and the parts of an untracked one are in the same memory; (4) only untracked ones merge, whose memory
-// is vouched for, each; (5) a frame is given up as a whole.
+// SAFETY: (1) a frame knows its backend, and untracked memory is for all of a type; (2) a tracked
+// item owns the frame that it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a
+// tracked item is no huge page, and the parts of an untracked one are in the same memory; (4) only
+// untracked ones merge, whose memory is vouched for, each; (5) a frame is given up as a whole.
 unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     type Ref<'g> = MappedRef<'g>;
 

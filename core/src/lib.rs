@@ -9,12 +9,12 @@
 //!
 //! * the seam: [`sync`], and [`sites`], every memory ordering as a row of one table;
 //! * pure data: [`address`], [`geometry`], [`format`](mod@format), [`error`], [`config`];
-//! * nodes: [`lock`], [`node`], [`permanent`], [`guard`], [`item`], [`frame`], and [`entry`], the one
-//!   place where an entry changes while hardware and lock-free walkers look on;
+//! * nodes: [`lock`], [`node`], [`permanent`], [`guard`], [`item`], [`frame`], and [`entry`], the
+//!   one place where an entry changes while hardware and lock-free walkers look on;
 //! * the way: [`find`] descends to a locked node, [`range_lock`] holds all those of a range,
 //!   [`prune`] takes out empty ones;
-//! * what is done: [`cursor`], [`bulk`], [`run`], [`huge`] in a locked range, page by page or all at
-//!   once; [`shared`] for readers that lock nothing;
+//! * what is done: [`cursor`], [`bulk`], [`run`], [`huge`] in a locked range, page by page or all
+//!   at once; [`shared`] for readers that lock nothing;
 //! * what is owed: [`stock`] is set aside before a change, an [`obligation`] is paid after it;
 //!   [`reclaim`], [`grace`] and [`cpu`] make grace periods of quiescent states;
 //! * [`audit`]: what must be so once no CPU is at work, for harnesses.

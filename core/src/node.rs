@@ -7,9 +7,9 @@
 //! * [`Guard`] holds the lock: see [`crate::guard`].
 //!
 //! *Stray.* A node is stray once the sub-tree it belongs to has been detached. The flag is set
-//! under the node's own lock, while the parent is still locked. So a CPU that locks a node and finds
-//! it not stray knows that the node is reachable, and stays so until the lock is given back. A CPU
-//! that finds it stray lets go and starts over from the root.
+//! under the node's own lock, while the parent is still locked. So a CPU that locks a node and
+//! finds it not stray knows that the node is reachable, and stays so until the lock is given back.
+//! A CPU that finds it stray lets go and starts over from the root.
 //!
 //! *Locks* are taken parents before children; the locks of the reclamation come after all of them.
 //!
@@ -102,8 +102,9 @@ impl<B: Backend> Metadata<B> {
         metadata.kind.set(kind.0);
     }
 
-    /// For backends that help to find errors, when they free a frame: clears the stray flag, so that a
-    /// use after free is not silently turned back by the stray check but runs into the poison.
+    /// For backends that help to find errors, when they free a frame: clears the stray flag, so
+    /// that a use after free is not silently turned back by the stray check but runs into the
+    /// poison.
     pub fn unmark_stray(&self) {
         self.stray.set(false);
     }
@@ -221,8 +222,8 @@ impl<C: Config> Node<C> {
     ///
     /// # Panics
     ///
-    /// If both configurations manage the same index: then neither could drop what it leads to. If they
-    /// write their entries in different formats.
+    /// If both configurations manage the same index: then neither could drop what it leads to. If
+    /// they write their entries in different formats.
     #[track_caller]
     pub fn root_sharing<K>(owner: &Permanent<K>) -> Result<Self, OutOfMemory>
     where
@@ -309,7 +310,8 @@ impl<C: Config> Drop for Node<C> {
             let level = self.level();
             self.drop_walk(level);
             if level == <Geo<C>>::ROOT {
-                // SAFETY: a CPU owns a reference to the root that it runs on, and the last one is gone.
+                // SAFETY: a CPU owns a reference to the root that it runs on, and the last one is
+                // gone.
                 unsafe { self.backend().forget_root(self.paddr()) };
             }
             // SAFETY: `count_down` returned true, the drop-walk is over, and `drop` runs once.
@@ -379,8 +381,8 @@ impl<'g, C: Config> NodeRef<'g, C> {
         self.child_at(index, site!(WALK_ENTRY))
     }
 
-    /// Follows present entries without any lock, down to the node of `target` for a place, or as far
-    /// as they lead.
+    /// Follows present entries without any lock, down to the node of `target` for a place, or as
+    /// far as they lead.
     #[inline(always)]
     pub(crate) fn walk_down(self, offset: Offset, target: Level) -> Self {
         let mut node = self;

@@ -72,8 +72,8 @@ impl<C: Config> Permanent<C> {
     ///
     /// # Safety
     ///
-    /// 1. The table maps what CPUs need while they run on a root that shares it: the code that calls
-    ///    this crate, its stacks and its data, and the memory of the backend.
+    /// 1. The table maps what CPUs need while they run on a root that shares it: the code that
+    ///    calls this crate, its stacks and its data, and the memory of the backend.
     /// 2. It goes on doing so. Besides [`borrow`](Self::borrow), no handle of any of its nodes is
     ///    left, owned or borrowed, that safe code could change it through.
     #[must_use = "the table carries from now on, under this name"]

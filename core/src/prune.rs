@@ -1,10 +1,10 @@
 //! Prune: a node that is left empty is taken out again, by the CPU that emptied it.
 //!
-//! That CPU has let go of the node, because locks are taken parents first. It locks the parent, then
-//! the node, and looks once more whether it is empty. If another CPU holds the node's lock, the
-//! node is skipped: the holder either fills it, or runs this same step when it lets go; so does a
-//! descent that fails for lack of memory. Two holders do not, and may leave an empty node behind: a
-//! try-lock cursor whose parent is locked, and the owner of a bare [`Guard`]. An empty node that
+//! That CPU has let go of the node, because locks are taken parents first. It locks the parent,
+//! then the node, and looks once more whether it is empty. If another CPU holds the node's lock,
+//! the node is skipped: the holder either fills it, or runs this same step when it lets go; so does
+//! a descent that fails for lack of memory. Two holders do not, and may leave an empty node behind:
+//! a try-lock cursor whose parent is locked, and the owner of a bare [`Guard`]. An empty node that
 //! stays does no harm, and goes with a later cursor of its addresses.
 //!
 //! *Flush before the parent is unlocked.* As soon as it is, another CPU can grow a new node there

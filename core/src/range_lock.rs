@@ -6,9 +6,9 @@
 //! the tree itself, which stands still, being locked.
 //!
 //! *Lock.* From the covering node down, each child is locked while its parent is, so no child is
-//! stray. Of two ranges that overlap, one has the other's covering node at or below its own. The CPU
-//! that holds the upper one may wait for the lower one, whose holder waits for no node above its
-//! own. So there is no deadlock, whatever the order among siblings.
+//! stray. Of two ranges that overlap, one has the other's covering node at or below its own. The
+//! CPU that holds the upper one may wait for the lower one, whose holder waits for no node above
+//! its own. So there is no deadlock, whatever the order among siblings.
 //!
 //! *Grow, split, detach.* What is added below is born locked and belongs to the sub-tree; what is
 //! taken out is set adrift at once. What is put where a translation may still be cached is put
@@ -459,8 +459,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     ) {
         self.check_whole(index);
         let node = self.take_node(index, owed);
-        // Hardware may still be below, through its caches of upper levels. It is made to forget them
-        // before the bits are collected, and before the huge page is there beside the pages.
+        // Hardware may still be below, through its caches of upper levels. It is made to forget
+        // them before the bits are collected, and before the huge page is there beside the pages.
         owed.flush();
         let entries = node.frame_ref().entries();
         for part in 0..<Geo<C>>::ENTRIES {

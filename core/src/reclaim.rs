@@ -212,8 +212,8 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     unsafe fn retire(&self, backend: &B, batch: Batch<B>);
 }
 
-/// What an entry led to before it was changed. It is flushed and given to the reclamation, not to the
-/// caller: walkers may still be looking at it.
+/// What an entry led to before it was changed. It is flushed and given to the reclamation, not to
+/// the caller: walkers may still be looking at it.
 pub struct Detached<'g, C: Config> {
     was: ChildRef<'g, C>,
     _owed: Obligation<C::Backend>,

@@ -4,9 +4,9 @@
 //! frame lives at least as long as the lifetime says) or a [`Reference`] (the frame lives because
 //! it is counted), and neither can be made up without `unsafe`.
 //!
-//! Counting follows Rust's `Arc`. An owner that adds a reference holds one, so the increment needs no
-//! ordering. A decrement releases what its owner did. The owner that takes the last one acquires all
-//! of that with a fence, and then has the frame to itself.
+//! Counting follows Rust's `Arc`. An owner that adds a reference holds one, so the increment needs
+//! no ordering. A decrement releases what its owner did. The owner that takes the last one acquires
+//! all of that with a fence, and then has the frame to itself.
 
 use core::fmt;
 

@@ -4,8 +4,8 @@
 //! once for each entry. What an entry says besides its frame is computed again only when it differs
 //! from that of the entry before.
 //!
-//! *A run may be left early*, also by a panic of the caller's closure. The count of children is then
-//! that of the entries written so far.
+//! *A run may be left early*, also by a panic of the caller's closure. The count of children is
+//! then that of the entries written so far.
 
 use core::marker::PhantomData;
 use core::ops::Range;

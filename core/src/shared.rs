@@ -13,8 +13,9 @@
 //!   cursor that detaches it holds the locks of everything below. What is read there was true just
 //!   before the detachment. The detachment lies within the call, because the way was still in place
 //!   when the call began.
-//! * If the node is detached by a [merge](crate::huge), its entries are cleared while their addresses
-//!   are mapped by nothing. That, too, lies within the call, and may be what the call says.
+//! * If the node is detached by a [merge](crate::huge), its entries are cleared while their
+//!   addresses are mapped by nothing. That, too, lies within the call, and may be what the call
+//!   says.
 //!
 //! A search or a visit of many pages is one such query for each of its slots. It is no snapshot, as
 //! a cursor's operation on many pages is one change after the other. A caller that needs a snapshot
@@ -23,11 +24,12 @@
 //! # All of them agree on one order
 //!
 //! Without a fence, two CPUs that each change a page and then query the other's could both read the
-//! old value (store buffering). So every call begins with a full fence, [`QUERY_ORDER`]. Of two such
-//! calls one comes first in the order of fences: if it is ours, the other CPU sees what we changed
-//! before; if it is theirs, we see what they changed. With that, queries are linearizable with the
-//! changes that cursors make, because each change, also a clear, releases what was done before it. A
-//! cursor of its own needs no fence: it queries under the lock that the change was made under.
+//! old value (store buffering). So every call begins with a full fence, [`QUERY_ORDER`]. Of two
+//! such calls one comes first in the order of fences: if it is ours, the other CPU sees what we
+//! changed before; if it is theirs, we see what they changed. With that, queries are linearizable
+//! with the changes that cursors make, because each change, also a clear, releases what was done
+//! before it. A cursor of its own needs no fence: it queries under the lock that the change was
+//! made under.
 //!
 //! A visit fences once, not per slot. On a machine without multi-copy atomicity (none of x86-64,
 //! Arm, RISC-V) two visits could see two changes in opposite orders.

@@ -275,7 +275,7 @@ sites! {
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "no other CPU can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],
-        carries "a CPU that adds a reference has one, or is in a section that outlasts the parent's";
+        carries "its CPU has a reference, or is in a section that outlasts the parent's";
     access REFERENCE_DECREMENT: Release, pairs with [REFERENCE_LAST],
         carries "what this owner did with the node is done before it is torn down",
         caught by ["drop_vs_walk", "drop_vs_drop"];

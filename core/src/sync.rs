@@ -115,7 +115,8 @@ pub trait Count: Send + Sync {
     fn fetch_sub(&self, value: u64, site: &'static Site) -> u64;
 }
 
-/// A value that a cell can hold: an integer, or a `bool`. The trait cannot be implemented elsewhere.
+/// A value that a cell can hold: an integer, or a `bool`. The trait cannot be implemented
+/// elsewhere.
 pub trait CellValue: Copy + Debug + Send + Sync + 'static + sealed::Integer {
     /// The value as bits.
     fn to_bits(self) -> u64;
@@ -297,8 +298,8 @@ impl Hardware {
 /// 4. [`flush`](Self::flush) returns once no CPU translates through what it names, unless the
 ///    backend exists in order to show that this is caught;
 /// 5. orderings are at least those of the site that an access names, with the same exception;
-/// 6. [`HARDWARE`](Self::HARDWARE) says how CPUs walk the roots that they load, if the code that runs
-///    on a CPU is itself translated by them;
+/// 6. [`HARDWARE`](Self::HARDWARE) says how CPUs walk the roots that they load, if the code that
+///    runs on a CPU is itself translated by them;
 /// 7. equal handles are of the same machine, and [`cpu`](Self::cpu) is the CPU of the caller.
 pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Entries.
@@ -320,11 +321,11 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// The configurations of its page tables: a tuple.
     type Tables: Tables<Self>;
 
-    /// How CPUs walk the roots that they load, if they stand on them, as on a machine: the code that
-    /// calls this crate, its stack and its data are translated too. Only roots in this format that
-    /// share a kernel's table are activated then; see
-    /// [`Permanent::carry`](crate::permanent::Permanent::carry). `None` where loading a root changes
-    /// nothing for that code.
+    /// How CPUs walk the roots that they load, if they stand on them, as on a machine: the code
+    /// that calls this crate, its stack and its data are translated too. Only roots in this format
+    /// that share a kernel's table are activated then; see
+    /// [`Permanent::carry`](crate::permanent::Permanent::carry). `None` where loading a root
+    /// changes nothing for that code.
     const HARDWARE: Option<Hardware>;
 
     /// A frame that the caller owns, or `None` if there is none left. Its entries hold anything.
@@ -372,9 +373,9 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>);
 
-    /// Removes translations from the caches of every CPU that may hold them, and returns once all of
-    /// those have done so. Called under locks of nodes, as the [module](self) says: a CPU that waits
-    /// for such a lock must be able to answer.
+    /// Removes translations from the caches of every CPU that may hold them, and returns once all
+    /// of those have done so. Called under locks of nodes, as the [module](self) says: a CPU that
+    /// waits for such a lock must be able to answer.
     #[track_caller]
     fn flush(&self, what: Flush);
 

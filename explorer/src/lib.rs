@@ -72,7 +72,8 @@
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
 //! `engine` and `run` for how a closure is made to follow a graph, `waiting` for deadlocks, `inert`
 //! for what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
-//! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent enumerators.
+//! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent
+//! enumerators.
 #![forbid(unsafe_code)]
 
 mod accesses;

@@ -2,7 +2,8 @@
 //!
 //! Threads of a program run one after the other, so data in an ordinary Rust mutex would pass from
 //! thread to thread in the order of running and not in the order of the execution being explored.
-//! Here the data is attached to the store that unlocks, and whoever locks gets what it read.
+//! Here the data is attached to the store that unlocks, and the thread that locks gets what it
+//! read.
 
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -72,7 +73,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             Ok(engine.search.graph.payload_read(read))
         });
         // Copied outside of the engine: the data's own code may use it.
-        let data = payload.get::<T>().expect("whoever unlocked has left the data").clone();
+        let data = payload.get::<T>().expect("the thread that unlocked has left the data").clone();
         MutexGuard { mutex: self, data: Some(data), at }
     }
 

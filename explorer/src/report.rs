@@ -42,7 +42,7 @@ pub enum FailureKind {
     Violation,
     /// Two plain accesses, at least one of them a write, are not ordered by happens-before.
     DataRace,
-    /// Every thread that is not done waits for a value that nobody will write.
+    /// Every thread that is not done waits for a value that no thread will write.
     Deadlock,
     /// A thread made more operations than `Options::events_max`.
     UnboundedLoop,

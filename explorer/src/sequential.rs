@@ -208,7 +208,7 @@ fn precedes(first: &Access<'_>, second: &Access<'_>) -> bool {
 }
 
 /// Whether `eco` of this location can order anything that happens-before does not: if one thread
-/// makes all accesses, or nobody writes, it cannot.
+/// makes all accesses, or none writes, it cannot.
 fn is_shared(place: &Place) -> bool {
     let Some(first) = place.coherence.first() else { return false };
     place.coherence.iter().chain(&place.reads).any(|other| other.thread != first.thread)

@@ -6,8 +6,8 @@
 //! * `t.i<u.j`: event `i` of thread `t` reads event `j` of thread `u` (`t.i<i`: the initial value);
 //! * `t.i@p`: the write has coherence position `p` relative to the other writes with such a part;
 //! * `t.i?v`: the choice is `v`;
-//! * `t:n`: the failure happens when thread `t` has `n` events and plain accesses. Nobody goes
-//!   further before everybody is there, so that no thread runs past the point of failure.
+//! * `t:n`: the failure happens when thread `t` has `n` events and plain accesses. No thread goes
+//!   further before all are there, so that no thread runs past the point of failure.
 //!
 //! A read whose source does not exist yet stops its thread, which is retried in the next *round*,
 //! when the other threads have gone on. The execution is finished when a round adds nothing.

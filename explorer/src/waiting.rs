@@ -10,7 +10,7 @@
 //! what the next attempt needs. So the program is run once more as a *probe*. Each waiting thread
 //! is alone with the memory that all threads have left behind: it reads the newest values, and its
 //! writes go to a memory of its own. If it waits again with memory as it was, it will do so for
-//! ever, because nobody changes anything. If it waits with memory changed, or ends, or spawns or
+//! ever, because no thread changes anything. If it waits with memory changed, or ends, or spawns or
 //! joins, it goes on, and the graph is just one in which its loop has another round.
 //!
 //! Nothing of a probe is recorded. A choice in it is 0.
@@ -239,7 +239,7 @@ impl Engine {
                 format!("thread {thread} waits at {operation} and reads {}", event.value)
             })
             .collect();
-        let message = format!("nobody can go on: {}", waits.join("; "));
+        let message = format!("no thread can go on: {}", waits.join("; "));
         let last = graph.threads[waiting[0]].last();
         let at = last.map(|event| SourcePlace::of(event.request.at));
         self.run.current = waiting[0];

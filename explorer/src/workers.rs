@@ -158,7 +158,7 @@ impl<'options> Shared<'options> {
         })
     }
 
-    /// Waits for work; false when everybody is out of work, or the exploration is over.
+    /// Waits for work; false when all workers are out of work, or the exploration is over.
     fn take_work(&self) -> bool {
         let mut jobs = lock(&self.jobs);
         jobs.idle += 1;

@@ -162,7 +162,7 @@ fn rounds_with_two_reads_still_deadlock_and_the_token_leads_there() {
         }
         thread.join();
     };
-    let failure = explore_all(program).failure.expect("nobody writes 1");
+    let failure = explore_all(program).failure.expect("no thread writes 1");
     assert_eq!(failure.kind, FailureKind::Deadlock, "{failure}");
     assert!(failure.message.contains("thread 0 waits at a load of x"), "{failure}");
     let again = replay(&Options::default(), &failure.token, program).failure;
@@ -185,7 +185,7 @@ fn a_round_that_undoes_what_it_did_is_a_deadlock_too() {
             }
         }
     };
-    let failure = explore_all(program).failure.expect("nobody clears the other word");
+    let failure = explore_all(program).failure.expect("no thread clears the other word");
     assert_eq!(failure.kind, FailureKind::Deadlock, "{failure}");
 }
 

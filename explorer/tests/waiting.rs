@@ -160,7 +160,7 @@ fn opposite_lock_orders_deadlock_and_the_report_tells_how() {
     assert_eq!(failure.trace.blocked.len(), 2, "both threads wait");
     let text = failure.to_string();
     for part in [
-        "Deadlock: nobody can go on: thread 0 waits at a lock of m",
+        "Deadlock: no thread can go on: thread 0 waits at a lock of m",
         "thread 0 ",
         "| thread 1",
         "to be unlocked, and reads 0x1 from T",
@@ -180,7 +180,7 @@ fn a_spin_on_a_word_that_nobody_changes_is_a_deadlock() {
             word.wait_for_change();
         }
     });
-    let failure = report.failure.expect("nobody changes the word");
+    let failure = report.failure.expect("no thread changes the word");
     assert_eq!(failure.kind, FailureKind::Deadlock);
     let expected = "waits for a change of x0 from 0x1";
     assert!(failure.to_string().contains(expected), "{failure}");

@@ -10,8 +10,8 @@
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //!   [`metal`]: the same from processors of the production backend;
 //! * [`specification`]: what a page table promises, for histories and for every other check;
-//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked of,
-//!   and whether that is possible under the specification; [`mark`]: what was over before what;
+//! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked
+//!   of, and whether that is possible under the specification; [`mark`]: what was over before what;
 //! * [`tables`]: the two configurations of page tables that scenarios use;
 //! * [`transaction`]: operations of histories, carried out with cursors;
 //! * [`random`]: numbers for tests that choose at random.

@@ -174,7 +174,7 @@ impl<B: World> Machine<B> {
 /// Something that the set-up gives to one CPU, which takes it once.
 ///
 /// A role only borrows the race, so this is how it comes to own something. It carries nothing
-/// from one CPU to another: whoever takes it is the only one who ever looks.
+/// from one CPU to another: the CPU that takes it is the only one that ever looks.
 #[derive(Debug)]
 pub struct Parcel<T> {
     contents: Mutex<Option<T>>,

@@ -1,7 +1,7 @@
 //! # Attach vs. attach
 //! Result: Never. One node becomes the child of two parents.
 //! CPUs: 0 and 1 each put the same leaf, of which each has a handle, into a parent of their own.
-//! Invariant: a node has one parent in its life; whoever comes second is refused.
+//! Invariant: a node has one parent in its life; the CPU that comes second is refused.
 //! Guards against: an admission that does not look, or looks without the node's lock.
 //! Sites: PUBLISH_NODE, LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 2 levels, no preemption bound; 4 executions, 10 under loom.

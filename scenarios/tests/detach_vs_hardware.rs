@@ -47,7 +47,7 @@ impl<B: World> Scenario<B> for Race<B> {
         interesting("written, then taken out", "the detacher was handed the dirty bit"),
         interesting("taken out, then refused", "the write came too late and faulted"),
         forbidden("lost", "a dirty bit that hardware set is lost"),
-        forbidden("invented", "a page is dirty that nobody wrote"),
+        forbidden("invented", "a page is dirty that no CPU wrote"),
     ];
     const REACHED: &'static [Situation] = &[];
     const TWINS: Twins = twins([torn_updates("a dirty bit that hardware set is lost")]);

@@ -1,5 +1,5 @@
 //! # Drop-walk vs. walk
-//! Result: Never. A sub-tree is torn down while somebody holds a counted handle of it.
+//! Result: Never. A sub-tree is torn down while a CPU holds a counted handle of it.
 //! CPUs: 0 takes a handle of an inner node, leaves its section, and reads a page below the node.
 //!   1 detaches the node and announces a quiescent state.
 //! Invariant: the drop-walk runs after the last reference, on whichever CPU that falls.

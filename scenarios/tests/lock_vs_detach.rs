@@ -1,5 +1,5 @@
 //! # Lock vs. detach
-//! Result: Never. A page is mapped into a node that nobody can reach any more.
+//! Result: Never. A page is mapped into a node that no CPU can reach any more.
 //! CPUs: 0 finds the leaf, locks it and maps a page. 1 detaches the sub-tree that the leaf is in.
 //! Invariant: a locked node that is not stray is reachable; a stray one is let go.
 //! Guards against: no stray check, no stray mark, a mark after the unlock, no second descent.

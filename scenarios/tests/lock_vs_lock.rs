@@ -1,7 +1,7 @@
 //! # Lock vs. lock
 //! Result: Never. Two CPUs change one node at the same time, or one misses what the other did.
 //! CPUs: 0 and 1 lock one leaf, look at the count of children, and map a page each.
-//! Invariant: what is done under the lock is seen by whoever holds the lock next.
+//! Invariant: what is done under the lock is seen by its next holder.
 //! Guards against: a lock taken or given back without ordering.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, one node, no preemption bound; 2 executions, 9 under loom.

@@ -3,7 +3,7 @@
 //! CPUs: 0 maps page 0; its leaf covers the range. 1 looks at page 0 and unmaps pages 1..3, in a
 //!   range that the node above covers. 2 unmaps pages 0..4: the root covers them, and gives the
 //!   whole sub-tree of two levels away.
-//! Invariant: the history is linearizable, with the count of every unmap; nobody waits for ever.
+//! Invariant: the history is linearizable, with the count of every unmap; no CPU waits for ever.
 //! Guards against: a sub-tree of which only the upper nodes are locked, unlocked or marked.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 3 CPUs, 3 levels, no preemption bound; 110 executions.

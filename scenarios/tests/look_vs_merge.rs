@@ -10,7 +10,7 @@
 //! References: Linux mm/khugepaged.c, collapse_huge_page; mm/gup.c, gup_fast.
 use weft_scenarios::prelude::*;
 
-/// Where the pages are: nobody's memory, and aligned to what a huge page covers.
+/// Where the pages are: memory without an owner, aligned to what a huge page covers.
 const FRAME: Paddr = Paddr::new(1 << 30);
 const GAP: Situation = situation("the asker met the gap in the merge");
 

@@ -2,9 +2,9 @@
 //! Result: Never. A query finds a page whose rights have changed, without its contents.
 //! CPUs: 0 fills a frame and maps it, accessed and dirty. 1 takes write permissions away, in a run.
 //!   2 looks for the next page without locks, and reads it.
-//! Invariant: an entry leads to a complete frame, whoever wrote the entry last.
+//! Invariant: an entry leads to a complete frame, whichever CPU wrote the entry last.
 //! Guards against: a run that changes pages with stores that publish nothing: they end the release
-//!   sequence of whoever mapped the page.
+//!   sequence of the CPU that mapped the page.
 //! Sites: PUBLISH_ITEM, PROTECT_ENTRY, WALK_ENTRY.
 //! Bounds: 3 CPUs, 3 levels, no preemption bound; 5 executions.
 //! References: C++20 [intro.races], release sequences; Lahav et al. (PLDI'17), section 3.

@@ -2,7 +2,7 @@
 //! Result: Never. Two cursors that grow one empty table lose a node, or a page below it.
 //! CPUs: 0 maps page 0 in a range of that page: the nodes on the way are grown as one chain. 1 maps
 //!   page 1 in a range of pages 0..4, which the root covers: nodes are grown one by one below it.
-//! Invariant: the history is linearizable; whoever comes second goes on in what is there.
+//! Invariant: the history is linearizable; the CPU that comes second goes on in what is there.
 //! Guards against: growing over a node; a chain that is reachable unlocked; a miscounted child.
 //! Sites: PUBLISH_NODE, WALK_ENTRY, LOCK_BORN_HELD, LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 723 under loom.

@@ -9,7 +9,7 @@
 //! References: Linux mm/khugepaged.c, collapse_huge_page; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 
-/// Where the pages are: nobody's memory, and aligned to what a huge page covers.
+/// Where the pages are: memory without an owner, aligned to what a huge page covers.
 const FRAME: Paddr = Paddr::new(1 << 30);
 
 struct Race<B: World> {

@@ -49,7 +49,7 @@ impl<B: World> Scenario<B> for Race<B> {
         interesting("protected, then refused", "the write came too late and faulted"),
         forbidden("lost", "a dirty bit that hardware set is lost"),
         forbidden("unprotected", "a page is writable although it was protected"),
-        forbidden("invented", "a page is dirty that nobody wrote"),
+        forbidden("invented", "a page is dirty that no CPU wrote"),
     ];
     const REACHED: &'static [Situation] = &[];
     const TWINS: Twins = twins([torn_updates("a dirty bit that hardware set is lost")]);

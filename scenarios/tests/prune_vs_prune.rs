@@ -1,8 +1,8 @@
 //! # Prune vs. prune
 //! Result: Never. Empty nodes stay because each of two CPUs leaves them to the other.
 //! CPUs: 0 and 1 unmap the last two pages of the table, one each, in ranges of one page.
-//! Invariant: whoever leaves a node empty takes it out, or somebody does who comes later.
-//! Guards against: giving up for a node's lock without anybody who comes by again; a node that is
+//! Invariant: the CPU that leaves a node empty takes it out, or one that comes later.
+//! Guards against: giving up for a node's lock without a CPU that comes by again; a node that is
 //!   taken out twice.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 69 under loom.

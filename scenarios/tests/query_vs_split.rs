@@ -9,7 +9,7 @@
 //! References: Linux mm/huge_memory.c, __split_huge_pmd_locked.
 use weft_scenarios::prelude::*;
 
-/// Where the huge page is: nobody's memory, and aligned to what it covers.
+/// Where the huge page is: memory without an owner, aligned to what it covers.
 const FRAME: Paddr = Paddr::new(1 << 30);
 
 struct Race<B: World> {

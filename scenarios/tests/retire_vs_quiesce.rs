@@ -1,5 +1,5 @@
 //! # Retire vs. quiesce
-//! Result: Never. A grace period ends before everybody who was online has been quiescent.
+//! Result: Never. A grace period ends before every CPU that was online has been quiescent.
 //! CPUs: 0 detaches two nodes, with a quiescent state after each. 1 and 2 look at both nodes and
 //!   announce a quiescent state; 1 has announced one before.
 //! Invariant: a batch waits for every section that had begun when it was retired, also a batch

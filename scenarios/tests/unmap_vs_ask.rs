@@ -1,7 +1,7 @@
 //! # Unmap vs. ask
 //! Result: Never. A CPU finds the page gone that went second, and then the first one still there.
-//! CPUs: 0 unmaps one page, and then another, accessed and dirty, each in a range of its own. 1 asks
-//!   for the second without locks, and then for the first.
+//! CPUs: 0 unmaps one page, and then another, accessed and dirty, each in a range of its own. 1
+//!   asks for the second without locks, and then for the first.
 //! Invariant: queries that lock nothing fall into one order with what cursors take out, and who
 //!   finds a page gone sees what was written before it went.
 //! Guards against: a cleared entry that overtakes one that was cleared before it.

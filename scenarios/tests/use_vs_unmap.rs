@@ -2,8 +2,8 @@
 //! Result: Never. A CPU goes on using a page after the table has told it that nothing is mapped.
 //! CPUs: 0 runs on the table and reads the page; then it asks, in a range of its own, whether the
 //!   page is still mapped, and reads it once more. 1 unmaps the page.
-//! Invariant: translations are flushed before the range is unlocked: whoever has the range next
-//!   finds that no CPU translates through what was there before.
+//! Invariant: translations are flushed before the range is unlocked: the CPU that has the range
+//!   next finds that no CPU translates through what was there before.
 //! Guards against: a flush after the unlock. Models have no TLB, so only a machine shows that.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 6 executions, 296 under loom.

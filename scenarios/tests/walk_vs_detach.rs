@@ -2,7 +2,7 @@
 //! Result: Never. A walker inside its read-side section touches a node that has been freed.
 //! CPUs: 0 walks to the page without locks and reads it. 1 detaches the sub-tree and goes on.
 //! Invariant: what is detached is freed only after every section that may have seen it.
-//! Guards against: freeing at the detachment; a grace period that does not wait for everybody.
+//! Guards against: freeing at the detachment; a grace period that does not wait for every CPU.
 //! Sites: WALK_ENTRY, CLEAR_ENTRY, LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 7 executions, 1,141 under loom.
 //! References: Linux Documentation/litmus-tests/rcu/RCU+sync+free.litmus; linux 70cbc3cc78a9.

@@ -10,7 +10,7 @@ use weft_scenarios::prelude::*;
 
 const PARTS: Situation = situation("the walker found a part of the split page");
 
-/// Where the huge page is: nobody's memory, and aligned to what it covers.
+/// Where the huge page is: memory without an owner, aligned to what it covers.
 const FRAME: Paddr = Paddr::new(1 << 30);
 
 struct Race<B: World> {

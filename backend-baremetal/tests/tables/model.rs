@@ -1,10 +1,10 @@
 //! Random sequences of operations on nodes, against their paths and the specification of pages.
 //!
 //! A path is the list of indices from the root down. The [`Model`] is a sorted map of the paths of
-//! nodes, the [specification](Specification) of what is mapped, and two counts of frames: those that
-//! wait for the current grace period, and those that wait for the next. From it follows what every
-//! operation gives back, how many children every node has, and how many frames are in use after
-//! every step.
+//! nodes, the [specification](Specification) of what is mapped, and two counts of frames: those
+//! that wait for the current grace period, and those that wait for the next. From it follows what
+//! every operation gives back, how many children every node has, and how many frames are in use
+//! after every step.
 //!
 //! The sequences are the same in every run. `STEPS_MAX` and `CASES` keep all of it under some
 //! seconds without optimisation.

@@ -22,8 +22,9 @@ pub struct RiscVEntries<const UPDATES: bool>;
 /// RISC-V with Svadu: hardware sets accessed and dirty bits.
 pub type RiscV = RiscVEntries<true>;
 
-/// RISC-V with Svade: a page whose accessed bit is clear faults, and so does a store to a page whose
-/// dirty bit is clear. A kernel maps pages with these bits set, or sets them in its fault handler.
+/// RISC-V with Svade: a page whose accessed bit is clear faults, and so does a store to a page
+/// whose dirty bit is clear. A kernel maps pages with these bits set, or sets them in its fault
+/// handler.
 pub type RiscVSvade = RiscVEntries<false>;
 
 const VALID: u64 = 1 << 0;

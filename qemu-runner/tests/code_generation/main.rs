@@ -2,8 +2,8 @@
 //! release build.
 //!
 //! *The kernel*, as `just qemu` builds and boots it, has functions called `probe_*` for this
-//! (`backend-baremetal/kernel/src/tests/probes.rs`). Its words are watched and can be sabotaged; that
-//! must cost those nothing who find a lock free.
+//! (`backend-baremetal/kernel/src/tests/probes.rs`). Its words are watched and can be sabotaged;
+//! that must cost those nothing who find a lock free.
 //!
 //! *A library* of the functions in `backend-baremetal/codegen/functions.rs`, called `weft_*`, is
 //! compiled as `cargo build --release` does, without link-time optimisation: the sites are

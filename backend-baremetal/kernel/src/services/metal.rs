@@ -112,8 +112,8 @@ unsafe impl Processors for Metal {
         unsafe { region.free(frame) }
     }
 
-    /// CPUs of the harness are played by processors in turn, so targets are picked by address: every
-    /// processor for the kernel's half, those that run on a user's root for the users'.
+    /// CPUs of the harness are played by processors in turn, so targets are picked by address:
+    /// every processor for the kernel's half, those that run on a user's root for the users'.
     fn flush(&self, what: Flush) {
         match what {
             Flush::Page(vaddr) if roots::is_kernel(vaddr) => {
@@ -144,8 +144,8 @@ impl Users for Metal {
 
     fn untracked_memory<B: Backend>(&self) -> UntrackedMemory<B> {
         // SAFETY: the kernel's own table maps memory for the kernel itself, which owns all of it.
-        // Tables of users are made by its tests only, which access what they have mapped to frames of
-        // theirs.
+        // Tables of users are made by its tests only, which access what they have mapped to frames
+        // of theirs.
         unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(1 << 52)) }
     }
 

@@ -76,8 +76,8 @@ struct Pages {
 
 /// The kernel's root, to change what it maps.
 pub(crate) fn root_of<'g>(space: &'g Space, section: &'g ReadSide<'_, MetalMachine>) -> Root<'g> {
-    // SAFETY: what the kernel stands on, its image, its stacks and the direct map, is mapped once and
-    // stays. Windows come and go; devices and stacks are added where nothing was.
+    // SAFETY: what the kernel stands on, its image, its stacks and the direct map, is mapped once
+    // and stays. Windows come and go; devices and stacks are added where nothing was.
     unsafe { space.borrow(section) }
 }
 
@@ -136,7 +136,8 @@ pub(crate) fn init(machine: MetalMachine, boot: &BootInformation) -> Space {
     // SAFETY: the table maps the image, where we run and have our stack, and the direct map, and it
     // is permanent.
     unsafe { roots::begin(frame) };
-    // SAFETY: (1) we run on it; (2) `root_of` is the only way to change it, and says how it is used.
+    // SAFETY: (1) we run on it; (2) `root_of` is the only way to change it, and says how it is
+    // used.
     let space = unsafe { space.carry() };
     drop(section);
     space
