@@ -6,7 +6,7 @@
 //! # A table
 //!
 //! A table is a map from pages to mappings. Pages have numbers: page `n` is the `n`-th
-//! [`FRAME_SIZE`] bytes of the addresses. A mapping is a [`RawItem`]: a frame, a level and a
+//! [`FRAME_SIZE`] bytes of the [addresses]. A mapping is a [`RawItem`]: a frame, a level and a
 //! property. At level 1 it maps one page. At a higher level it is a *huge page*: it maps as many
 //! pages as an entry of that level covers, and begins at a multiple of that number. Mappings do not
 //! overlap.
@@ -53,8 +53,11 @@ use weft_core::error::{
 use weft_core::format::{PageFlags, Property, RawItem};
 use weft_core::geometry::{Dense, Geometry};
 
+pub use self::addresses::{address, addresses, end_address, number};
+use self::addresses::{end_place, place};
 pub use self::store::Store;
 
+mod addresses;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,9 @@ pub trait Rules: Geometry {
     const PAGE_LEVELS: u8;
     /// Entries have room for physical addresses of so many bits.
     const PHYSICAL_BITS: u32;
+    /// Caches may hold that nothing is mapped, and a fault does not remove what caused it. So what
+    /// is mapped anew is flushed, too, and a right that is added.
+    const CACHES_FAULTS: bool = false;
 
     /// The property of an entry that was asked to have this one.
     fn kept(asked: Property) -> Property {
@@ -113,45 +119,21 @@ impl Mapping {
     }
 }
 
-/// The page that a canonical address is in.
-pub fn number<R: Rules>(vaddr: Vaddr) -> u64 {
-    vaddr.as_u64() % span::<R>() >> FRAME_BITS
-}
-
-/// The first address of a page, with its sign extended.
-pub fn address<R: Rules>(page: u64) -> Vaddr {
-    let start = page << FRAME_BITS;
-    let is_upper = start >= span::<R>() / 2;
-    Vaddr::new(if is_upper { start.wrapping_sub(span::<R>()) } else { start })
-}
-
-/// The address behind page `end - 1`: behind the last one of all comes 0.
-pub fn end_address<R: Rules>(end: u64) -> Vaddr {
-    address::<R>(end - 1).plus(FRAME_SIZE)
-}
-
-/// The addresses of pages.
-pub fn addresses<R: Rules>(pages: &Range<u64>) -> Range<Vaddr> {
-    address::<R>(pages.start)..end_address::<R>(pages.end)
-}
-
-/// How many bytes the addresses of a table span.
-fn span<R: Rules>() -> u64 {
-    R::node_span(R::ROOT)
-}
-
 /// Whether a CPU that goes on using `before` has to be stopped, now that the page is mapped as
 /// `after`, or not at all: it would reach another frame, do what is forbidden now, use the cache
 /// in another way, keep or lose the translation when spaces change, not note what has to be noted
 /// again, or hold two translations of different sizes.
-pub fn must_flush(before: &RawItem, after: Option<&RawItem>) -> bool {
-    let Some(after) = after else { return true };
+pub fn must_flush<R: Rules>(before: Option<&RawItem>, after: Option<&RawItem>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else {
+        return before.is_some() || after.is_some() && R::CACHES_FAULTS;
+    };
     let (old, new) = (before.property, after.property);
     let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER;
     let noted = PageFlags::ACCESSED | PageFlags::DIRTY;
     (before.frame, before.level, old.cache) != (after.frame, after.level, new.cache)
         || (old.flags ^ new.flags).contains(PageFlags::GLOBAL)
         || !new.flags.contains(old.flags & (rights | noted))
+        || R::CACHES_FAULTS && old != new
 }
 
 /// Why no entry of the item's own level can hold it, if so.
@@ -197,32 +179,25 @@ impl<R: Rules, S: Store> Specification<R, S> {
 
     /// How many pages the addresses have.
     pub fn page_count() -> u64 {
-        span::<R>() >> FRAME_BITS
+        R::node_span(R::ROOT) >> FRAME_BITS
     }
 
-    /// A cursor with this range, at its start. Behind the last address comes 0, so a range of all
-    /// addresses cannot be told from an empty one.
+    /// A cursor with this range, at its start. A range of all addresses would end where it begins:
+    /// no cursor has all.
     ///
     /// # Errors
     ///
-    /// A range that is empty, not canonical, reversed, or has an end within a page.
+    /// A range that is empty or reversed, or has an end that is no address of the table, or is
+    /// within a page.
     pub fn cursor(&mut self, range: Range<Vaddr>) -> Result<Cursor<'_, R, S>, LockError> {
         let Range { start, end } = range;
         if start == end {
             return Err(LockError::Empty { at: start });
         }
-        // An end is behind the last address, or where another address begins.
-        let last = Vaddr::new(end.as_u64().wrapping_sub(1));
-        let behind = if R::is_canonical(last) { last } else { end };
-        if let Some(vaddr) = [(start, start), (behind, end)]
-            .into_iter()
-            .find_map(|(at, asked)| (!R::is_canonical(at)).then_some(asked))
-        {
-            return Err(LockError::NotCanonical { vaddr });
-        }
-        let from = start.as_u64() % span::<R>();
-        let to = behind.as_u64() % span::<R>() + u64::from(behind == last);
-        match from.cmp(&to) {
+        let not_canonical = |vaddr| LockError::NotCanonical { vaddr };
+        let first = place::<R>(start).ok_or(not_canonical(start))?;
+        let behind = end_place::<R>(end).ok_or(not_canonical(end))?;
+        match first.cmp(&behind) {
             Ordering::Equal => return Err(LockError::Empty { at: start }),
             Ordering::Greater => return Err(LockError::Reversed { range }),
             Ordering::Less => {}
@@ -230,7 +205,7 @@ impl<R: Rules, S: Store> Specification<R, S> {
         if let Some(vaddr) = [start, end].into_iter().find(|vaddr| !vaddr.is_aligned(FRAME_SIZE)) {
             return Err(LockError::Unaligned { vaddr });
         }
-        let range = from >> FRAME_BITS..to >> FRAME_BITS;
+        let range = first >> FRAME_BITS..behind >> FRAME_BITS;
         Ok(Cursor { position: range.start, table: self, range })
     }
 
@@ -340,11 +315,7 @@ pub struct Cursor<'s, R, S> {
 impl<R: Rules, S: Store> Cursor<'_, R, S> {
     /// The position.
     pub fn vaddr(&self) -> Vaddr {
-        if self.position == self.range.end {
-            end_address::<R>(self.position)
-        } else {
-            address::<R>(self.position)
-        }
+        addresses::<R>(&self.rest()).start
     }
 
     /// What is left of the range.
@@ -354,8 +325,9 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
 
     /// The position, which has to be before the end.
     fn before_end(&self) -> Result<u64, PositionError> {
+        let end = addresses::<R>(&self.range).end;
         if self.position == self.range.end {
-            Err(PositionError::AtEnd { end: end_address::<R>(self.range.end) })
+            Err(PositionError::AtEnd { end })
         } else {
             Ok(self.position)
         }
@@ -363,22 +335,13 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
 
     /// The page that begins at `vaddr`, which has to be one of `pages`, or their end.
     fn check(vaddr: Vaddr, pages: &Range<u64>) -> Result<u64, PositionError> {
-        let end = end_address::<R>(pages.end);
-        let page = match number::<R>(vaddr) {
-            _ if vaddr == end => Some(pages.end),
-            page => (R::is_canonical(vaddr) && pages.contains(&page)).then_some(page),
-        };
-        // The end as a beginning of what comes next is the end, too.
-        let is_next =
-            R::is_canonical(vaddr) && vaddr.as_u64() % span::<R>() == pages.end << FRAME_BITS;
-        let page = page.or(is_next.then_some(pages.end));
-        match page {
-            Some(page) if vaddr.is_aligned(FRAME_SIZE) => Ok(page),
-            Some(_) => Err(PositionError::Unaligned { vaddr }),
-            None => {
-                let start = if pages.is_empty() { end } else { address::<R>(pages.start) };
-                Err(PositionError::Outside { vaddr, range: start..end })
-            }
+        let range = addresses::<R>(pages);
+        let end = pages.end << FRAME_BITS;
+        let place = if vaddr == range.end { Some(end) } else { place::<R>(vaddr) };
+        match place.filter(|place| (pages.start << FRAME_BITS..=end).contains(place)) {
+            None => Err(PositionError::Outside { vaddr, range }),
+            Some(_) if !vaddr.is_aligned(FRAME_SIZE) => Err(PositionError::Unaligned { vaddr }),
+            Some(place) => Ok(place >> FRAME_BITS),
         }
     }
 

@@ -32,7 +32,7 @@ mod caches;
 #[path = "../../tests/cursor/changes.rs"]
 mod changes;
 #[path = "../../tests/cursor/fixture.rs"]
-#[expect(dead_code, reason = "tests use the rest of it")]
+#[expect(dead_code, unused_imports, reason = "tests use the rest of it")]
 mod fixture;
 #[path = "../../tests/cursor/interpreter.rs"]
 #[expect(dead_code, reason = "a test asks what was reached")]

@@ -19,9 +19,6 @@ use crate::watched;
 pub(crate) trait Architecture: Rules {
     /// How entries are written.
     type Format: EntryFormat;
-    /// Caches may hold that nothing is mapped, and a fault does not remove what caused it. So what
-    /// is mapped anew is flushed, and a right that is added.
-    const CACHES_FAULTS: bool;
 }
 
 /// A table that manages all of its root, in the format of its architecture.
@@ -31,7 +28,6 @@ pub(crate) type Table<G> = WholeOn<watched::Machine<G>, <G as Architecture>::For
 
 impl<const INDEX_BITS: u32, const LEVELS: u8> Architecture for Dense<INDEX_BITS, LEVELS> {
     type Format = X86_64;
-    const CACHES_FAULTS: bool = false;
 }
 
 /// The geometry `G`, with RISC-V's entries.
@@ -50,12 +46,12 @@ impl<G: Geometry> Shape for RiscVOf<G> {
 
 impl<G: Geometry> Architecture for RiscVOf<G> {
     type Format = RiscV;
-    const CACHES_FAULTS: bool = true;
 }
 
 impl<G: Geometry> Rules for RiscVOf<G> {
     const PAGE_LEVELS: u8 = G::LEVELS;
     const PHYSICAL_BITS: u32 = 56;
+    const CACHES_FAULTS: bool = true;
 
     fn kept(asked: Property) -> Property {
         let cache = match asked.cache {

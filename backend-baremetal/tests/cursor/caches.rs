@@ -3,12 +3,14 @@
 //! A table on a watched machine is changed by operations. For each of them the specification's
 //! [`Journal`] says which mappings became others, and [`must_flush`] which of those a CPU must not
 //! go on using. What the machine has seen says when the entry was changed, when what was flushed,
-//! and when which lock was given back. From the change on, until the translation is flushed, no
-//! lock of a node of the table may be given back: the next one to lock the range would find CPUs
-//! that still use what was there before.
+//! and when which lock was given back. From the change on, until the translation is flushed,
 //!
-//! CPUs may also have the way to a node that is taken out in their caches of upper levels. That is
-//! flushed with everything, before the cursor is gone.
+//! 1. no lock of a node of the table may be given back: the next one to lock the range would find
+//!    CPUs that still use what was there before;
+//! 2. no other page may be published at the same addresses: CPUs could use either.
+//!
+//! The same holds for the way to a node that is taken out: CPUs may have the entry that led there
+//! in their caches of upper levels until everything is flushed.
 //!
 //! The locks of nodes that were taken out do not count. Whoever gets one finds the node stray.
 
@@ -19,10 +21,9 @@ use std::ops::Range;
 use weft_core::address::{Level, Paddr};
 use weft_core::format::{Decoded, EntryFormat, RawItem};
 use weft_core::sync::Flush;
-use weft_scenarios::specification::{Specification, Store, must_flush, slot};
+use weft_scenarios::specification::{Specification, Store, must_flush, number, slot};
 
 use crate::architecture::Architecture;
-use crate::fixture::number;
 use crate::interpreter::Root;
 use crate::watched::{Layout, Seen, all_seen};
 
@@ -31,6 +32,13 @@ use crate::watched::{Layout, Seen, all_seen};
 pub(crate) struct Journal {
     mappings: BTreeMap<u64, RawItem>,
     changes: Vec<Change>,
+}
+
+impl Journal {
+    /// Forgets the changes.
+    pub(crate) fn forget(&mut self) {
+        self.changes.clear();
+    }
 }
 
 /// The mapping that begins at a page was another one before, or none.
@@ -68,6 +76,8 @@ enum Event {
     Changed(Range<u64>),
     /// An entry that led to the node of these pages does not any more.
     Unlinked(Range<u64>),
+    /// An entry that was absent maps these pages.
+    Published(Range<u64>),
     Flushed(Flush),
     /// The lock of this node of the table was given back.
     Unlocked {
@@ -128,14 +138,17 @@ impl<G: Architecture> Caches<G> {
     /// An operation is over, which changed the mappings as the journal says.
     pub(crate) fn operated(&mut self, journal: &mut Journal) {
         all_seen().into_iter().for_each(|seen| self.follow(seen));
-        let (mut changed, mut unlinked) = (BTreeMap::new(), Vec::new());
+        let [mut changed, mut published] = [const { BTreeMap::new() }; 2];
+        let mut unlinked = Vec::new();
         for (index, event) in self.events.iter().enumerate().skip(self.next) {
+            let first = |times: &mut BTreeMap<_, _>, pages: &Range<u64>| {
+                times.entry((pages.start, pages.end)).or_insert(index);
+            };
             match event {
-                Event::Changed(pages) => {
-                    _ = changed.entry((pages.start, pages.end)).or_insert(index)
-                }
+                Event::Changed(pages) => first(&mut changed, pages),
+                Event::Published(pages) => first(&mut published, pages),
                 Event::Unlinked(pages) => unlinked.push((pages.clone(), index)),
-                _ => {}
+                Event::Flushed(_) | Event::Unlocked { .. } => {}
             }
         }
         self.next = self.events.len();
@@ -143,28 +156,33 @@ impl<G: Architecture> Caches<G> {
         for Change { page, before, after } in journal.changes.drain(..) {
             let [old, new] = [before, after].map(|item| item.map(|item| (page, item.level)));
             made.extend(new.filter(|_| new != old));
-            let Some(before) = before.filter(|before| must_flush(before, after.as_ref())) else {
+            if !must_flush::<G>(before.as_ref(), after.as_ref()) {
+                continue;
+            }
+            let pages = |item: RawItem| page..page + G::entry_frames(item.level);
+            let Some(before) = before else {
+                // The parts of a huge page are there before they are in the table.
+                let pages = pages(after.expect("something is mapped there"));
+                if let Some(&since) = published.get(&(pages.start, pages.end)) {
+                    self.owe(since, Debt { pages, of: Kind::Translation });
+                }
                 continue;
             };
-            let pages = page..page + G::entry_frames(before.level);
+            let pages = pages(before);
             let has_all = |node: &Range<u64>| node.start <= pages.start && pages.end <= node.end;
             let with_node = unlinked.iter().find(|(node, _)| has_all(node)).map(|(_, at)| *at);
-            let since =
-                changed.get(&(pages.start, pages.end)).copied().into_iter().chain(with_node);
-            match since.min() {
-                Some(since) => {
-                    let of = match after {
-                        Some(after) if after.level != before.level => Kind::OtherSize,
-                        _ => Kind::Translation,
-                    };
-                    self.owe(since, Debt { pages, of });
-                }
+            let alone = changed.get(&(pages.start, pages.end)).copied();
+            let Some(since) = alone.into_iter().chain(with_node).min() else {
                 // What came and went in the same operation need not have been in the table.
-                None => assert!(
-                    made.contains(&(page, before.level)),
-                    "no entry was changed for {pages:?}, {before:?}"
-                ),
-            }
+                let is_new = made.contains(&(page, before.level));
+                assert!(is_new, "no entry was changed for pages {pages:?}, {before:?}");
+                continue;
+            };
+            let of = match after {
+                Some(after) if after.level != before.level => Kind::OtherSize,
+                _ => Kind::Translation,
+            };
+            self.owe(since, Debt { pages, of });
         }
     }
 
@@ -176,16 +194,25 @@ impl<G: Architecture> Caches<G> {
             match &event {
                 Event::Flushed(Flush::Everything) => open.clear(),
                 Event::Flushed(Flush::Page(vaddr)) => {
-                    let page = number::<G>(*vaddr).expect("what is flushed is translated");
+                    let page = number::<G>(*vaddr);
                     open.retain(|debt| debt.of != Kind::Translation || !debt.pages.contains(&page));
                 }
-                // Nodes that were left empty are flushed when they are handed over.
                 Event::Unlocked { level, pages } => {
-                    let kept = open.iter().find(|debt| debt.of != Kind::UpperLevels);
+                    let kept = open.first();
                     assert!(
                         kept.is_none(),
                         "the lock of the node of {level:?} at pages {pages:?} is given back before \
                          what caches may hold is flushed: {kept:?}"
+                    );
+                }
+                Event::Published(pages) => {
+                    let overlaps =
+                        |it: &&Debt| it.pages.start < pages.end && pages.start < it.pages.end;
+                    let kept = open.iter().find(overlaps);
+                    assert!(
+                        kept.is_none(),
+                        "pages {pages:?} are mapped before what caches may hold is flushed: \
+                         {kept:?}"
                     );
                 }
                 Event::Changed(_) | Event::Unlinked(_) => {}
@@ -215,15 +242,11 @@ impl<G: Architecture> Caches<G> {
     }
 
     fn wrote(&mut self, word: usize, old: u64, new: u64) {
-        let hardware = G::Format::HARDWARE_BITS;
         let (frame, index) = self.layout.entry(word);
         let Some((level, node)) = self.nodes.get(&frame).cloned() else {
             self.aside.insert((frame, index), new);
             return;
         };
-        if old & !hardware == new & !hardware && old & !new == 0 {
-            return;
-        }
         let start = node.start + index as u64 * G::entry_frames(level);
         let pages = slot::<G>(start, level);
         match G::Format::decode(old, level) {
@@ -240,6 +263,7 @@ impl<G: Architecture> Caches<G> {
         }
         match G::Format::decode(new, level) {
             Decoded::Node(frame) => self.link(frame, level, pages),
+            Decoded::Item(_) if old == 0 => self.events.push(Event::Published(pages)),
             Decoded::Item(_) | Decoded::Absent => {}
         }
     }

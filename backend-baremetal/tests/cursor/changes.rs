@@ -285,7 +285,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(ChangeError::Tracked) => "merged owners",
             Err(_) => "merged misfits",
         });
-        self.expected.note(start, noted.get());
+        self.note(start, noted.get());
         let mut expected = self.expected(&range, position);
         assert_eq!(merged, expected.merge(node.level()));
         assert_eq!(cursor.vaddr(), position);

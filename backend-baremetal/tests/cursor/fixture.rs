@@ -14,6 +14,8 @@ use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::sync::Backend;
+use weft_scenarios::specification::{self, addresses};
+pub(crate) use weft_scenarios::specification::{address as page, end_address as end};
 
 use crate::architecture::{Architecture, Whole};
 use crate::support::{Machine, live, node, on_machine, online, untracked_at};
@@ -78,8 +80,7 @@ pub(crate) fn address<G: Geometry>(offset: u64) -> Vaddr {
 
 /// The page that an address is in, if a table translates it.
 pub(crate) fn number<G: Geometry>(vaddr: Vaddr) -> Option<u64> {
-    let offset = offset::<G>(vaddr);
-    (address::<G>(offset) == vaddr).then_some(offset / FRAME_SIZE)
+    G::is_canonical(vaddr).then(|| specification::number::<G>(vaddr))
 }
 
 /// As [`number`], of a position of a range, which may be its end.
@@ -90,19 +91,9 @@ pub(crate) fn number_in<G: Geometry>(position: Vaddr, range: &Range<Vaddr>) -> O
     }
 }
 
-/// Page number `number` of the smallest size.
-pub(crate) fn page<G: Geometry>(number: u64) -> Vaddr {
-    address::<G>(number * FRAME_SIZE)
-}
-
-/// Where a range ends that has all pages before this one.
-pub(crate) fn end<G: Geometry>(number: u64) -> Vaddr {
-    page::<G>(number - 1).plus(FRAME_SIZE)
-}
-
 /// These pages of the smallest size.
 pub(crate) fn pages<G: Geometry>(numbers: Range<u64>) -> Range<Vaddr> {
-    page::<G>(numbers.start)..end::<G>(numbers.end)
+    addresses::<G>(&numbers)
 }
 
 /// How many pages of the smallest size an entry of `level` covers.

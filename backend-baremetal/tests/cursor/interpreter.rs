@@ -295,7 +295,13 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         };
         let node = self.lowest(vaddr);
         hardware_sets(node, G::index(vaddr, node.level()), bits);
+        self.note(page, flags);
+    }
+
+    /// Hardware has noted something in a page. It does not flush what it notes.
+    pub(crate) fn note(&mut self, page: u64, flags: PageFlags) {
         self.expected.note(page, flags);
+        self.expected.mappings_mut().forget();
     }
 
     /// The lowest node with an entry for an address.
