@@ -4,6 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use weft_core::address::Paddr;
+use weft_core::cursor::Protected;
+use weft_core::error::{ChangeError, MapFault, PositionError};
 use weft_core::format::CachePolicy;
 use weft_core::geometry::{TinyThree, TinyTwo};
 
