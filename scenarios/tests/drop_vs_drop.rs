@@ -1,9 +1,10 @@
 //! # Drop vs. drop
 //! Result: Never. Two owners tear a table down twice, or not at all, or with the kernel's half.
 //! CPUs: 0 and 1 each map a page with a cursor, through a handle of their own, then drop the
-//! handle. Invariant: the last owner sees what every earlier owner did, and drops what the table
-//! manages. Guards against: counting down without ordering; a drop-walk over the shared half of the
-//! root. Sites: REFERENCE_DECREMENT, REFERENCE_LAST, DROP_WALK_ENTRY.
+//! handle.
+//! Invariant: the last owner sees what every earlier owner did, and drops what the table manages.
+//! Guards against: counting down without ordering; a drop-walk over the shared half of the root.
+//! Sites: REFERENCE_DECREMENT, REFERENCE_LAST, DROP_WALK_ENTRY.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 30 under loom.
 //! References: Rust's Arc; asterinas ostd/src/mm/page_table/node.
 use weft_scenarios::prelude::*;
