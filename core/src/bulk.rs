@@ -20,6 +20,7 @@ use crate::format::Property;
 use crate::geometry::{Arithmetic, Geometry};
 use crate::obligation::Obligation;
 use crate::range_lock::Locked;
+use crate::run::Stopped;
 use crate::stock::Stock;
 
 impl<'g, C: Config> Cursor<'g, C> {
@@ -208,7 +209,7 @@ impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
         &mut self,
         mut node: Locked<'_, '_, C>,
         owed: &mut Obligation<C::Backend>,
-    ) -> Result<(), (Offset, MapError<Option<C::Item>>)> {
+    ) -> Result<(), Stopped<C>> {
         if node.level() == Level::LEAF {
             return node.map_run(self.range, self.make, owed);
         }

@@ -23,6 +23,9 @@ use crate::range_lock::Locked;
 use crate::sites::site;
 use crate::sync::{Backend, Entries, Flush, Word};
 
+/// Where mapping stopped, and why.
+pub(crate) type Stopped<C> = (Offset, MapError<Option<<C as Config>::Item>>);
+
 /// A locked node whose children are counted while a run goes over it, and noted at its end.
 struct Counted<'a, 'g, C: Config> {
     guard: &'a mut Guard<'g, C>,
@@ -110,7 +113,7 @@ impl<C: Config> Locked<'_, '_, C> {
         range: &Range<Offset>,
         make: &mut impl FnMut(Vaddr) -> C::Item,
         owed: &mut Obligation<C::Backend>,
-    ) -> Result<(), (Offset, MapError<Option<C::Item>>)> {
+    ) -> Result<(), Stopped<C>> {
         let backend = self.backend();
         let indices = self.indices(range);
         let mut offset = self.slot(indices.start).start;
