@@ -55,7 +55,6 @@ impl<B: World> Scenario<B> for Race<B> {
         weakened(&sites::CLEAR_ENTRY, "data race on note"),
         weakened(&sites::PUBLISH_NODE, "use before allocation: N"),
         weakened(&sites::WALK_ENTRY, "data race on note"),
-        freed_at_once("use after free: N"),
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
