@@ -301,7 +301,9 @@ impl Search {
     }
 
     pub(crate) fn resume(&mut self, pending: Pending) {
-        self.spare.push(std::mem::replace(&mut self.graph, pending.graph));
+        let mut over = std::mem::replace(&mut self.graph, pending.graph);
+        over.release();
+        self.spare.push(over);
         self.alternatives = pending.alternatives;
     }
 

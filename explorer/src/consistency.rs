@@ -48,7 +48,7 @@ impl Graph {
         let mut successors: Vec<Vec<u32>> = vec![Vec::new(); self.order.len()];
         self.add_preserved_program_order(tso, &mut successors);
         let position = |id: EventId| self.event(id).position;
-        for place in &self.places {
+        for place in self.places() {
             for pair in place.coherence.windows(2) {
                 successors[position(pair[0]) as usize].push(position(pair[1]));
             }

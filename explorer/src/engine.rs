@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::accesses::{Item, PlainAccess};
 use crate::choices::Search;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
+use crate::graph::{location_of, split};
 use crate::handle::Early;
 use crate::options::Options;
 use crate::report::{FailureKind, RawFailure, SourcePlace};
@@ -24,8 +25,9 @@ use crate::token::Guide;
 use crate::trace::describe;
 use crate::waiting::Probe;
 
-/// Why a thread was stopped.
+/// Why a thread was stopped. As large as a value, so that a result of either fits into registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub(crate) enum Stop {
     /// It waits for another thread.
     Blocked,
@@ -77,6 +79,8 @@ pub(crate) struct Engine {
     pub(crate) guide: Option<Guide>,
     pub(crate) failure: Option<RawFailure>,
     pub(crate) run: Run,
+    /// Which run has made each location last, and where.
+    made: [Vec<(u64, &'static Location<'static>)>; THREADS_MAX],
     /// Which exploration this is, so that objects of another one are noticed.
     exploration: u32,
     pub(crate) events_max: usize,
@@ -120,7 +124,12 @@ pub(crate) fn with<R>(action: impl FnOnce(&mut Engine) -> R) -> R {
 
 /// Performs an operation, and unwinds the calling thread if it is stopped.
 pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) -> R {
-    with(action).unwrap_or_else(|stop| std::panic::resume_unwind(Box::new(stop)))
+    with(action).unwrap_or_else(|stop| unwind(stop))
+}
+
+#[cold]
+fn unwind(stop: Stop) -> ! {
+    std::panic::resume_unwind(Box::new(stop))
 }
 
 /// A number that no other exploration of this process has.
@@ -137,6 +146,7 @@ impl Engine {
             guide: None,
             failure: None,
             run: Run::default(),
+            made: Default::default(),
             exploration,
             events_max: options.events_max.min(60_000),
         }
@@ -186,12 +196,31 @@ impl Engine {
     }
 
     /// Creates a location: the k-th of a thread has the same number in every run.
-    pub(crate) fn create(&mut self, initial: u64, payload: Payload) -> u32 {
+    pub(crate) fn create(
+        &mut self,
+        initial: u64,
+        name: Option<&'static str>,
+        payload: Payload,
+        made_at: &'static Location<'static>,
+    ) -> u32 {
         let thread = self.run.current;
-        let location = self.run.created[thread] * THREADS_MAX as u32 + thread as u32;
+        let number = self.run.created[thread];
+        let location = location_of(thread, number);
         self.run.created[thread] += 1;
-        self.search.graph.create_place(location, initial, payload);
+        self.search.graph.create_place(location, initial, name, payload);
+        let made = (self.run.number, made_at);
+        match self.made[thread].get_mut(number as usize) {
+            Some(before) => *before = made,
+            None => self.made[thread].push(made),
+        }
         location
+    }
+
+    /// Where the current run has made a location, if it has.
+    pub(crate) fn made_at(&self, location: u32) -> Option<&'static Location<'static>> {
+        let (thread, number) = split(location);
+        let (run, made_at) = self.made[thread].get(number)?;
+        (*run == self.run.number).then_some(*made_at)
     }
 
     /// The calling thread's next event, if the graph has it already; otherwise the thread may add
@@ -381,41 +410,54 @@ impl Engine {
         Ok(self.search.graph.event(id).value)
     }
 
-    /// A plain access: every conflicting access must be ordered with it by happens-before.
-    pub(crate) fn plain(&mut self, request: Request) -> Result<u64, Stop> {
+    /// A plain access, of this value if it is a write: every conflicting access must be ordered
+    /// with it by happens-before.
+    pub(crate) fn plain(
+        &mut self,
+        location: u32,
+        stored: Option<u64>,
+        at: &'static Location<'static>,
+    ) -> Result<u64, Stop> {
+        let (thread, run) = (self.run.current, &mut self.run);
+        // Nearly always it is a replay.
+        if let Some(recorded) = self.search.graph.plain[thread].get(run.plain[thread])
+            && recorded.location == location
+            && recorded.is_write == stored.is_some()
+            && usize::from(recorded.epoch) == run.next[thread]
+            && stored.is_none_or(|value| value == recorded.value)
+        {
+            run.plain[thread] += 1;
+            return Ok(recorded.value);
+        }
+        self.new_plain(location, stored, at)
+    }
+
+    fn new_plain(
+        &mut self,
+        location: u32,
+        stored: Option<u64>,
+        at: &'static Location<'static>,
+    ) -> Result<u64, Stop> {
+        let (kind, update) = match stored {
+            Some(value) => (Kind::PlainWrite, Update::Store(value)),
+            None => (Kind::PlainRead, Update::None),
+        };
+        let request = Request { update, ..Request::new(kind, location, at) };
         if self.is_probing() {
             return self.probe_plain(&request);
         }
-        let thread = self.run.current;
+        let (thread, graph) = (self.run.current, &self.search.graph);
         let epoch = self.run.next[thread];
-        let is_write = request.kind == Kind::PlainWrite;
-        let recorded = self.search.graph.plain[thread].get(self.run.plain[thread]);
-        let value = match (recorded, request.update) {
-            (Some(recorded), update) => {
-                let same = (recorded.location, recorded.is_write, usize::from(recorded.epoch))
-                    == (request.location, is_write, epoch)
-                    && (!is_write || update == Update::Store(recorded.value));
-                if !same {
-                    return Err(self.diverges(&describe(&self.search.graph, &request)));
-                }
-                recorded.value
-            }
-            (None, update) => {
-                if epoch < self.search.graph.threads[thread].len() {
-                    return Err(self.diverges(&describe(&self.search.graph, &request)));
-                }
-                self.may_add(&request)?;
-                self.refuse_race(&request)?;
-                let value = match update {
-                    Update::Store(value) => value,
-                    _ => self.search.graph.plain_value(request.location),
-                };
-                let (location, epoch, at) = (request.location, epoch as u16, request.at);
-                let access = PlainAccess { location, epoch, is_write, value, at };
-                self.search.graph.push_plain(thread, access);
-                value
-            }
-        };
+        if self.run.plain[thread] < graph.plain[thread].len() || epoch < graph.threads[thread].len()
+        {
+            return Err(self.diverges(&describe(graph, &request)));
+        }
+        self.may_add(&request)?;
+        self.refuse_race(&request)?;
+        let value = stored.unwrap_or_else(|| self.search.graph.plain_value(location));
+        let (epoch, is_write) = (epoch as u16, stored.is_some());
+        let access = PlainAccess { location, epoch, is_write, value, at };
+        self.search.graph.push_plain(thread, access);
         self.run.plain[thread] += 1;
         Ok(value)
     }
@@ -485,7 +527,7 @@ impl Engine {
     }
 
     /// Whether a thread has done in this run all that it did before.
-    fn is_over(&self, thread: usize) -> bool {
+    pub(crate) fn is_over(&self, thread: usize) -> bool {
         self.run.next[thread] >= self.search.graph.threads[thread].len()
             && self.run.plain[thread] >= self.search.graph.plain[thread].len()
     }

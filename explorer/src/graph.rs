@@ -13,14 +13,14 @@
 //! superseded by one that it already knows ([`Graph::coherence_bound`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::panic::Location;
+use std::sync::Arc;
 
 use crate::accesses::{PlainAccess, Touch};
 use crate::event::{
     Event, EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update, View, acquires,
 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) initial: u64,
     /// The data of an engine mutex: at first, and after each unlocking store.
@@ -29,8 +29,6 @@ pub(crate) struct Place {
     /// An engine mutex; matters only for how events are described.
     pub(crate) is_mutex: bool,
     pub(crate) name: Option<&'static str>,
-    /// Which run has made it last, and where.
-    pub(crate) made: Option<(u64, &'static Location<'static>)>,
     /// Atomic writes in coherence order, without the initial one.
     pub(crate) coherence: Vec<EventId>,
     /// Atomic reads.
@@ -40,24 +38,14 @@ pub(crate) struct Place {
     pub(crate) plain_reads: Vec<Touch>,
 }
 
-impl Clone for Place {
-    fn clone(&self) -> Place {
-        let mut copy = Place::default();
-        copy.clone_from(self);
-        copy
-    }
+/// The number of the `number`-th location that `thread` creates.
+pub(crate) fn location_of(thread: usize, number: u32) -> u32 {
+    number * THREADS_MAX as u32 + thread as u32
+}
 
-    /// Reuses the memory of what is overwritten.
-    fn clone_from(&mut self, other: &Place) {
-        self.initial = other.initial;
-        self.payload.clone_from(&other.payload);
-        self.unlocked.clone_from(&other.unlocked);
-        (self.is_mutex, self.name, self.made) = (other.is_mutex, other.name, other.made);
-        self.coherence.clone_from(&other.coherence);
-        self.reads.clone_from(&other.reads);
-        self.plain_writes.clone_from(&other.plain_writes);
-        self.plain_reads.clone_from(&other.plain_reads);
-    }
+/// The thread that creates a location, and which of the thread's it is.
+pub(crate) fn split(location: u32) -> (usize, usize) {
+    (location as usize % THREADS_MAX, location as usize / THREADS_MAX)
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +55,9 @@ pub(crate) struct Graph {
     pub(crate) plain: [Vec<PlainAccess>; THREADS_MAX],
     /// Events in the order in which they were added.
     pub(crate) order: Vec<EventId>,
-    pub(crate) places: Vec<Place>,
+    /// Shared with the graphs that were suspended, until one of them changes a location.
+    /// Those of each thread that creates them.
+    places: [Vec<Arc<Place>>; THREADS_MAX],
     /// What each thread knew when it was spawned: `happens_before` and `causes` of the spawn.
     pub(crate) start: [(View, View); THREADS_MAX],
     /// How many events may be sequentially consistent.
@@ -92,7 +82,9 @@ impl Clone for Graph {
             mine.clone_from(theirs);
         }
         self.order.clone_from(&other.order);
-        self.places.clone_from(&other.places);
+        for (mine, theirs) in self.places.iter_mut().zip(&other.places) {
+            mine.clone_from(theirs);
+        }
         self.start = other.start;
         self.sequential_count = other.sequential_count;
         self.deviations = other.deviations;
@@ -109,30 +101,56 @@ impl Graph {
     }
 
     pub(crate) fn place(&self, location: u32) -> &Place {
-        &self.places[location as usize]
+        let (thread, number) = split(location);
+        &self.places[thread][number]
+    }
+
+    /// The place of a location that a message may name before it is created.
+    pub(crate) fn known_place(&self, location: u32) -> Option<&Place> {
+        let (thread, number) = split(location);
+        self.places[thread].get(number).map(Arc::as_ref)
+    }
+
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().flatten().map(Arc::as_ref)
     }
 
     pub(crate) fn place_mut(&mut self, location: u32) -> &mut Place {
-        &mut self.places[location as usize]
+        let (thread, number) = split(location);
+        Arc::make_mut(&mut self.places[thread][number])
     }
 
-    /// Makes a location known, or resets its initial value when an execution creates it again.
-    pub(crate) fn create_place(&mut self, location: u32, initial: u64, payload: Payload) {
-        let index = location as usize;
-        if self.places.len() <= index {
-            self.places.resize_with(index + 1, Place::default);
+    /// Makes a location known, or what is known of it that which an execution says when it creates
+    /// the location again.
+    pub(crate) fn create_place(
+        &mut self,
+        location: u32,
+        initial: u64,
+        name: Option<&'static str>,
+        payload: Payload,
+    ) {
+        let (thread, number) = split(location);
+        while self.places[thread].len() <= number {
+            self.places[thread].push(Arc::default());
         }
-        let place = &mut self.places[index];
-        place.initial = initial;
-        place.is_mutex = payload.is_some();
-        place.payload = payload;
+        let (place, is_mutex) = (&self.places[thread][number], payload.is_some());
+        if is_mutex || (place.initial, place.name, place.is_mutex) != (initial, name, false) {
+            let place = self.place_mut(location);
+            (place.initial, place.name, place.is_mutex) = (initial, name, is_mutex);
+            place.payload = payload;
+        }
+    }
+
+    /// Shares nothing any more with other graphs.
+    pub(crate) fn release(&mut self) {
+        self.places.iter_mut().for_each(Vec::clear);
     }
 
     /// What reports call a location.
     pub(crate) fn name(&self, location: u32) -> String {
-        match self.places.get(location as usize) {
-            Some(Place { name: Some(name), .. }) => (*name).to_owned(),
-            Some(Place { is_mutex: true, .. }) => format!("m{location}"),
+        match self.known_place(location).map(|place| (place.name, place.is_mutex)) {
+            Some((Some(name), _)) => name.to_owned(),
+            Some((None, true)) => format!("m{location}"),
             _ => format!("x{location}"),
         }
     }
@@ -383,7 +401,7 @@ impl Graph {
                         .hash(&mut hasher);
                 }
             }
-            for place in &self.places {
+            for place in self.places() {
                 place.coherence.hash(&mut hasher);
             }
             hasher.finish()

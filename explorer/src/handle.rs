@@ -9,7 +9,8 @@
 use std::panic::Location;
 
 use crate::engine::{Engine, Outcome, Stop, with};
-use crate::event::{NO_LOCATION, Payload, THREADS_MAX};
+use crate::event::{NO_LOCATION, Payload};
+use crate::graph::split;
 use crate::inert::is_inert;
 use crate::report::{FailureKind, SourcePlace};
 
@@ -40,24 +41,25 @@ impl Handle {
         if is_inert() {
             return Handle { location: NO_LOCATION, exploration: 0, run: 0, made_at };
         }
-        with(|engine| {
-            let location = engine.create(initial, payload);
-            let run = engine.run.number;
-            let place = engine.search.graph.place_mut(location);
-            (place.name, place.made) = (name, Some((run, made_at)));
-            Handle { location, exploration: engine.exploration(), run, made_at }
+        with(|engine| Handle {
+            location: engine.create(initial, name, payload, made_at),
+            exploration: engine.exploration(),
+            run: engine.run.number,
+            made_at,
         })
     }
 
     /// The location, if it belongs to the execution that is going on.
+    #[inline]
     pub(crate) fn enter(
         self,
         engine: &mut Engine,
         at: &'static Location<'static>,
     ) -> Result<u32, Stop> {
-        if self.run == engine.run.number {
-            return Ok(self.location);
-        }
+        if self.run == engine.run.number { Ok(self.location) } else { self.enter_old(engine, at) }
+    }
+
+    fn enter_old(self, engine: &mut Engine, at: &'static Location<'static>) -> Result<u32, Stop> {
         if self.exploration != engine.exploration() {
             return Err(engine.misuse(
                 at,
@@ -65,11 +67,11 @@ impl Handle {
                  program, anew in each execution",
             ));
         }
-        match self.made_in(engine) {
+        match engine.made_at(self.location) {
             Some(made_at) if made_at == self.made_at => Ok(self.location),
             Some(_) => Err(self.refuse(engine, at)),
             // No thread has an object that it will only make later.
-            None if self.location as usize % THREADS_MAX == engine.current_thread() => {
+            None if split(self.location).0 == engine.current_thread() => {
                 Err(self.refuse(engine, at))
             }
             None => {
@@ -80,12 +82,6 @@ impl Handle {
                 Ok(self.location)
             }
         }
-    }
-
-    /// Where the current run has made the location, if it has.
-    fn made_in(self, engine: &Engine) -> Option<&'static Location<'static>> {
-        let place = engine.search.graph.places.get(self.location as usize)?;
-        place.made.filter(|(run, _)| *run == engine.run.number).map(|(_, made_at)| made_at)
     }
 
     fn refuse(self, engine: &mut Engine, at: &'static Location<'static>) -> Stop {
@@ -104,7 +100,7 @@ impl Engine {
     /// At the end of a complete run: everything that was used has been made.
     pub(crate) fn check_early(&mut self) -> Outcome {
         for Early { handle, at } in std::mem::take(&mut self.run.early) {
-            if handle.made_in(self) != Some(handle.made_at) {
+            if self.made_at(handle.location) != Some(handle.made_at) {
                 handle.refuse(self, at);
                 return Outcome::Failed;
             }

@@ -30,6 +30,7 @@ thread_local! {
 }
 
 /// Whether operations do nothing: the thread unwinds, or a closure is dropped without being run.
+#[inline]
 pub(crate) fn is_inert() -> bool {
     std::thread::panicking() || DROPPING.get()
 }
@@ -40,19 +41,22 @@ pub(crate) fn begin() {
 }
 
 /// What a load gives if operations are inert, which counts as one.
+#[inline]
 pub(crate) fn inert_load(at: &'static Location<'static>) -> Option<u64> {
-    if !is_inert() {
-        return None;
-    }
+    if is_inert() { Some(count_load(at)) } else { None }
+}
+
+fn count_load(at: &'static Location<'static>) -> u64 {
     let count = OPERATIONS.get() + 1;
     if count > OPERATIONS_MAX {
         end(at);
     }
     OPERATIONS.set(count);
-    Some(count.saturating_sub(PATIENCE).div_ceil(PACE).into())
+    count.saturating_sub(PATIENCE).div_ceil(PACE).into()
 }
 
 /// Whether operations are inert, in which case this counts as one.
+#[inline]
 pub(crate) fn skips(at: &'static Location<'static>) -> bool {
     inert_load(at).is_some()
 }

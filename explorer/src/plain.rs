@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 
 use crate::engine::perform;
-use crate::event::{Kind, Payload, Request, Update};
+use crate::event::Payload;
 use crate::handle::Handle;
 use crate::inert::{inert_load, skips};
 
@@ -94,10 +94,10 @@ impl<T: PlainValue> Plain<T> {
         self.0.location
     }
 
-    fn access(&self, kind: Kind, update: Update, at: &'static Location<'static>) -> u64 {
+    fn access(&self, stored: Option<u64>, at: &'static Location<'static>) -> u64 {
         perform(|engine| {
             let location = self.0.enter(engine, at)?;
-            engine.plain(Request { update, ..Request::new(kind, location, at) })
+            engine.plain(location, stored, at)
         })
     }
 
@@ -106,7 +106,7 @@ impl<T: PlainValue> Plain<T> {
     pub fn get(&self) -> T {
         let at = Location::caller();
         let value = inert_load(at);
-        T::from_bits(value.unwrap_or_else(|| self.access(Kind::PlainRead, Update::None, at)))
+        T::from_bits(value.unwrap_or_else(|| self.access(None, at)))
     }
 
     /// Writes.
@@ -114,7 +114,7 @@ impl<T: PlainValue> Plain<T> {
     pub fn set(&self, value: T) {
         let at = Location::caller();
         if !skips(at) {
-            self.access(Kind::PlainWrite, Update::Store(value.to_bits()), at);
+            self.access(Some(value.to_bits()), at);
         }
     }
 }

@@ -125,7 +125,7 @@ impl Graph {
             return;
         }
         let (mut lowest, mut highest) = (vec![usize::MAX; fences.len()], vec![0; fences.len()]);
-        for place in self.places.iter().filter(|place| is_shared(place)) {
+        for place in self.places().filter(|place| is_shared(place)) {
             lowest.fill(usize::MAX);
             highest.fill(0);
             for id in place.coherence.iter().chain(&place.reads) {

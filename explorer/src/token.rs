@@ -54,7 +54,7 @@ impl Script {
         for (thread, length) in script.lengths.iter_mut().enumerate() {
             *length = graph.threads[thread].len() + graph.plain[thread].len();
         }
-        for place in &graph.places {
+        for place in graph.places() {
             let positions = place.coherence.iter().enumerate();
             script.places.extend(positions.map(|(position, write)| (*write, position)));
         }

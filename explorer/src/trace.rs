@@ -384,7 +384,7 @@ pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
         _ => 0,
     };
     let name = graph.name(location);
-    let is_mutex = graph.places.get(location as usize).is_some_and(|place| place.is_mutex);
+    let is_mutex = graph.known_place(location).is_some_and(|place| place.is_mutex);
     let what = match (request.kind, request.update) {
         (Kind::Read, _) if is_mutex => format!("a lock of {name}"),
         (Kind::Write, _) if is_mutex => format!("an unlock of {name}"),

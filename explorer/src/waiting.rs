@@ -155,7 +155,7 @@ impl Engine {
         }
         let thread = self.run.current;
         let index = self.run.next[thread];
-        if index < self.search.graph.threads[thread].len() {
+        if !self.is_over(thread) {
             return Err(self.diverges("a wait for a change"));
         }
         let graph = &mut self.search.graph;

@@ -18,6 +18,7 @@ mod random;
 
 use check::{Harness, Tally, compare, run};
 use litmus::{CATALOGUE, Verdict, Z6U_EXECUTIONS};
+use program::Program;
 use random::{FAMILIES, Flavour};
 use weft_explorer::Model;
 
@@ -43,6 +44,14 @@ fn litmus_outcomes_and_counts_are_those_of_the_models() {
             }
         }
     }
+}
+
+#[test]
+fn sequential_accesses_are_ordered_through_other_locations() {
+    // The middle thread passes on, without `SeqCst`, what the first one did.
+    let text = "x = 1 sc; y = 1 rel || y acq; z sc || z = 1 sc; x sc";
+    let program: Program = text.parse().expect("it is a program");
+    compare(&program, Flavour::Atomic, false).expect("engine and enumerators agree");
 }
 
 /// Compares an ordinary run's share of the families that are selected by name.
