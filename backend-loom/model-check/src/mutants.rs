@@ -9,8 +9,8 @@
 //! Then every check runs once on no mutant and once on each mutant that it must notice ([`check`]).
 //! A mutant is killed if all of its checks fail, each with the expected message, and none of them
 //! fails without it. Text that is no longer there, and a mutant that does not compile, are errors:
-//! nothing has been noticed there. A mutant that is said to survive is tried with everything that
-//! might notice it, and it is as wrong if something does.
+//! nothing has been noticed there. A mutant that is said to survive is tried with every check that
+//! kills a mutant of the same crate, and it is an error, too, if one of them fails.
 
 pub(crate) mod builds;
 pub(crate) mod catalogue;
@@ -56,7 +56,14 @@ pub(crate) fn run(
     }
     let start = Instant::now();
     crate::complain(&format!("{} mutants are built into one copy", catalogue.mutants.len()));
-    let (programs, alone) = build_merged(scratch, catalogue, &trials)?;
+    let (programs, alone) = match build_merged(scratch, catalogue, &trials) {
+        // The terminal's Ctrl-C has ended cargo as well.
+        Err(_) if runner::interrupted() => {
+            results.unfinished = selected.len();
+            return Ok(results);
+        }
+        built => built?,
+    };
     results.building = start.elapsed();
     let merged = |(mutant, _): &(u32, Check)| !alone.contains_key(mutant);
     let mut runs = tries(&programs, trials.into_iter().filter(merged), catalogue, workers);
@@ -78,6 +85,7 @@ pub(crate) fn run(
             });
         }
         let fate = match (&mutant.edits, &building) {
+            (_, Err(_)) if runner::interrupted() => None,
             (Err(error), _) | (_, Err(error)) => Some(Fate::Error(error.clone())),
             _ => Fate::of(mutant, number(index), &checks, &runs),
         };
@@ -163,7 +171,7 @@ fn build_merged(
         let places = broken.places.iter();
         let blamed = places.filter_map(|(file, at)| Some(merged.get(file)?.at(*at))).flatten();
         let blamed: BTreeSet<u32> = blamed.copied().collect();
-        if blamed.is_empty() || runner::interrupted() {
+        if blamed.is_empty() {
             return Err(format!("the merged copy does not build: {}", broken.first));
         }
         let reason = format!("it does not compile beside the others: {}", broken.first);
