@@ -28,6 +28,10 @@ use crate::watched::{Machine, at_flush};
 const TRACKED_MAX: u64 = 40;
 const PAGES_MAX: u64 = 600;
 
+/// What a cursor does wrong, for the messages.
+const UNLIKE: &str = "a cursor does not do as specified";
+const ELSEWHERE: &str = "a cursor is elsewhere than specified";
+
 type Locked<'g, G> = Cursor<'g, Table<G>>;
 type Item<G> = MappedItem<Machine<G>>;
 
@@ -127,12 +131,12 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     MapFault::Refused(_) => "mapped a misfit",
                     MapFault::OutOfMemory => "no memory to map",
                 });
-                assert_eq!(refused.reason, expected.reason);
+                assert_eq!(refused.reason, expected.reason, "{UNLIKE}");
                 assert_eq!(raw(&refused.back), expected.back, "another item comes back");
             }
-            (mapped, expected) => panic!("{mapped:?} is not as specified: {expected:?}"),
+            (mapped, expected) => panic!("{UNLIKE}: {mapped:?}, {expected:?}"),
         }
-        assert_eq!(cursor.vaddr(), expected.vaddr());
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
 
     fn map_pages(
@@ -166,15 +170,15 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     (_, item) if count > usize::from(item.is_some()) => "many rolled back",
                     _ => "many refused",
                 });
-                assert_eq!(refused.reason, expected.reason);
+                assert_eq!(refused.reason, expected.reason, "{UNLIKE}");
                 let back = refused.back.as_ref().map(raw);
                 assert_eq!(back, expected.back, "another item comes back");
             }
-            (mapped, expected) => panic!("{mapped:?} is not as specified: {expected:?}"),
+            (mapped, expected) => panic!("{UNLIKE}: {mapped:?}, {expected:?}"),
         }
         let position = expected.vaddr();
         assert!(made.is_empty(), "an item is made that is not needed");
-        assert_eq!(cursor.vaddr(), position);
+        assert_eq!(cursor.vaddr(), position, "{ELSEWHERE}");
     }
 
     /// Whether the mapping that comes next begins before the position or goes on behind the range.
@@ -198,8 +202,8 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(_) => reach("no memory to take"),
         }
         let mut expected = self.expected(&range, position);
-        assert_eq!(taken, expected.take_next(memory));
-        assert_eq!(cursor.vaddr(), expected.vaddr());
+        assert_eq!(taken, expected.take_next(memory), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
 
     fn protect_next(&mut self, cursor: &mut Locked<'g, G>, change: Change, failure: Option<u8>) {
@@ -213,8 +217,8 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(_) => reach("no memory to protect the next"),
         }
         let mut expected = self.expected(&range, position);
-        assert_eq!(changed, expected.protect_next(change, memory));
-        assert_eq!(cursor.vaddr(), expected.vaddr());
+        assert_eq!(changed, expected.protect_next(change, memory), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
 
     /// An operation on all pages up to an end that counts what was mapped there.
@@ -234,8 +238,8 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(_) => "a range to nowhere",
         });
         let mut expected = self.expected(&range, position);
-        assert_eq!(counted, specified(&mut expected, memory));
-        assert_eq!(cursor.vaddr(), expected.vaddr());
+        assert_eq!(counted, specified(&mut expected, memory), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
 
     fn split(&mut self, cursor: &mut Locked<'g, G>, failure: Option<u8>) {
@@ -247,8 +251,8 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(_) => "not split",
         });
         let mut expected = self.expected(&range, position);
-        assert_eq!(split, expected.split(memory));
-        assert_eq!(cursor.vaddr(), position);
+        assert_eq!(split, expected.split(memory), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), position, "{ELSEWHERE}");
     }
 
     /// Hardware has the upper levels of the walk in its caches. So up to the flush it uses, or
@@ -287,8 +291,8 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         });
         self.note(start, noted.get());
         let mut expected = self.expected(&range, position);
-        assert_eq!(merged, expected.merge(node.level()));
-        assert_eq!(cursor.vaddr(), position);
+        assert_eq!(merged, expected.merge(node.level()), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), position, "{ELSEWHERE}");
     }
 }
 

@@ -326,12 +326,18 @@ mod tests {
     fn the_mutants_on_file_fit_the_code() {
         let workspace = Workspace::read().expect("tests run in the workspace");
         let catalogue = Catalogue::read(&workspace).expect("every file is well formed");
-        for mutant in &catalogue.mutants {
-            for (file, edits) in mutant.edits.as_ref().unwrap_or_else(|e| panic!("{mutant}: {e}")) {
-                let source = catalogue.sources[file].as_ref().unwrap_or_else(|e| panic!("{e}"));
-                source.patched(edits).unwrap_or_else(|error| panic!("{mutant}: {error}"));
-            }
-        }
+        let unfit = |mutant: &Mutant| {
+            let edits = mutant.edits.as_ref().map_err(String::clone)?;
+            edits.iter().try_for_each(|(file, edits)| {
+                catalogue.sources[file].as_ref().map_err(String::clone)?.patched(edits).map(drop)
+            })
+        };
+        let errors = catalogue
+            .mutants
+            .iter()
+            .filter_map(|mutant| unfit(mutant).err().map(|error| format!("{mutant}: {error}\n")));
+        let errors: String = errors.collect();
+        assert!(errors.is_empty(), "write these anew:\n{errors}");
         assert!(catalogue.mutants.len() > 60, "only {} are found", catalogue.mutants.len());
     }
 

@@ -85,14 +85,21 @@ impl Fate {
     }
 }
 
-/// The line that says most: what a panic says, or the last one.
-fn excerpt(said: &str) -> &str {
+/// The line that says most: what a panic says, or the last one. Long lines are cut.
+fn excerpt(said: &str) -> String {
     let mut lines = said.lines();
     let panicked = lines.by_ref().any(|line| line.contains("panicked at"));
     let after = lines.next().filter(|_| panicked);
     let last = || said.lines().rev().find(|line| !line.trim().is_empty());
-    after.or_else(last).unwrap_or("nothing was said").trim()
+    let line = after.or_else(last).unwrap_or("nothing was said").trim();
+    match line.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}..", &line[..end]),
+        None => line.to_owned(),
+    }
 }
+
+/// The most characters of a message that are shown.
+const EXCERPT: usize = 100;
 
 /// A mutant and what became of it.
 #[derive(Clone, Debug)]
@@ -286,6 +293,13 @@ mod tests {
             assert!(instead.contains(part), "{instead}");
             assert_eq!(exit_of(&killed(), fate), exit::MISSING);
         }
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let said = format!("thread 'x' panicked at y:\n{}", "é".repeat(101));
+        assert_eq!(excerpt(&said), format!("{}..", "é".repeat(100)));
+        assert_eq!(excerpt("short\n\n"), "short");
     }
 
     #[test]
