@@ -13,12 +13,14 @@
 //! killed-by = { lock_vs_lock = "deadlock: CPU" }
 //! ```
 //!
-//! `find` is text that occurs once in the file. A mutant of several replacements lists them instead:
-//! `edits = [{ find = "..", replace = ".." }, ..]`, each with a `file` of its own if it is another
-//! one. `killed-by` names every check that has to fail, with a part of its message; see
-//! [`Check`](super::check::Check) for what a check is. A mutant that no check notices says why:
-//! `equivalent = ".."` if it changes nothing that can be noticed, `survives = ".."` otherwise.
-//! `alone = ".."` says why a mutant has to be built in a copy of its own.
+//! * `find` is text that occurs once in the file. An entry may name another `file`.
+//! * `edits = [{ find = "..", replace = ".." }, ..]` stands in the place of `find` and `replace` where
+//!   several texts are replaced. Each of them may name another `file`, too.
+//! * `killed-by` names every check that has to fail, with a part of its message. See
+//!   [`Check`](super::check::Check) for what a check is.
+//! * `equivalent = ".."` or `survives = ".."` stands in the place of `killed-by` where no check notices
+//!   the mutant, and says why. Equivalent is what nothing could notice.
+//! * `alone = ".."` says why a mutant has to be built in a copy of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -82,6 +84,7 @@ struct Document {
 struct Entry {
     name: String,
     breaks: String,
+    file: Option<PathBuf>,
     find: Option<String>,
     replace: Option<String>,
     #[serde(default)]
@@ -203,6 +206,7 @@ impl Entry {
             (None, None, edits) if !edits.is_empty() => edits,
             _ => return Err("say either `find` and `replace`, or `edits`".to_owned()),
         };
+        let file = self.file.as_deref().unwrap_or(file);
         Ok(Mutant {
             on_file: on_file.to_owned(),
             name: self.name,
@@ -315,6 +319,7 @@ mod tests {
             ("find = \"b()\"\nreplace = \"\"\n", "src/x.rs: `b()` is there more than once"),
             ("find = \"c()\"\nreplace = \"\"\n", "src/x.rs: `c()` is not there"),
             ("edits = [{ file = \"y\", find = \"a\", replace = \"\" }]\n", "y: cannot be read"),
+            ("file = \"z\"\nfind = \"a\"\nreplace = \"\"\n", "z: cannot be read"),
         ] {
             let catalogue = read(&format!("{HEAD}{edit}{CLAIM}")).expect("well formed");
             let error = catalogue.mutants[0].edits.as_ref().expect_err(edit);
