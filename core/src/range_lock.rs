@@ -20,7 +20,6 @@
 //! there is one guard at a time, and only for nodes that are held. That is what makes the cursor
 //! safe code.
 
-use core::cmp::Ordering;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -69,10 +68,11 @@ pub(crate) fn check_range<C: Config>(
     let not_canonical = |vaddr| LockError::NotCanonical { vaddr };
     let start = <Geo<C>>::offset(range.start).ok_or(not_canonical(range.start))?;
     let end = <Geo<C>>::end_offset(range.end).ok_or(not_canonical(range.end))?;
-    match start.cmp(&end) {
-        Ordering::Less => {}
-        Ordering::Equal => return Err(LockError::Empty { at: range.start }),
-        Ordering::Greater => return Err(LockError::Reversed { range }),
+    if start == end {
+        return Err(LockError::Empty { at: range.start });
+    }
+    if start > end {
+        return Err(LockError::Reversed { range });
     }
     let bounds = [range.start, range.end];
     if let Some(&vaddr) = bounds.iter().find(|at| !at.is_aligned(FRAME_SIZE)) {
