@@ -185,12 +185,13 @@ fn ask_once(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chosen::EngineName;
     use crate::report::SabotageName;
 
     fn exhausted(executions: u64) -> Report {
         Report {
             scenario: "one_vs_other".to_owned(),
-            engine: "explorer".to_owned(),
+            engine: EngineName::Explorer,
             model: MemoryModel::Rc11.to_string(),
             sabotage: SabotageName::None,
             cpus: 2,

@@ -1,8 +1,9 @@
 //! The engine trait: what a checker must provide so that everything above it is written once.
 //!
-//! Model memory, event ring, harness and reports are generic over [`Engine`]. An engine supplies
-//! shared words, plain cells, fences, waiting, CPU numbers and a search over the executions of a
-//! [`Program`]. It knows nothing of page tables.
+//! An engine supplies shared words, plain cells, fences, waiting, CPU numbers and a search over the
+//! executions of a [`Program`]. It knows nothing of page tables. Model memory, harness and reports
+//! are written over the one that [`crate::chosen`] stands for; litmus programs are generic over
+//! [`Engine`].
 //!
 //! A program is called once per execution. The call itself is the set-up; what it returns is one
 //! closure per CPU and one closure for what holds afterwards. The last CPU, the set-up and the
@@ -35,19 +36,28 @@ use weft_scenarios::mark::Mark;
 /// The value that every `fetch_*` operation returns while the calling thread unwinds.
 pub const INERT_COUNT: u64 = 9;
 
-/// A checker: one way to run the executions of a program.
-pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
+/// What an engine says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
     /// The name that verdicts and replay tokens carry.
-    const NAME: &'static str;
+    pub name: &'static str,
     /// The memory model under which the verdicts hold, in words for people.
-    const MEMORY_MODEL: &'static str;
+    pub memory_model: &'static str,
     /// Whether a search can end by itself, having seen every execution.
-    const EXHAUSTIVE: bool;
+    pub exhaustive: bool,
     /// Whether the engine controls the schedule, so that situations a scenario must meet can be
     /// demanded of it.
-    const CONTROLS_SCHEDULE: bool;
+    pub controls_schedule: bool,
     /// The largest number of CPUs that a program may have.
-    const CPUS_MAX: usize;
+    pub cpus_max: usize,
+    /// Whether failures come with an [`Arrangement`].
+    pub arranges: bool,
+}
+
+/// A checker: one way to run the executions of a program.
+pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
+    /// What the engine says about itself.
+    fn traits() -> &'static Traits;
 
     /// A shared 64-bit atomic word.
     type Word: EngineWord;
@@ -60,9 +70,6 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
 
     /// The number of the calling CPU. The set-up and the finish run as the last CPU.
     fn cpu() -> usize;
-
-    /// Whether failures come with an [`Arrangement`].
-    const ARRANGES: bool = false;
 
     /// A number for the calling CPU's next operation that [`Arrangement`] uses too. Engines that
     /// run CPUs in the order of the execution need none.
@@ -78,7 +85,7 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
 
     /// The memory model under which this search's verdict holds.
     fn memory_model(_search: &Search) -> String {
-        Self::MEMORY_MODEL.to_owned()
+        Self::traits().memory_model.to_owned()
     }
 
     /// Runs executions of `program` until the search ends, the budget is used up, or one fails.

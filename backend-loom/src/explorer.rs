@@ -20,7 +20,7 @@ use weft_scenarios::mark::Mark;
 
 use crate::engine::{
     Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
-    Failure, FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Verdict,
+    Failure, FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Traits, Verdict,
     refuse_load, refuse_sequentially_consistent,
 };
 use crate::ghost;
@@ -52,13 +52,21 @@ impl Drop for Running {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Explorer;
 
+impl Explorer {
+    pub(crate) const TRAITS: Traits = Traits {
+        name: "explorer",
+        memory_model: "RC11",
+        exhaustive: true,
+        controls_schedule: true,
+        cpus_max: 8,
+        arranges: true,
+    };
+}
+
 impl Engine for Explorer {
-    const NAME: &'static str = "explorer";
-    const MEMORY_MODEL: &'static str = "RC11";
-    const EXHAUSTIVE: bool = true;
-    const CONTROLS_SCHEDULE: bool = true;
-    const CPUS_MAX: usize = 8;
-    const ARRANGES: bool = true;
+    fn traits() -> &'static Traits {
+        &Self::TRAITS
+    }
 
     type Word = ExplorerWord;
     type Plain = ExplorerPlain;

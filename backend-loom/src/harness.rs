@@ -1,8 +1,7 @@
 //! From a scenario to a program for an engine, and from its exploration to a report.
 //!
-//! Only "set up, box the CPUs, check" is generic over the scenario; everything else works on the
-//! plain data of a [`Plan`], so that a checker is compiled once per engine and not once per
-//! scenario and engine.
+//! Only "set up, box the CPUs, check" is generic over the scenario. Everything else works on the
+//! plain data of a [`Prepared`] scenario, and any engine can explore it.
 //!
 //! An execution: ghost state and memory are made; the boot CPU is put online; the scenario sets
 //! itself up; the CPUs of the race are put online and the boot CPU goes offline. Each CPU plays its
@@ -11,17 +10,18 @@
 //! dismantled, and no frame may be in use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::marker::PhantomData;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
-use weft_core::geometry::{Geometry, TinyThree};
+use weft_core::geometry::Geometry;
 use weft_core::permanent::Permanent;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
 use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
+use crate::chosen::{self, Chosen, EngineName};
 use crate::counterexample;
 use crate::coverage;
 use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
@@ -32,38 +32,47 @@ use crate::programs::Named;
 use crate::report::{Report, Request, SabotageName};
 use crate::sabotage;
 
-/// Explores the scenario that it visits, under engine `E`.
-pub struct Run<E> {
-    request: Request,
-    progress: Option<Progress>,
-    engine: PhantomData<E>,
-}
+/// Takes a scenario's type away: what it makes of the scenario that it visits is plain data.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepare;
 
-impl<E> std::fmt::Debug for Run<E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("request", &self.request).finish_non_exhaustive()
+impl<G: Geometry> Visitor<Model<G>> for Prepare {
+    type Out = Prepared;
+
+    fn visit<S: Scenario<Model<G>>>(self, name: &'static str) -> Prepared {
+        let plan = Plan::of::<S, Model<G>>(name);
+        let of = plan.clone();
+        Prepared { plan, program: Box::new(move |tally| program::<S, G>(of.clone(), tally)) }
     }
 }
 
-impl<E: Engine> Run<E> {
-    /// A run that does what `request` says.
-    pub fn new(request: Request) -> Self {
-        Self { request, progress: None, engine: PhantomData }
-    }
+/// A scenario without its type.
+pub struct Prepared {
+    /// What it says about itself.
+    pub plan: Plan,
+    program: Box<dyn Fn(Tally) -> Program>,
+}
 
-    /// Calls `progress` now and then with the number of executions so far.
-    pub fn with_progress(self, progress: Progress) -> Self {
-        Self { progress: Some(progress), ..self }
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("plan", &self.plan).finish_non_exhaustive()
     }
 }
 
-impl<E: Engine, G: Geometry> Visitor<Model<E, G>> for Run<E> {
-    type Out = Report;
-
-    fn visit<S: Scenario<Model<E, G>>>(self, name: &'static str) -> Report {
-        let plan = Plan::of::<S, Model<E, G>>(name);
-        let program = |tally| program::<S, E, G>(plan.clone(), tally);
-        conduct::<E>(&plan, &program, self.request, self.progress)
+impl Prepared {
+    /// Does what `request` says under an engine, and calls `progress` now and then with the number of executions
+    /// so far.
+    ///
+    /// # Panics
+    ///
+    /// If this process has explored with another engine, or in another world.
+    pub fn explore(
+        &self,
+        engine: EngineName,
+        request: Request,
+        progress: Option<Progress>,
+    ) -> Report {
+        conduct(engine, &self.plan, &self.program, request, progress)
     }
 }
 
@@ -105,18 +114,6 @@ impl Plan {
     }
 }
 
-/// Reads what a scenario says about itself, without running it.
-#[derive(Clone, Copy, Debug)]
-pub struct Describe;
-
-impl<E: Engine> Visitor<Model<E, TinyThree>> for Describe {
-    type Out = Plan;
-
-    fn visit<S: Scenario<Model<E, TinyThree>>>(self, name: &'static str) -> Plan {
-        Plan::of::<S, Model<E, TinyThree>>(name)
-    }
-}
-
 /// What is counted over all executions.
 #[derive(Clone, Debug, Default)]
 struct Tally {
@@ -131,18 +128,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type ModelCpu<E, G> = Cpu<Model<E, G>>;
+type ModelCpu<G> = Cpu<Model<G>>;
 
 /// What an execution owns. Its parts are given up one by one when the execution ends; if it is
 /// given up instead, they go without a single operation of the model, also where another part drops
 /// them last.
-struct Stage<S, E: Engine, G: Geometry> {
+struct Stage<S, G: Geometry> {
     race: Option<S>,
-    cpus: Vec<Mutex<Option<ModelCpu<E, G>>>>,
-    kernel: Option<Permanent<KernelTable<Model<E, G>>>>,
+    cpus: Vec<Mutex<Option<ModelCpu<G>>>>,
+    kernel: Option<Permanent<KernelTable<Model<G>>>>,
 }
 
-impl<S, E: Engine, G: Geometry> Drop for Stage<S, E, G> {
+impl<S, G: Geometry> Drop for Stage<S, G> {
     fn drop(&mut self) {
         // SAFETY: the roots that share the kernel's half go with the race, in the same statement,
         // and no frame is touched any more.
@@ -152,10 +149,9 @@ impl<S, E: Engine, G: Geometry> Drop for Stage<S, E, G> {
 }
 
 /// The set-up of one execution of `S`.
-fn program<S, E, G>(plan: Plan, tally: Tally) -> Program
+fn program<S, G>(plan: Plan, tally: Tally) -> Program
 where
-    S: Scenario<Model<E, G>>,
-    E: Engine,
+    S: Scenario<Model<G>>,
     G: Geometry,
 {
     Arc::new(move || {
@@ -164,7 +160,7 @@ where
         *lock(&tally.latest) = Some(Arc::clone(&ghost));
         ghost.enter();
         let pools = Pools { cpus: count, set_up: S::SET_UP_FRAMES, per_cpu: S::CPU_FRAMES };
-        let model = Model::<E, G>::new(pools);
+        let model = Model::<G>::new(pools);
         let online = |index: usize| online(&model, index);
         let mut machine = Machine::new(&model, online(count));
         let race = Some(S::set_up(&mut machine));
@@ -202,20 +198,19 @@ where
 }
 
 /// Puts a CPU online.
-fn online<E: Engine, G: Geometry>(model: &Model<E, G>, index: usize) -> ModelCpu<E, G> {
+fn online<G: Geometry>(model: &Model<G>, index: usize) -> ModelCpu<G> {
     Cpu::online(model, CpuId::new(index as u32)).expect("the harness makes one value per CPU")
 }
 
 /// Checks a race that has been run, gives everything up, and checks the accounts.
-fn close<S, E, G>(
-    stage: Arc<Stage<S, E, G>>,
-    model: &Model<E, G>,
+fn close<S, G>(
+    stage: Arc<Stage<S, G>>,
+    model: &Model<G>,
     saw: &[S::Saw],
     plan: &Plan,
 ) -> &'static str
 where
-    S: Scenario<Model<E, G>>,
-    E: Engine,
+    S: Scenario<Model<G>>,
     G: Geometry,
 {
     let mut stage = Arc::into_inner(stage).expect("every CPU has given up the race");
@@ -236,13 +231,16 @@ where
 }
 
 /// Runs the engine and writes the report.
-fn conduct<E: Engine>(
+fn conduct(
+    engine: EngineName,
     plan: &Plan,
     program: &dyn Fn(Tally) -> Program,
     request: Request,
     progress: Option<Progress>,
 ) -> Report {
+    chosen::choose(engine);
     sabotage::choose(request.sabotage.clone());
+    let controls_schedule = engine.traits().controls_schedule;
     let search = Search {
         time: request.time,
         executions: request.executions,
@@ -257,7 +255,7 @@ fn conduct<E: Engine>(
         ..Search::new(plan.roles.len())
     };
     let tally = Tally::default();
-    let exploration = E::explore(&search, program(tally.clone()));
+    let exploration = Chosen::explore(&search, program(tally.clone()));
     let ghost = lock(&tally.latest).take();
     let failure = exploration.failure.as_ref().map(|failure| {
         let roles = plan.roles.iter().map(|role| (*role).to_owned()).collect();
@@ -270,8 +268,8 @@ fn conduct<E: Engine>(
     let whole = failure.is_none() && request.replay.is_none();
     Report {
         scenario: plan.name.to_owned(),
-        engine: E::NAME.to_owned(),
-        model: E::memory_model(&search),
+        engine,
+        model: Chosen::memory_model(&search),
         sabotage: request.sabotage,
         cpus: plan.roles.len(),
         verdict: exploration.verdict.into(),
@@ -282,16 +280,12 @@ fn conduct<E: Engine>(
         depth: exploration.depth,
         elapsed: exploration.elapsed,
         memory_peak: memory_peak(),
-        never_reached: if whole && E::CONTROLS_SCHEDULE {
+        never_reached: if whole && controls_schedule {
             missing(plan, &reached)
         } else {
             Vec::new()
         },
-        never_seen: if whole && E::CONTROLS_SCHEDULE {
-            unseen(plan, &outcomes)
-        } else {
-            Vec::new()
-        },
+        never_seen: if whole && controls_schedule { unseen(plan, &outcomes) } else { Vec::new() },
         outcomes,
         observations: std::mem::take(&mut lock(&tally.observations)),
         reached,
@@ -303,11 +297,11 @@ fn conduct<E: Engine>(
 }
 
 /// Explores a program that is no scenario, for comparing engines.
-pub fn measure<E: Engine>(named: Named, request: Request) -> Report {
+pub fn measure(engine: EngineName, named: Named, request: Request) -> Report {
     let Named { name, cpus, program } = named;
     let roles = vec!["CPU"; cpus];
     let plan = Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new() };
-    conduct::<E>(&plan, &|_| Arc::clone(&program), request, None)
+    conduct(engine, &plan, &|_| Arc::clone(&program), request, None)
 }
 
 /// The largest resident set of this process so far, in bytes, as Linux tells it.

@@ -44,7 +44,7 @@ use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
     Access, Body, Engine, EngineWord, Execution, Exploration, Failure, FailureKind, INERT_COUNT,
-    Program, Search, Verdict, refuse_load, refuse_sequentially_consistent,
+    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::{exclusive, waiting};
 
@@ -78,12 +78,21 @@ loom::thread_local! {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Loom;
 
+impl Loom {
+    pub(crate) const TRAITS: Traits = Traits {
+        name: "loom",
+        memory_model: "C11 (no load buffering, <= 7 values per word)",
+        exhaustive: true,
+        controls_schedule: true,
+        cpus_max: CPUS_MAX,
+        arranges: false,
+    };
+}
+
 impl Engine for Loom {
-    const NAME: &'static str = "loom";
-    const MEMORY_MODEL: &'static str = "C11 (no load buffering, <= 7 values per word)";
-    const EXHAUSTIVE: bool = true;
-    const CONTROLS_SCHEDULE: bool = true;
-    const CPUS_MAX: usize = CPUS_MAX;
+    fn traits() -> &'static Traits {
+        &Self::TRAITS
+    }
 
     type Word = LoomWord;
     type Plain = LoomPlain;
@@ -127,7 +136,7 @@ impl Plan {
         if search.cpus == 0 || search.cpus > CPUS_MAX {
             return Err(format!("loom runs 1 to {CPUS_MAX} CPUs, not {}", search.cpus));
         }
-        exclusive::claim(Loom::NAME)?;
+        exclusive::claim(Loom::TRAITS.name)?;
         let Some(token) = &search.replay else {
             return Ok(Self { preemptions: search.preemptions, replayed: None });
         };

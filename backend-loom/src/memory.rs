@@ -20,6 +20,7 @@ use weft_core::geometry::Geometry;
 use weft_core::node::Metadata;
 use weft_core::sync::{FrameUse, PlainCell};
 
+use crate::chosen::Chosen;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step, is_inert};
 use crate::model::Model;
@@ -56,12 +57,12 @@ impl Pools {
 }
 
 /// One frame: life, metadata, entries, contents.
-struct Frame<E: Engine, G: Geometry> {
-    born: ModelCell<E, bool>,
-    died: ModelCell<E, bool>,
-    contents: ModelCell<E, u64>,
-    metadata: Metadata<Model<E, G>>,
-    entries: Vec<ModelWord<E>>,
+struct Frame<G: Geometry> {
+    born: ModelCell<bool>,
+    died: ModelCell<bool>,
+    contents: ModelCell<u64>,
+    metadata: Metadata<Model<G>>,
+    entries: Vec<ModelWord>,
     /// Ghost: whether it was ever allocated.
     allocated: AtomicBool,
     /// Ghost: whether it was ever freed. A checker may run the CPU that frees it before the other.
@@ -70,7 +71,7 @@ struct Frame<E: Engine, G: Geometry> {
     allocated_at: Mutex<Option<&'static Location<'static>>>,
 }
 
-impl<E: Engine, G: Geometry> Frame<E, G> {
+impl<G: Geometry> Frame<G> {
     fn new(number: u64) -> Self {
         Ghost::naming(number, || Self {
             born: ModelCell::new("born", false),
@@ -90,8 +91,8 @@ impl<E: Engine, G: Geometry> Frame<E, G> {
 }
 
 /// All frames of an execution, and the root that each CPU has loaded.
-pub(crate) struct Memory<E: Engine, G: Geometry> {
-    frames: Vec<Frame<E, G>>,
+pub(crate) struct Memory<G: Geometry> {
+    frames: Vec<Frame<G>>,
     pools: Pools,
     /// Ghost: how many frames each pool has given; written by its own CPU only.
     given: Vec<AtomicUsize>,
@@ -103,13 +104,13 @@ pub(crate) struct Memory<E: Engine, G: Geometry> {
     flushed: Vec<AtomicBool>,
 }
 
-impl<E: Engine, G: Geometry> fmt::Debug for Memory<E, G> {
+impl<G: Geometry> fmt::Debug for Memory<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").field("pools", &self.pools).finish_non_exhaustive()
     }
 }
 
-impl<E: Engine, G: Geometry> Memory<E, G> {
+impl<G: Geometry> Memory<G> {
     pub(crate) fn new(pools: Pools) -> Self {
         Self {
             frames: (1..=pools.frames()).map(|number| Frame::new(number as u64)).collect(),
@@ -132,7 +133,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
     ///
     /// If there is none: something was decoded that is not an address.
     #[track_caller]
-    fn frame(&self, paddr: Paddr) -> &Frame<E, G> {
+    fn frame(&self, paddr: Paddr) -> &Frame<G> {
         let number = paddr.frame_number() as usize;
         if is_inert() {
             return &self.frames[number.saturating_sub(1).min(self.frames.len() - 1)];
@@ -146,7 +147,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
 
     /// The frame, which must be in use.
     #[track_caller]
-    fn touch(&self, paddr: Paddr) -> &Frame<E, G> {
+    fn touch(&self, paddr: Paddr) -> &Frame<G> {
         let frame = self.frame(paddr);
         if is_inert() {
             return frame;
@@ -162,7 +163,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         if is_inert() {
             return None;
         }
-        let pool = Ghost::column_of(E::cpu());
+        let pool = Ghost::column_of(Chosen::cpu());
         let given = self.given[pool].load(Ordering::Relaxed);
         if given >= self.limits[pool].load(Ordering::Relaxed) {
             return None;
@@ -171,7 +172,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         let index = self.pools.range(pool).nth(given)?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
-        words::record::<E>(life(paddr), Step::Allocate(paddr, purpose));
+        words::record(life(paddr), Step::Allocate(paddr, purpose));
         frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
         frame.born.set(true);
@@ -180,7 +181,7 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
 
     /// The calling CPU gets `count` more frames at most.
     pub(crate) fn limit_frames(&self, count: usize) {
-        let pool = Ghost::column_of(E::cpu());
+        let pool = Ghost::column_of(Chosen::cpu());
         let limit = self.given[pool].load(Ordering::Relaxed).saturating_add(count);
         self.limits[pool].store(limit, Ordering::Relaxed);
     }
@@ -193,27 +194,27 @@ impl<E: Engine, G: Geometry> Memory<E, G> {
         let frame = self.touch(paddr);
         // Only of itself does a CPU know what it has loaded; see `crate::ghost`.
         assert!(
-            self.loaded_root(E::cpu()) != Some(paddr),
+            self.loaded_root(Chosen::cpu()) != Some(paddr),
             "a CPU frees the root it runs on: N{}",
             paddr.frame_number()
         );
         frame.freed.store(true, Ordering::Relaxed);
-        words::record::<E>(life(paddr), Step::Free(paddr));
+        words::record(life(paddr), Step::Free(paddr));
         frame.died.set(true);
     }
 
     #[track_caller]
-    pub(crate) fn metadata(&self, paddr: Paddr) -> &Metadata<Model<E, G>> {
+    pub(crate) fn metadata(&self, paddr: Paddr) -> &Metadata<Model<G>> {
         &self.touch(paddr).metadata
     }
 
     #[track_caller]
-    pub(crate) fn entry(&self, paddr: Paddr, index: usize) -> &ModelWord<E> {
+    pub(crate) fn entry(&self, paddr: Paddr, index: usize) -> &ModelWord {
         &self.touch(paddr).entries[index]
     }
 
     #[track_caller]
-    pub(crate) fn contents(&self, paddr: Paddr) -> &ModelCell<E, u64> {
+    pub(crate) fn contents(&self, paddr: Paddr) -> &ModelCell<u64> {
         &self.touch(paddr).contents
     }
 

@@ -24,6 +24,7 @@ use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, Tables, UserTable};
 use weft_scenarios::world::World;
 
+use crate::chosen::Chosen;
 use crate::coverage;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step, is_inert};
@@ -32,36 +33,36 @@ use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
 
 /// A machine in an engine's world: two entries per node, on three levels unless said otherwise.
-pub struct Model<E: Engine, G: Geometry = TinyThree> {
-    machine: Arc<MachineState<E, G>>,
+pub struct Model<G: Geometry = TinyThree> {
+    machine: Arc<MachineState<G>>,
 }
 
-struct MachineState<E: Engine, G: Geometry> {
-    memory: Memory<E, G>,
-    reclaim: ModelReclaim<E, G>,
+struct MachineState<G: Geometry> {
+    memory: Memory<G>,
+    reclaim: ModelReclaim<G>,
 }
 
-impl<E: Engine, G: Geometry> Clone for Model<E, G> {
+impl<G: Geometry> Clone for Model<G> {
     fn clone(&self) -> Self {
         Self { machine: Arc::clone(&self.machine) }
     }
 }
 
-impl<E: Engine, G: Geometry> PartialEq for Model<E, G> {
+impl<G: Geometry> PartialEq for Model<G> {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.machine, &other.machine)
     }
 }
 
-impl<E: Engine, G: Geometry> Eq for Model<E, G> {}
+impl<G: Geometry> Eq for Model<G> {}
 
-impl<E: Engine, G: Geometry> fmt::Debug for Model<E, G> {
+impl<G: Geometry> fmt::Debug for Model<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Model({})", E::NAME)
+        f.debug_struct("Model").finish_non_exhaustive()
     }
 }
 
-impl<E: Engine, G: Geometry> Model<E, G> {
+impl<G: Geometry> Model<G> {
     /// A machine with all frames free. Called where an execution is set up.
     pub(crate) fn new(pools: Pools) -> Self {
         let memory = Memory::new(pools);
@@ -91,7 +92,7 @@ impl<E: Engine, G: Geometry> Model<E, G> {
 
     /// The entry that hardware ends at, for `vaddr` under `root`: its place, bits, item.
     #[track_caller]
-    fn hardware_walk(&self, root: Paddr, vaddr: Vaddr) -> Option<(&ModelWord<E>, u64, RawItem)> {
+    fn hardware_walk(&self, root: Paddr, vaddr: Vaddr) -> Option<(&ModelWord, u64, RawItem)> {
         let (mut node, mut level) = (root, G::ROOT);
         loop {
             let word = self.machine.memory.entry(node, G::index(vaddr, level));
@@ -109,7 +110,7 @@ impl<E: Engine, G: Geometry> Model<E, G> {
     /// accessed, and dirty if it is to be written; or `None` for a fault.
     #[track_caller]
     fn translate(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
-        let root = self.machine.memory.loaded_root(E::cpu())?;
+        let root = self.machine.memory.loaded_root(Chosen::cpu())?;
         loop {
             let (word, bits, item) = self.hardware_walk(root, vaddr)?;
             let mut wanted = item;
@@ -128,28 +129,28 @@ impl<E: Engine, G: Geometry> Model<E, G> {
 }
 
 /// The entries of a node: each access looks anew whether the node is in use.
-pub struct ModelEntries<'a, E: Engine, G: Geometry> {
-    memory: &'a Memory<E, G>,
+pub struct ModelEntries<'a, G: Geometry> {
+    memory: &'a Memory<G>,
     frame: Paddr,
 }
 
-impl<E: Engine, G: Geometry> fmt::Debug for ModelEntries<'_, E, G> {
+impl<G: Geometry> fmt::Debug for ModelEntries<'_, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ModelEntries({:?})", self.frame)
     }
 }
 
-impl<E: Engine, G: Geometry> Clone for ModelEntries<'_, E, G> {
+impl<G: Geometry> Clone for ModelEntries<'_, G> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E: Engine, G: Geometry> Copy for ModelEntries<'_, E, G> {}
+impl<G: Geometry> Copy for ModelEntries<'_, G> {}
 
-impl<'a, E: Engine, G: Geometry> Entries<'a, ModelWord<E>> for ModelEntries<'a, E, G> {
+impl<'a, G: Geometry> Entries<'a, ModelWord> for ModelEntries<'a, G> {
     #[track_caller]
-    fn get(self, index: usize) -> &'a ModelWord<E> {
+    fn get(self, index: usize) -> &'a ModelWord {
         self.memory.entry(self.frame, index)
     }
 }
@@ -160,14 +161,14 @@ type Format<B> = <UserTable<B> as Config>::Format;
 // and entries sit in vectors that never change; (3) engines give atomic words, and cells that are
 // words or checked; (4) hardware walks on every access, so there is nothing to flush; (5) orderings
 // are those of the sites, except in worlds that are sabotaged; (6) CPUs are code of the host.
-unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
-    type Word = ModelWord<E>;
-    type LockWord = ModelLockWord<E>;
-    type Count = ModelCount<E>;
-    type Cell<T: CellValue> = ModelCell<E, T>;
-    type Entries<'a> = ModelEntries<'a, E, G>;
-    type NodeLock = SpinLock<ModelLockWord<E>>;
-    type Reclaim = ModelReclaim<E, G>;
+unsafe impl<G: Geometry> Backend for Model<G> {
+    type Word = ModelWord;
+    type LockWord = ModelLockWord;
+    type Count = ModelCount;
+    type Cell<T: CellValue> = ModelCell<T>;
+    type Entries<'a> = ModelEntries<'a, G>;
+    type NodeLock = SpinLock<ModelLockWord>;
+    type Reclaim = ModelReclaim<G>;
     type Geometry = G;
     type Tables = Tables<Self>;
 
@@ -189,7 +190,7 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         self.machine.memory.metadata(frame)
     }
 
-    unsafe fn entries(&self, frame: Paddr) -> ModelEntries<'_, E, G> {
+    unsafe fn entries(&self, frame: Paddr) -> ModelEntries<'_, G> {
         ModelEntries { memory: &self.machine.memory, frame }
     }
 
@@ -198,13 +199,13 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
     }
 
     fn cpu(&self) -> CpuId {
-        CpuId::new(E::cpu() as u32)
+        CpuId::new(Chosen::cpu() as u32)
     }
 
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>) {
         if !is_inert() {
-            self.machine.memory.load_root(E::cpu(), root);
+            self.machine.memory.load_root(Chosen::cpu(), root);
         }
     }
 
@@ -218,7 +219,7 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         if is_inert() {
             return;
         }
-        self.machine.memory.note_flush(Ghost::column_of(E::cpu()));
+        self.machine.memory.note_flush(Ghost::column_of(Chosen::cpu()));
         self.observe(Event::Flushed(what));
     }
 
@@ -230,8 +231,8 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
         coverage::access(&site.row, site.place);
         let Some(order) = sabotage::fence_order(site).atomic() else { return };
         let label = Label { frame: None, name: "fence", index: None };
-        let recording = Recording::begin::<E>(label, Step::Fence, Some(site.row.name));
-        E::fence(order);
+        let recording = Recording::begin(label, Step::Fence, Some(site.row.name));
+        Chosen::fence(order);
         recording.done(Step::Fence);
     }
 
@@ -243,11 +244,11 @@ unsafe impl<E: Engine, G: Geometry> Backend for Model<E, G> {
 
     #[track_caller]
     fn observe(&self, event: Event) {
-        words::observe::<E>(Label { frame: None, name: "core", index: None }, event);
+        words::observe(Label { frame: None, name: "core", index: None }, event);
     }
 }
 
-impl<E: Engine, G: Geometry> World for Model<E, G> {
+impl<G: Geometry> World for Model<G> {
     #[track_caller]
     fn write_contents(&self, frame: Paddr, value: u64) {
         self.machine.memory.contents(frame).set(value);
@@ -285,23 +286,23 @@ impl<E: Engine, G: Geometry> World for Model<E, G> {
     }
 
     fn mark(&self) -> Mark {
-        if is_inert() { Mark::UNORDERED } else { E::mark() }
+        if is_inert() { Mark::UNORDERED } else { Chosen::mark() }
     }
 
     #[track_caller]
     fn reached(&self, situation: &'static str) {
         Ghost::current().reached(situation);
         let label = Label { frame: None, name: "scenario", index: None };
-        words::record::<E>(label, Step::Situation(situation));
+        words::record(label, Step::Situation(situation));
     }
 }
 
 /// The core's monitor, or one of its broken twins.
-pub struct ModelReclaim<E: Engine, G: Geometry> {
-    monitor: Monitor<Model<E, G>>,
+pub struct ModelReclaim<G: Geometry> {
+    monitor: Monitor<Model<G>>,
 }
 
-impl<E: Engine, G: Geometry> fmt::Debug for ModelReclaim<E, G> {
+impl<G: Geometry> fmt::Debug for ModelReclaim<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelReclaim").finish_non_exhaustive()
     }
@@ -309,14 +310,14 @@ impl<E: Engine, G: Geometry> fmt::Debug for ModelReclaim<E, G> {
 
 // SAFETY: it is the core's monitor, which keeps the promise, except in worlds that are sabotaged
 // in order to show that breaking it is caught.
-unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> {
+unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
     #[track_caller]
     fn online(&self, cpu: CpuId) -> bool {
         sabotage::forgets(cpu.as_u32()) || self.monitor.online(cpu)
     }
 
     #[track_caller]
-    unsafe fn offline(&self, backend: &Model<E, G>, cpu: CpuId) {
+    unsafe fn offline(&self, backend: &Model<G>, cpu: CpuId) {
         if !is_inert() {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.offline(backend, cpu) };
@@ -324,17 +325,17 @@ unsafe impl<E: Engine, G: Geometry> Reclaim<Model<E, G>> for ModelReclaim<E, G> 
     }
 
     #[track_caller]
-    unsafe fn quiescent(&self, backend: &Model<E, G>, cpu: CpuId) {
+    unsafe fn quiescent(&self, backend: &Model<G>, cpu: CpuId) {
         // SAFETY: the caller's contract is the same.
         unsafe { self.monitor.quiescent(backend, cpu) };
     }
 
     #[track_caller]
-    unsafe fn retire(&self, backend: &Model<E, G>, batch: Batch<Model<E, G>>) {
+    unsafe fn retire(&self, backend: &Model<G>, batch: Batch<Model<G>>) {
         if is_inert() {
             return;
         }
-        backend.machine.memory.demand_flush(Ghost::column_of(E::cpu()));
+        backend.machine.memory.demand_flush(Ghost::column_of(Chosen::cpu()));
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_core::sites::{ALL, AnySite, FenceOrder};
 
+use crate::chosen::EngineName;
 use crate::coverage::{CoreLine, Coverage};
 use crate::engine::{FailureKind, MemoryModel, Verdict};
 
@@ -46,10 +47,10 @@ impl SabotageName {
     /// Whether an engine shows this world as it is. loom lets a plain store fall between the read
     /// and the write of a read-modify-write, so torn updates break things there that they do not
     /// break. shuttle has one order of all accesses, and does not miss a fence that only makes one.
-    pub fn is_modelled_by(&self, engine: &str) -> bool {
+    pub fn is_modelled_by(&self, engine: EngineName) -> bool {
         match (self, engine) {
-            (Self::TornUpdates, "loom") => false,
-            (Self::Weakened { index, .. }, "shuttle") => !matches!(
+            (Self::TornUpdates, EngineName::Loom) => false,
+            (Self::Weakened { index, .. }, EngineName::Shuttle) => !matches!(
                 ALL.get(*index),
                 Some(AnySite::Fence(fence)) if fence.order == FenceOrder::SeqCst
             ),
@@ -202,7 +203,7 @@ pub struct Report {
     /// The scenario.
     pub scenario: String,
     /// The engine.
-    pub engine: String,
+    pub engine: EngineName,
     /// The memory model.
     pub model: String,
     /// How the world was broken.

@@ -25,7 +25,7 @@ use crate::capture::{self, Capture};
 use crate::clocks::{self, CPUS_MAX, PlainClock, WordClock};
 use crate::engine::{
     Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    INERT_COUNT, Program, Search, Verdict, refuse_load, refuse_sequentially_consistent,
+    INERT_COUNT, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::schedule::{self, Guided, Run, Strategy};
 use crate::{exclusive, waiting};
@@ -40,12 +40,21 @@ const SEED_VARIABLE: &str = "SHUTTLE_RANDOM_SEED";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shuttle;
 
+impl Shuttle {
+    pub(crate) const TRAITS: Traits = Traits {
+        name: "shuttle",
+        memory_model: "SC + happens-before",
+        exhaustive: false,
+        controls_schedule: true,
+        cpus_max: CPUS_MAX,
+        arranges: false,
+    };
+}
+
 impl Engine for Shuttle {
-    const NAME: &'static str = "shuttle";
-    const MEMORY_MODEL: &'static str = "SC + happens-before";
-    const EXHAUSTIVE: bool = false;
-    const CONTROLS_SCHEDULE: bool = true;
-    const CPUS_MAX: usize = CPUS_MAX;
+    fn traits() -> &'static Traits {
+        &Self::TRAITS
+    }
 
     type Word = ShuttleWord;
     type Plain = ShuttlePlain;
@@ -89,7 +98,7 @@ fn strategies(search: &Search) -> Result<Vec<Strategy>, String> {
     if std::env::var_os(SEED_VARIABLE).is_some() {
         return Err(format!("{SEED_VARIABLE} is set and would replace the seed: unset it"));
     }
-    exclusive::claim(Shuttle::NAME)?;
+    exclusive::claim(Shuttle::TRAITS.name)?;
     let Some(token) = &search.replay else {
         return Ok(Strategy::all(search));
     };

@@ -12,7 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child;
-use crate::harness::Plan;
+use crate::chosen::EngineName;
+use crate::harness::Prepared;
 use crate::report::{Judgement, Report, Request, SabotageName, VerdictWord};
 
 /// Executions that a sampling engine draws in a test.
@@ -25,30 +26,24 @@ const TIME: Duration = Duration::from_secs(20);
 macro_rules! tests {
     () => {
         mod under {
-            $crate::tests!(explorer $crate::explorer::Explorer, exhausts);
-            $crate::tests!(loom $crate::loom::Loom, bounded);
-            $crate::tests!(shuttle $crate::shuttle::Shuttle, samples);
-            $crate::tests!(threads $crate::threads::Threads, samples);
+            $crate::tests!(explorer, Explorer);
+            $crate::tests!(loom, Loom);
+            $crate::tests!(shuttle, Shuttle);
+            $crate::tests!(threads, Threads);
         }
     };
-    ($name:ident $engine:ty, $how:ident) => {
+    ($name:ident, $engine:ident) => {
         #[test]
         fn $name() {
-            type World = $crate::model::Model<$engine>;
-            $crate::testing::run_test(
-                module_path!(),
-                stringify!($name),
-                $crate::testing::Budget::$how(),
-                || super::accept::<World, _>($crate::harness::Describe),
-                |run: $crate::harness::Run<$engine>| super::accept::<World, _>(run),
-            );
+            let prepared = super::accept::<$crate::model::Model, _>($crate::harness::Prepare);
+            let engine = $crate::chosen::EngineName::$engine;
+            $crate::testing::run_test(module_path!(), engine, &prepared);
         }
     };
 }
 
 /// How long a test explores.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
+struct Budget {
     executions: Option<u64>,
     preemptions: Option<usize>,
     /// Whether a search that is cut short is a failure.
@@ -56,23 +51,19 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Until the search ends.
-    pub fn exhausts() -> Self {
-        Self { executions: None, preemptions: None, must_exhaust: true }
+    fn of(engine: EngineName) -> Self {
+        let nothing = Self { executions: None, preemptions: None, must_exhaust: false };
+        match engine {
+            EngineName::Explorer => Self { must_exhaust: true, ..nothing },
+            EngineName::Loom => Self { preemptions: Some(2), ..nothing },
+            EngineName::Shuttle | EngineName::Threads => {
+                Self { executions: Some(SAMPLES), ..nothing }
+            }
+        }
     }
 
-    /// Until the search under a small bound on preemptions ends.
-    pub fn bounded() -> Self {
-        Self { executions: None, preemptions: Some(2), must_exhaust: false }
-    }
-
-    /// A few executions.
-    pub fn samples() -> Self {
-        Self { executions: Some(SAMPLES), preemptions: None, must_exhaust: false }
-    }
-
-    fn request(self, sabotage: SabotageName) -> Request {
-        let Self { executions, preemptions, .. } = self;
+    fn request(&self, sabotage: SabotageName) -> Request {
+        let Self { executions, preemptions, .. } = *self;
         Request { sabotage, time: TIME, executions, preemptions, ..Request::default() }
     }
 }
@@ -84,16 +75,11 @@ impl Budget {
 /// If the scenario fails, misses a situation, lets a twin survive, or has another number of
 /// executions than its header says.
 #[track_caller]
-pub fn run_test<E: crate::engine::Engine>(
-    module: &str,
-    test: &str,
-    budget: Budget,
-    describe: impl FnOnce() -> Plan,
-    run: impl FnOnce(crate::harness::Run<E>) -> Report,
-) {
+pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
     if let Some(request) = child::asked() {
-        child::answer(&run(crate::harness::Run::new(request)));
+        child::answer(&prepared.explore(engine, request, None));
     }
+    let (budget, test) = (Budget::of(engine), engine.traits().name);
     let (scenario, path) = module.split_once("::").expect("a module of a test target");
     let ask = |sabotage| {
         let mut me = Command::new(std::env::current_exe().expect("a test has an executable"));
@@ -117,14 +103,14 @@ pub fn run_test<E: crate::engine::Engine>(
         let found = whole.executions;
         assert!(said == found, "{scenario} says {said} executions in its header, and has {found}");
     }
-    if !E::CONTROLS_SCHEDULE {
+    if !engine.traits().controls_schedule {
         return;
     }
-    for (number, (sabotage, message)) in describe().twins.into_iter().enumerate() {
-        if !sabotage.is_modelled_by(E::NAME) {
+    for (number, (sabotage, message)) in prepared.plan.twins.iter().enumerate() {
+        if !sabotage.is_modelled_by(engine) {
             continue;
         }
-        let report = ask(sabotage);
+        let report = ask(sabotage.clone());
         assert!(
             report.is_caught_with(message),
             "{scenario} twin {} under {test} ({}): expected \"{message}\", {}",

@@ -24,7 +24,7 @@ use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
     Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    INERT_COUNT, Program, Search, Verdict, refuse_load, refuse_sequentially_consistent,
+    INERT_COUNT, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 
 const CPUS_MAX: usize = 8;
@@ -81,12 +81,21 @@ fn pause(round: &mut u32) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Threads;
 
+impl Threads {
+    pub(crate) const TRAITS: Traits = Traits {
+        name: "threads",
+        memory_model: "host",
+        exhaustive: false,
+        controls_schedule: false,
+        cpus_max: CPUS_MAX,
+        arranges: false,
+    };
+}
+
 impl Engine for Threads {
-    const NAME: &'static str = "threads";
-    const MEMORY_MODEL: &'static str = "host";
-    const EXHAUSTIVE: bool = false;
-    const CONTROLS_SCHEDULE: bool = false;
-    const CPUS_MAX: usize = CPUS_MAX;
+    fn traits() -> &'static Traits {
+        &Self::TRAITS
+    }
 
     type Word = ThreadsWord;
     type Plain = ThreadsPlain;

@@ -16,6 +16,7 @@ use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_scenarios::scenario::CPUS_MAX;
 
+use crate::chosen::{Chosen, ChosenPlain, ChosenWord};
 use crate::coverage;
 use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
 use crate::ghost::{Ghost, Label, Record, Step, is_inert, is_recorded};
@@ -27,14 +28,14 @@ pub(crate) struct Recording(Option<(Arc<Ghost>, Record)>);
 
 impl Recording {
     #[track_caller]
-    pub(crate) fn begin<E: Engine>(label: Label, step: Step, site: Option<&'static str>) -> Self {
+    pub(crate) fn begin(label: Label, step: Step, site: Option<&'static str>) -> Self {
         if !is_recorded() {
             return Self(None);
         }
         let ghost = Ghost::current();
         let record = Record {
-            cpu: ghost.column(E::cpu()),
-            position: E::position(),
+            cpu: ghost.column(Chosen::cpu()),
+            position: Chosen::position(),
             label,
             step,
             site,
@@ -53,17 +54,17 @@ impl Recording {
 
 /// Records something that happens at one point.
 #[track_caller]
-pub(crate) fn record<E: Engine>(label: Label, step: Step) {
-    Recording::begin::<E>(label, step, None).done(step);
+pub(crate) fn record(label: Label, step: Step) {
+    Recording::begin(label, step, None).done(step);
 }
 
 /// An engine's word with a label.
-struct Labelled<E: Engine> {
-    word: E::Word,
+struct Labelled {
+    word: ChosenWord,
     label: Label,
 }
 
-impl<E: Engine> Labelled<E> {
+impl Labelled {
     #[track_caller]
     fn new(name: &'static str, value: u64, access: Access) -> Self {
         Self::with_label(Ghost::label(name), value, access)
@@ -71,8 +72,8 @@ impl<E: Engine> Labelled<E> {
 
     #[track_caller]
     fn with_label(label: Label, value: u64, access: Access) -> Self {
-        let word = E::Word::new(value, access);
-        if E::ARRANGES {
+        let word = ChosenWord::new(value, access);
+        if Chosen::traits().arranges {
             Ghost::name(word.id(), label);
         }
         Self { word, label }
@@ -81,7 +82,7 @@ impl<E: Engine> Labelled<E> {
     #[track_caller]
     fn begin(&self, step: Step, site: &'static Site) -> Recording {
         coverage::access(&site.row, site.place);
-        Recording::begin::<E>(self.label, step, Some(site.row.name))
+        Recording::begin(self.label, step, Some(site.row.name))
     }
 
     #[track_caller]
@@ -100,7 +101,7 @@ impl<E: Engine> Labelled<E> {
         failure: &'static Site,
     ) -> Result<u64, u64> {
         let step = Step::Update(current, new);
-        let recording = Recording::begin::<E>(self.label, step, Some(success.row.name));
+        let recording = Recording::begin(self.label, step, Some(success.row.name));
         let (on_success, on_failure) = (sabotage::order(success), sabotage::order(failure));
         let result =
             self.word.compare_exchange(current, new, on_success.atomic(), on_failure.atomic());
@@ -119,19 +120,19 @@ impl<E: Engine> Labelled<E> {
 /// Hardware may set bits in it at any time, so software must not store over a value in which it
 /// still could: whether hardware does so just then or not, that is a failure. What counts is the
 /// value that the storing CPU knows of.
-pub struct ModelWord<E: Engine> {
-    labelled: Labelled<E>,
+pub struct ModelWord {
+    labelled: Labelled,
     /// Ghost: what each CPU has seen or written here last; touched by that CPU only.
     known: [AtomicU64; CPUS_MAX + 1],
 }
 
-impl<E: Engine> fmt::Debug for ModelWord<E> {
+impl fmt::Debug for ModelWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.labelled.label.fmt(f)
     }
 }
 
-impl<E: Engine> ModelWord<E> {
+impl ModelWord {
     /// Entry `index` of the frame that is being named.
     #[track_caller]
     pub(crate) fn entry(index: usize, value: u64) -> Self {
@@ -139,13 +140,13 @@ impl<E: Engine> ModelWord<E> {
         Self::of(Labelled::with_label(label, value, Access::Loaded))
     }
 
-    fn of(labelled: Labelled<E>) -> Self {
+    fn of(labelled: Labelled) -> Self {
         Self { labelled, known: [const { AtomicU64::new(0) }; CPUS_MAX + 1] }
     }
 
     /// The calling CPU knows of a value.
     fn know(&self, value: u64) {
-        let column = Ghost::column_of(E::cpu());
+        let column = Ghost::column_of(Chosen::cpu());
         self.known[column].store(value, Ordering::Relaxed);
     }
 
@@ -156,7 +157,7 @@ impl<E: Engine> ModelWord<E> {
     /// If it may not.
     #[track_caller]
     fn check_store(&self, site: &'static Site) {
-        let column = Ghost::column_of(E::cpu());
+        let column = Ghost::column_of(Chosen::cpu());
         let known = self.known[column].load(Ordering::Relaxed);
         // Before the entry can be reached, no other CPU writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
@@ -169,7 +170,7 @@ impl<E: Engine> ModelWord<E> {
     /// What paging hardware does: a load that later loads of the walk do not overtake.
     #[track_caller]
     pub(crate) fn hardware_load(&self) -> u64 {
-        let recording = Recording::begin::<E>(self.labelled.label, Step::Load(0), Some("hardware"));
+        let recording = Recording::begin(self.labelled.label, Step::Load(0), Some("hardware"));
         let value = self.labelled.word.load(Ordering::Acquire);
         recording.done(Step::Load(value));
         value
@@ -179,7 +180,7 @@ impl<E: Engine> ModelWord<E> {
     #[track_caller]
     pub(crate) fn hardware_update(&self, current: u64, new: u64) -> bool {
         let step = Step::Update(current, new);
-        let recording = Recording::begin::<E>(self.labelled.label, step, Some("hardware"));
+        let recording = Recording::begin(self.labelled.label, step, Some("hardware"));
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         match self.labelled.word.compare_exchange(current, new, success, failure) {
             Ok(_) => {
@@ -194,7 +195,7 @@ impl<E: Engine> ModelWord<E> {
     }
 }
 
-impl<E: Engine> Word for ModelWord<E> {
+impl Word for ModelWord {
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self {
         Self::of(Labelled::new(name, value, Access::Loaded))
@@ -266,17 +267,17 @@ impl<E: Engine> Word for ModelWord<E> {
 }
 
 /// The word of a lock. The ghost state knows who holds it.
-pub struct ModelLockWord<E: Engine> {
-    labelled: Labelled<E>,
+pub struct ModelLockWord {
+    labelled: Labelled,
 }
 
-impl<E: Engine> fmt::Debug for ModelLockWord<E> {
+impl fmt::Debug for ModelLockWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.labelled.label.fmt(f)
     }
 }
 
-impl<E: Engine> LockWord for ModelLockWord<E> {
+impl LockWord for ModelLockWord {
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self {
         // The lock of a frame that is not in use says the wrong thing, as if it had been used.
@@ -300,9 +301,9 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
         match result {
             Ok(_) => {
                 let ghost = Ghost::current();
-                ghost.hold(ghost.column(E::cpu()), label);
+                ghost.hold(ghost.column(Chosen::cpu()), label);
             }
-            Err(_) => observe::<E>(label, Event::LockContended),
+            Err(_) => observe(label, Event::LockContended),
         }
         result
     }
@@ -313,7 +314,7 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
             return;
         }
         let ghost = Ghost::current();
-        let cpu = ghost.column(E::cpu());
+        let cpu = ghost.column(Chosen::cpu());
         let label = self.labelled.label;
         if site.row.index == LOCK_BORN_HELD.row.index {
             ghost.forget(label);
@@ -331,24 +332,24 @@ impl<E: Engine> LockWord for ModelLockWord<E> {
         if is_inert() {
             return;
         }
-        let recording = Recording::begin::<E>(self.labelled.label, Step::Wait, None);
+        let recording = Recording::begin(self.labelled.label, Step::Wait, None);
         self.labelled.word.wait_for_change();
         recording.done(Step::Wait);
     }
 }
 
 /// A reference count.
-pub struct ModelCount<E: Engine> {
-    labelled: Labelled<E>,
+pub struct ModelCount {
+    labelled: Labelled,
 }
 
-impl<E: Engine> fmt::Debug for ModelCount<E> {
+impl fmt::Debug for ModelCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.labelled.label.fmt(f)
     }
 }
 
-impl<E: Engine> Count for ModelCount<E> {
+impl Count for ModelCount {
     #[track_caller]
     fn new(name: &'static str, value: u64) -> Self {
         Self { labelled: Labelled::new(name, value, Access::UpdatedOnly) }
@@ -391,23 +392,23 @@ impl<E: Engine> Count for ModelCount<E> {
 }
 
 /// Plain data: two conflicting accesses that nothing orders are a failure.
-pub struct ModelCell<E: Engine, T> {
-    cell: E::Plain,
+pub struct ModelCell<T> {
+    cell: ChosenPlain,
     label: Label,
     value: PhantomData<fn() -> T>,
 }
 
-impl<E: Engine, T> fmt::Debug for ModelCell<E, T> {
+impl<T> fmt::Debug for ModelCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.label.fmt(f)
     }
 }
 
-impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
+impl<T: CellValue> PlainCell<T> for ModelCell<T> {
     #[track_caller]
     fn new(name: &'static str, value: T) -> Self {
-        let (cell, label) = (E::Plain::new(value.to_bits()), Ghost::label(name));
-        if E::ARRANGES {
+        let (cell, label) = (ChosenPlain::new(value.to_bits()), Ghost::label(name));
+        if Chosen::traits().arranges {
             Ghost::name(cell.id(), label);
         }
         Self { cell, label, value: PhantomData }
@@ -418,7 +419,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
         if is_inert() {
             return T::from_bits(0);
         }
-        let recording = Recording::begin::<E>(self.label, Step::Get(0), None);
+        let recording = Recording::begin(self.label, Step::Get(0), None);
         let value = self.cell.get();
         recording.done(Step::Get(value));
         T::from_bits(value)
@@ -429,7 +430,7 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
         if is_inert() {
             return;
         }
-        let recording = Recording::begin::<E>(self.label, Step::Set(value.to_bits()), None);
+        let recording = Recording::begin(self.label, Step::Set(value.to_bits()), None);
         self.cell.set(value.to_bits());
         recording.done(Step::Set(value.to_bits()));
     }
@@ -437,10 +438,10 @@ impl<E: Engine, T: CellValue> PlainCell<T> for ModelCell<E, T> {
 
 /// Records an event of the core.
 #[track_caller]
-pub(crate) fn observe<E: Engine>(label: Label, event: Event) {
+pub(crate) fn observe(label: Label, event: Event) {
     if is_inert() {
         return;
     }
     Ghost::current().observe(event);
-    record::<E>(label, Step::Event(event));
+    record(label, Step::Event(event));
 }

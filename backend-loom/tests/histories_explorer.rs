@@ -1,26 +1,28 @@
-//! Histories under the explorer, in every execution, and on the host's threads.
+//! Histories under the explorer, in every execution, and marks on the host's threads.
 
 mod histories;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use histories::{
-    MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, explore_under, good, marks,
-};
+use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
+use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::engine::MemoryModel;
 use weft_backend_loom::explorer::Explorer;
 use weft_backend_loom::model::Model;
-use weft_backend_loom::report::VerdictWord;
+use weft_backend_loom::report::{Report, Request, VerdictWord};
 use weft_backend_loom::threads::Threads;
+use weft_scenarios::Scenario;
 
-type World = Model<Explorer>;
+fn explore<S: Scenario<Model>>() -> Report {
+    histories::explore::<S>(EngineName::Explorer, Request::default())
+}
 
 #[test]
 fn right_histories_pass_in_every_execution() {
     for report in [
-        explore::<MapVsRemap<World, true>, Explorer>(None),
-        explore::<UnmapVsRemembered<World, true>, Explorer>(None),
-        explore::<MapThenLook<World, true>, Explorer>(None),
+        explore::<MapVsRemap<Model, true>>(),
+        explore::<UnmapVsRemembered<Model, true>>(),
+        explore::<MapThenLook<Model, true>>(),
     ] {
         good(&report);
         assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
@@ -31,26 +33,19 @@ fn right_histories_pass_in_every_execution() {
 
 #[test]
 fn a_lost_update_is_not_linearizable() {
-    let report = explore::<MapVsRemap<World, false>, Explorer>(None);
+    let report = explore::<MapVsRemap<Model, false>>();
     println!("{}", caught(&report));
     assert!(caught(&report).contains("map 0 to #9 = "), "{report:?}");
 }
 
 #[test]
 fn what_only_happens_before_forbids_is_found() {
-    let report = explore::<UnmapVsRemembered<World, false>, Explorer>(None);
+    let report = explore::<UnmapVsRemembered<Model, false>>();
     println!("{}", caught(&report));
     assert!(
         caught(&report).contains("\"unmap 0..2 = 1 frame\" of CPU 0 before \"query 0 = #5\""),
         "{report:?}"
     );
-}
-
-#[test]
-fn right_histories_pass_on_threads() {
-    type World = Model<Threads>;
-    good(&explore::<MapVsRemap<World, true>, Threads>(Some(1_000)));
-    good(&explore::<UnmapVsRemembered<World, true>, Threads>(Some(1_000)));
 }
 
 #[test]
@@ -78,9 +73,13 @@ fn marks_on_threads_follow_time() {
 
 #[test]
 fn walks_behind_own_maps_need_a_lock() {
+    let under = |memory_model| {
+        let request = Request { memory_model, ..Request::default() };
+        histories::explore::<MapThenLook<Model, false>>(EngineName::Explorer, request)
+    };
     for memory_model in [MemoryModel::Rc11, MemoryModel::Tso] {
-        let report = explore_under::<MapThenLook<World, false>, Explorer>(memory_model, None);
+        let report = under(memory_model);
         assert_eq!(caught(&report).matches("= nothing").count(), 2, "{report:?}");
     }
-    good(&explore_under::<MapThenLook<World, false>, Explorer>(MemoryModel::Sc, None));
+    good(&under(MemoryModel::Sc));
 }

@@ -4,19 +4,23 @@ mod histories;
 
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, explore, good, marks};
+use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
+use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::loom::Loom;
 use weft_backend_loom::model::Model;
-use weft_backend_loom::report::VerdictWord;
+use weft_backend_loom::report::{Report, Request, VerdictWord};
+use weft_scenarios::Scenario;
 
-type World = Model<Loom>;
+fn explore<S: Scenario<Model>>() -> Report {
+    histories::explore::<S>(EngineName::Loom, Request::default())
+}
 
 #[test]
 fn right_histories_pass_in_every_execution() {
     for report in [
-        explore::<MapVsRemap<World, true>, Loom>(None),
-        explore::<UnmapVsRemembered<World, true>, Loom>(None),
-        explore::<MapThenLook<World, true>, Loom>(None),
+        explore::<MapVsRemap<Model, true>>(),
+        explore::<UnmapVsRemembered<Model, true>>(),
+        explore::<MapThenLook<Model, true>>(),
     ] {
         good(&report);
         assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
@@ -25,7 +29,7 @@ fn right_histories_pass_in_every_execution() {
 
 #[test]
 fn a_lost_update_is_not_linearizable() {
-    let report = explore::<MapVsRemap<World, false>, Loom>(None);
+    let report = explore::<MapVsRemap<Model, false>>();
     assert!(caught(&report).contains("map 0 to #9 = "), "{report:?}");
 }
 
@@ -33,7 +37,7 @@ fn a_lost_update_is_not_linearizable() {
 /// is taken for one that was given before.
 #[test]
 fn what_only_happens_before_forbids_is_not_found() {
-    let report = explore::<UnmapVsRemembered<World, false>, Loom>(None);
+    let report = explore::<UnmapVsRemembered<Model, false>>();
     good(&report);
     assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
     assert!(
@@ -55,6 +59,6 @@ fn marks_cost_nothing() {
 
 #[test]
 fn walks_behind_own_maps_need_a_lock() {
-    let report = explore::<MapThenLook<World, false>, Loom>(None);
+    let report = explore::<MapThenLook<Model, false>>();
     assert_eq!(caught(&report).matches("= nothing").count(), 2, "{report:?}");
 }

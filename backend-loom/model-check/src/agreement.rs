@@ -26,6 +26,7 @@ struct Seen<'a> {
 impl<'a> From<&'a Report> for Seen<'a> {
     fn from(report: &'a Report) -> Self {
         let Report { engine, model, verdict, verdict_text, observations, .. } = report;
+        let engine = engine.traits().name;
         Self { engine, model, verdict: *verdict, verdict_text, observations }
     }
 }

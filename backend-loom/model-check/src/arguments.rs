@@ -247,7 +247,8 @@ impl Explore {
         }
         let named = !self.engine.is_empty();
         let every = !named || self.engine.iter().any(|name| name == "all");
-        let selected = |checker: &&Checker| every || self.engine.iter().any(|n| n == checker.name);
+        let selected =
+            |checker: &&Checker| every || self.engine.iter().any(|n| n == checker.name());
         let selection =
             Selection { checkers: checkers::ALL.iter().filter(selected).collect(), named };
         self.contradiction(&selection.checkers).map_or(Ok(selection), Err)
@@ -255,8 +256,8 @@ impl Explore {
 
     fn contradiction(&self, selected: &[&'static Checker]) -> Option<String> {
         let any = |what: fn(&Checker) -> bool| selected.iter().any(|checker| what(checker));
-        let names = || selected.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
-        if self.require_exhausted && !any(|it| it.exhaustive) {
+        let names = || selected.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
+        if self.require_exhausted && !any(|it| it.traits().exhaustive) {
             return Some(format!(
                 "--require-exhausted needs an engine that can exhaust, and {} only samples: add \
                  --engine loom",

@@ -4,11 +4,10 @@
 //! Engines are ordered by how much they promise; the first one is the primary engine, the one that
 //! every scenario is explored with.
 
-use weft_backend_loom::engine::{Engine, Progress};
-use weft_backend_loom::harness::{Describe, Plan, Run};
+use weft_backend_loom::chosen::EngineName;
+use weft_backend_loom::engine::Traits;
+use weft_backend_loom::harness::{Prepare, Prepared};
 use weft_backend_loom::model::Model;
-use weft_backend_loom::report::{Report, Request};
-use weft_backend_loom::{explorer, loom, shuttle, threads};
 
 use crate::checkout;
 
@@ -30,62 +29,48 @@ pub(crate) enum Use {
     Sample(u64),
 }
 
-/// An engine without its type.
+/// An engine, and how it is used.
 #[derive(Debug)]
 pub(crate) struct Checker {
-    /// The name on the command line, in tables and in tokens.
-    pub(crate) name: &'static str,
-    /// The memory model, in words.
-    pub(crate) memory_model: &'static str,
-    /// Whether a search can end by itself.
-    pub(crate) exhaustive: bool,
-    /// Whether situations, outcomes and twins can be demanded of it.
-    pub(crate) controls_schedule: bool,
-    /// The largest number of CPUs.
-    pub(crate) cpus_max: usize,
+    /// The engine.
+    pub(crate) engine: EngineName,
     /// How it is used.
     pub(crate) used_for: Use,
-    /// Explores a scenario in this process; `None` if there is no such scenario.
-    pub(crate) run: fn(&str, Request, Progress) -> Option<Report>,
 }
 
-const fn checker<E: Engine>(used_for: Use) -> Checker {
-    Checker {
-        name: E::NAME,
-        memory_model: E::MEMORY_MODEL,
-        exhaustive: E::EXHAUSTIVE,
-        controls_schedule: E::CONTROLS_SCHEDULE,
-        cpus_max: E::CPUS_MAX,
-        used_for,
-        run: |name, request, progress| {
-            let run = Run::<E>::new(request).with_progress(progress);
-            collected::visit::<Model<E>, _>(name, run)
-        },
+impl Checker {
+    /// The name on the command line, in tables and in tokens.
+    pub(crate) fn name(&self) -> &'static str {
+        self.traits().name
+    }
+
+    /// What the engine says about itself.
+    pub(crate) fn traits(&self) -> &'static Traits {
+        self.engine.traits()
     }
 }
 
 /// Every engine, the primary one first.
 pub(crate) static ALL: &[Checker] = &[
-    checker::<explorer::Explorer>(Use::Everything),
-    checker::<loom::Loom>(Use::WithinBounds),
-    checker::<shuttle::Shuttle>(Use::Sample(10_000)),
-    checker::<threads::Threads>(Use::Sample(500)),
+    Checker { engine: EngineName::Explorer, used_for: Use::Everything },
+    Checker { engine: EngineName::Loom, used_for: Use::WithinBounds },
+    Checker { engine: EngineName::Shuttle, used_for: Use::Sample(10_000) },
+    Checker { engine: EngineName::Threads, used_for: Use::Sample(500) },
 ];
 
 /// The engine called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Checker> {
-    ALL.iter().find(|checker| checker.name == name)
+    ALL.iter().find(|checker| checker.name() == name)
 }
 
 /// The names of all engines.
 pub(crate) fn names() -> Vec<&'static str> {
-    ALL.iter().map(|checker| checker.name).collect()
+    ALL.iter().map(|checker| checker.name()).collect()
 }
 
-/// What a scenario says about itself.
-pub(crate) fn describe(name: &str) -> Option<Plan> {
-    // The description is the same under every engine; this one needs nothing.
-    collected::visit::<Model<threads::Threads>, _>(name, Describe)
+/// The scenario called `name`.
+pub(crate) fn prepare(name: &str) -> Option<Prepared> {
+    collected::visit::<Model, _>(name, Prepare)
 }
 
 /// Refuses to take the scenarios that were built in for those of another checkout.

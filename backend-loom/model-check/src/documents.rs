@@ -31,8 +31,8 @@ fn json_row(row: &Row) -> Value {
         Err(error) => {
             return json!({
                 "scenario": row.plan.name,
-                "engine": row.checker.name,
-                "model": row.checker.memory_model,
+                "engine": row.checker.name(),
+                "model": row.checker.traits().memory_model,
                 "cpus": row.plan.roles.len(),
                 "verdict": "DIED",
                 "error": error,
@@ -112,7 +112,7 @@ fn case(name: &str, class: &str, complaint: &str) -> TestCase {
 }
 
 fn row_case(row: &Row) -> TestCase {
-    let (scenario, engine) = (row.plan.name, row.checker.name);
+    let (scenario, engine) = (row.plan.name, row.checker.name());
     let complaint = match &row.result {
         Ok(report) => failed(row, report),
         Err(error) => format!("DIED: {error}"),

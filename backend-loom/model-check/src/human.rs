@@ -76,7 +76,7 @@ fn rows(summary: &Summary) -> String {
     text.push('\n');
     for row in &summary.rows {
         if let Err(error) = &row.result {
-            let (scenario, engine) = (row.plan.name, row.checker.name);
+            let (scenario, engine) = (row.plan.name, row.checker.name());
             writeln!(text, "DIED {scenario} under {engine}: {error}").expect("memory");
         }
     }
@@ -98,7 +98,7 @@ fn report_cells(row: &Row, report: &Report) -> Vec<Cell> {
     vec![
         Cell::new(row.plan.name),
         Cell::new(report.cpus),
-        Cell::new(row.checker.name),
+        Cell::new(row.checker.name()),
         Cell::new(short_model(&report.model)),
         Cell::new(&report.verdict_text).fg(colour),
         Cell::new(thousands(report.executions)),
@@ -115,8 +115,8 @@ fn died_cells(row: &Row, _error: &str) -> Vec<Cell> {
     let mut cells = vec![
         Cell::new(row.plan.name),
         Cell::new(row.plan.roles.len()),
-        Cell::new(row.checker.name),
-        Cell::new(short_model(row.checker.memory_model)),
+        Cell::new(row.checker.name()),
+        Cell::new(short_model(row.checker.traits().memory_model)),
         Cell::new("DIED").fg(Color::Red),
     ];
     cells.extend((0..7).map(|_| Cell::new("-")));
@@ -241,7 +241,7 @@ fn counterexamples(summary: &Summary) -> String {
         if told.insert((row.plan.name, &failure.message)) {
             text += &columns::counterexample(report, failure, columns::width());
         } else {
-            let (scenario, engine) = (row.plan.name, row.checker.name);
+            let (scenario, engine) = (row.plan.name, row.checker.name());
             writeln!(text, "FAILED {scenario}   {engine}: the same").expect("memory");
         }
         text += &replay_line(row, failure.class);
@@ -253,7 +253,9 @@ fn replay_line(row: &Row, class: FailureClass) -> String {
     match &row.token {
         Some(token) => format!("  REPLAY    just replay {}\n", quoted(token)),
         None if class == FailureClass::Internal => String::new(),
-        None => format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name),
+        None => {
+            format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name())
+        }
     }
 }
 

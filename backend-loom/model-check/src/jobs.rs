@@ -66,8 +66,8 @@ impl Job {
     pub(crate) fn title(&self) -> String {
         let Self { scenario, checker, sabotage, .. } = self;
         match sabotage {
-            SabotageName::None => format!("{scenario} {}", checker.name),
-            broken => format!("{scenario} {} ({broken})", checker.name),
+            SabotageName::None => format!("{scenario} {}", checker.name()),
+            broken => format!("{scenario} {} ({broken})", checker.name()),
         }
     }
 }
@@ -115,7 +115,7 @@ pub(crate) fn select(filters: &[String]) -> Result<Vec<Plan>, String> {
         }
     }
     let names = NAMES.iter().zip(selected).filter_map(|(name, selected)| selected.then_some(name));
-    Ok(names.map(|name| checkers::describe(name).expect("listed names exist")).collect())
+    Ok(names.map(|name| checkers::prepare(name).expect("listed names exist").plan).collect())
 }
 
 /// Everything that the arguments ask for. Long searches come first, so that no core is left alone
@@ -140,11 +140,14 @@ pub(crate) fn plan(
                 purpose: Purpose::Row,
                 stages: row_stages(explore, checker, plan.roles.len(), sabotage),
             });
-            if explore.no_twins || !checker.controls_schedule || *sabotage != SabotageName::None {
+            if explore.no_twins
+                || !checker.traits().controls_schedule
+                || *sabotage != SabotageName::None
+            {
                 continue;
             }
             for (number, (sabotage, message)) in plan.twins.iter().enumerate() {
-                if !sabotage.is_modelled_by(checker.name) {
+                if !sabotage.is_modelled_by(checker.engine) {
                     continue;
                 }
                 jobs.push(Job {
@@ -173,7 +176,7 @@ pub(crate) fn checkers_for(selection: &Selection, plan: &Plan) -> Vec<&'static C
     let second_opinion =
         |checker: &Checker| everything && !selection.named && checker.used_for == Use::WithinBounds;
     let fits = |checker: &&Checker| {
-        checker.cpus_max >= cpus && (!second_opinion(checker) || cpus <= UNBOUNDED_CPUS)
+        checker.traits().cpus_max >= cpus && (!second_opinion(checker) || cpus <= UNBOUNDED_CPUS)
     };
     selection.checkers.iter().copied().filter(|checker| fits(checker)).collect()
 }

@@ -152,8 +152,9 @@ fn catch_interruptions() -> Result<(), String> {
 fn answer(scenario: &str, engine: &str) -> Result<u8, String> {
     let request = child::asked().ok_or("`child` is for model-check itself: leave it out")?;
     let checker = checkers::find(engine).ok_or("the parent asked for an unknown engine")?;
-    let report = (checker.run)(scenario, request, child::progress_to_parent());
-    child::answer(&report.ok_or("the parent asked for an unknown scenario")?)
+    let prepared = checkers::prepare(scenario).ok_or("the parent asked for an unknown scenario")?;
+    let progress = Some(child::progress_to_parent());
+    child::answer(&prepared.explore(checker.engine, request, progress))
 }
 
 fn explore(explore: &Explore) -> Result<u8, String> {
@@ -231,7 +232,7 @@ fn show(summary: &Summary, format: Format) -> Result<u8, String> {
 fn weaken(explore: &Explore) -> Result<u8, String> {
     start_log(explore.verbose);
     let selection = explore.selection()?;
-    if !selection.checkers.iter().any(|checker| checker.controls_schedule) {
+    if !selection.checkers.iter().any(|checker| checker.traits().controls_schedule) {
         return Err("no selected engine controls the schedule: add --engine explorer".to_owned());
     }
     for (is_set, flag) in [

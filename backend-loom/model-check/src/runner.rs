@@ -146,7 +146,7 @@ impl Task for Job {
     }
 
     fn rank(&self) -> u8 {
-        2 * u8::from(self.purpose != Purpose::Row) + u8::from(!self.checker.exhaustive)
+        2 * u8::from(self.purpose != Purpose::Row) + u8::from(!self.checker.traits().exhaustive)
     }
 
     fn perform(&self, progress: &mut dyn FnMut(u64)) -> Result<Report, String> {
@@ -196,7 +196,7 @@ pub(crate) fn ask(
 ) -> Result<Report, String> {
     let me = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
     let mut command = Command::new(me);
-    command.args(["child", job.scenario, job.checker.name]);
+    command.args(["child", job.scenario, job.checker.name()]);
     // A group of its own: the terminal's Ctrl-C reaches us alone, and we end the children.
     command.process_group(0);
     child::ask_until(&mut command, request, interrupted, progress)

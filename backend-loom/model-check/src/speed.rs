@@ -10,10 +10,8 @@ use std::time::Duration;
 use comfy_table::Cell;
 use serde_json::json;
 use weft_backend_loom::child;
-use weft_backend_loom::engine::Engine;
-use weft_backend_loom::explorer::Explorer;
+use weft_backend_loom::chosen::{Chosen, EngineName};
 use weft_backend_loom::harness;
-use weft_backend_loom::loom::Loom;
 use weft_backend_loom::programs;
 use weft_backend_loom::report::{Report, Request, VerdictWord};
 
@@ -23,7 +21,7 @@ use crate::summary::exit;
 use crate::{human, print};
 
 /// The engines that are compared, the faster one first.
-const ENGINES: [&str; 2] = [Explorer::NAME, Loom::NAME];
+const ENGINES: [EngineName; 2] = [EngineName::Explorer, EngineName::Loom];
 
 /// One program under both engines.
 struct Row {
@@ -38,17 +36,10 @@ struct Row {
 /// One sentence, if the program or the engine does not exist, or nobody asked.
 pub(crate) fn answer(program: &str, engine: &str) -> Result<u8, String> {
     let request = child::asked().ok_or("`measure` is for model-check itself: leave it out")?;
-    let report = match engine {
-        Explorer::NAME => measure::<Explorer>(program, request),
-        Loom::NAME => measure::<Loom>(program, request),
-        _ => None,
-    };
-    child::answer(&report.ok_or("the parent asked for an unknown program or engine")?)
-}
-
-fn measure<E: Engine>(program: &str, request: Request) -> Option<Report> {
-    let named = programs::all::<E>().into_iter().find(|named| named.name == program)?;
-    (named.cpus <= E::CPUS_MAX).then(|| harness::measure::<E>(named, request))
+    let checker = checkers::find(engine).ok_or("the parent asked for an unknown engine")?;
+    let named = programs::all::<Chosen>().into_iter().find(|named| named.name == program);
+    let named = named.ok_or("the parent asked for an unknown program")?;
+    child::answer(&harness::measure(checker.engine, named, request))
 }
 
 /// Runs everything and prints the table.
@@ -58,10 +49,8 @@ fn measure<E: Engine>(program: &str, request: Request) -> Option<Report> {
 /// One sentence, if a checking process could not be asked or the table not be written.
 pub(crate) fn compare(options: &Speed) -> Result<u8, String> {
     let mut rows = Vec::new();
-    for named in programs::all::<Explorer>() {
-        let fits = |engine: &&str| {
-            checkers::find(engine).is_some_and(|checker| named.cpus <= checker.cpus_max)
-        };
+    for named in programs::all::<Chosen>() {
+        let fits = |engine: EngineName| named.cpus <= engine.traits().cpus_max;
         rows.push(row(named.name, &["measure", named.name], fits, options)?);
     }
     for name in NAMES {
@@ -80,19 +69,19 @@ pub(crate) fn compare(options: &Speed) -> Result<u8, String> {
 fn row(
     name: &str,
     arguments: &[&str],
-    fits: impl Fn(&&str) -> bool,
+    fits: impl Fn(EngineName) -> bool,
     options: &Speed,
 ) -> Result<Row, String> {
     let me = std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-    let ask = |engine: &str| {
+    let ask = |engine: EngineName| {
         let request =
             Request { time: options.time, workers: options.threads, ..Request::default() };
         tracing::info!("{name} under {engine}");
-        child::ask(Command::new(&me).args(arguments).arg(engine), &request, |_| {})
+        child::ask(Command::new(&me).args(arguments).arg(engine.traits().name), &request, |_| {})
     };
     let mut reports = [None, None];
     for (report, engine) in reports.iter_mut().zip(ENGINES) {
-        if fits(&engine) {
+        if fits(engine) {
             *report = Some(ask(engine).map_err(|error| format!("{name} under {engine}: {error}"))?);
         }
     }

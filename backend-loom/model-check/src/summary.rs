@@ -139,7 +139,7 @@ impl Summary {
                 Purpose::Twin { number, message } => summary.twins.push(Twin {
                     scenario: job.scenario,
                     number,
-                    engine: job.checker.name,
+                    engine: job.checker.name(),
                     fate: Fate::of(result, message),
                     sabotage: job.sabotage,
                     message,
@@ -179,12 +179,12 @@ impl Summary {
             Ok(Report { failure: Some(failure), .. })
                 if failure.class == FailureClass::Internal =>
             {
-                let (scenario, engine) = (job.scenario, job.checker.name);
+                let (scenario, engine) = (job.scenario, job.checker.name());
                 self.internal.push(format!("{scenario} under {engine}: {}", failure.message));
             }
             Ok(_) => {}
             Err(error) => {
-                let (scenario, engine) = (job.scenario, job.checker.name);
+                let (scenario, engine) = (job.scenario, job.checker.name());
                 self.internal.push(format!("{scenario} under {engine}: {error}"));
             }
         }

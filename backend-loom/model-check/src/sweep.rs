@@ -128,7 +128,7 @@ fn jobs_in(
     let everything = selection.checkers.iter().any(|it| it.used_for == Use::Everything);
     let used = |checker: &&Checker| {
         let primary = selection.named || !everything || checker.used_for == Use::Everything;
-        primary && checker.controls_schedule
+        primary && checker.traits().controls_schedule
     };
     let checkers = jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it));
     let job = |checker: &'static Checker| {
@@ -154,7 +154,7 @@ fn kill(done: &Done) -> Option<Kill> {
     let Ok(Report { failure: Some(failure), executions, .. }) = &done.result else { return None };
     (failure.class == FailureClass::Violation).then(|| Kill {
         scenario: done.job.scenario,
-        engine: done.job.checker.name,
+        engine: done.job.checker.name(),
         executions: *executions,
         message: failure.message.clone(),
     })

@@ -90,7 +90,7 @@ impl Token {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{VERSION}:{}:{}", self.scenario, self.checker.name)?;
+        write!(f, "{VERSION}:{}:{}", self.scenario, self.checker.name())?;
         if self.model != MemoryModel::default() {
             write!(f, "@{}", self.model.to_string().to_lowercase())?;
         }

@@ -8,8 +8,8 @@ pub(crate) mod marks;
 
 use std::time::Duration;
 
-use weft_backend_loom::engine::{Engine, MemoryModel};
-use weft_backend_loom::harness::Run;
+use weft_backend_loom::chosen::EngineName;
+use weft_backend_loom::harness::Prepare;
 use weft_backend_loom::model::Model;
 use weft_backend_loom::report::{Report, Request};
 use weft_core::cursor::Slot;
@@ -18,24 +18,10 @@ use weft_scenarios::prelude::*;
 
 pub(crate) const NOT_LINEARIZABLE: &str = "history is not linearizable: ";
 
-/// Explores `S`, at most `executions` of it.
-pub(crate) fn explore<S, E>(executions: Option<u64>) -> Report
-where
-    S: Scenario<Model<E>>,
-    E: Engine,
-{
-    explore_under::<S, E>(MemoryModel::default(), executions)
-}
-
-/// Explores `S` under a memory model, if the engine knows more than one.
-pub(crate) fn explore_under<S, E>(memory_model: MemoryModel, executions: Option<u64>) -> Report
-where
-    S: Scenario<Model<E>>,
-    E: Engine,
-{
-    let time = Duration::from_secs(60);
-    let request = Request { memory_model, executions, time, ..Request::default() };
-    Run::<E>::new(request).visit::<S>("a race of this test")
+/// Explores `S`.
+pub(crate) fn explore<S: Scenario<Model>>(engine: EngineName, request: Request) -> Report {
+    let request = Request { time: Duration::from_secs(60), ..request };
+    Prepare.visit::<S>("a race of this test").explore(engine, request, None)
 }
 
 /// What is mapped in a leaf, looked up without locks.

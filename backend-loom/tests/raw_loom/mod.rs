@@ -5,18 +5,16 @@
 use std::sync::atomic::Ordering;
 
 use loom::sync::atomic::AtomicU64;
-use weft_backend_loom::engine::{Access, Engine, EngineWord, Exploration, Program, Search};
+use weft_backend_loom::engine::{Access, Engine, EngineWord, Exploration, Program, Search, Traits};
 use weft_backend_loom::loom::{Loom, LoomPlain};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RawLoom;
 
 impl Engine for RawLoom {
-    const NAME: &'static str = "raw loom";
-    const MEMORY_MODEL: &'static str = Loom::MEMORY_MODEL;
-    const EXHAUSTIVE: bool = false;
-    const CONTROLS_SCHEDULE: bool = true;
-    const CPUS_MAX: usize = Loom::CPUS_MAX;
+    fn traits() -> &'static Traits {
+        Loom::traits()
+    }
 
     type Word = RawWord;
     type Plain = LoomPlain;

@@ -179,11 +179,11 @@ fn explore(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, String> {
     let engine = engine();
-    let roles = checkers::describe(scenario).expect("listed names exist").roles.len();
+    let roles = checkers::prepare(scenario).expect("listed names exist").plan.roles.len();
     let stages = jobs::broken_stages(&Explore::default(), engine, roles, &SabotageName::None);
     let request = stages.first().expect("there is a first stage");
     let mut command = Command::new(programs.explorer()?);
-    command.args(["child", scenario, engine.name]).env(choice::VARIABLE, mutant.to_string());
+    command.args(["child", scenario, engine.name()]).env(choice::VARIABLE, mutant.to_string());
     command.process_group(0);
     match child::ask_until(&mut command, request, runner::interrupted, progress) {
         Ok(report) => Ok(match report.failure {
