@@ -16,8 +16,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::{MemoryModel, Progress};
-use crate::report::{Report, Request, VerdictWord};
+use crate::engine::{MemoryModel, Progress, Verdict};
+use crate::report::{Report, Request};
 
 const REQUEST: &str = "WEFT_REQUEST";
 const PROGRESS: &str = "@weft-progress ";
@@ -95,7 +95,7 @@ pub fn ask_until(
     progress: impl FnMut(u64),
 ) -> Result<Report, String> {
     let mut report = ask_once(command, request, &stop, progress)?;
-    if request.compare_models && report.verdict == VerdictWord::Exhausted {
+    if request.compare_models && report.verdict == Verdict::Exhausted {
         compare_models(command, request, &stop, &mut report);
     }
     Ok(report)
@@ -109,11 +109,11 @@ fn compare_models(
     stop: &impl Fn() -> bool,
     report: &mut Report,
 ) {
-    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
-    for memory_model in models.into_iter().filter(|model| *model != request.memory_model) {
+    for memory_model in MemoryModel::ALL.into_iter().filter(|model| *model != request.memory_model)
+    {
         let request = Request { memory_model, ..request.clone() };
         match ask_once(command, &request, stop, |_| ()) {
-            Ok(other) if other.verdict == VerdictWord::Exhausted => {
+            Ok(other) if other.verdict == Verdict::Exhausted => {
                 report.other_models.push((memory_model, other.executions));
             }
             Ok(_) => {}
@@ -195,9 +195,7 @@ mod tests {
             model: MemoryModel::Rc11.to_string(),
             sabotage: SabotageName::None,
             cpus: 2,
-            verdict: VerdictWord::Exhausted,
-            verdict_text: "EXHAUSTED".to_owned(),
-            cut_short: false,
+            verdict: Verdict::Exhausted,
             executions,
             blocked: 0,
             depth: 1,
@@ -238,7 +236,7 @@ mod tests {
     #[test]
     fn a_verdict_outlives_the_comparison_with_other_models() {
         let report = ask(&mut checker("exit 3"), &request(), |_| ()).expect("the verdict is kept");
-        assert_eq!((report.verdict, report.executions), (VerdictWord::Exhausted, 9));
+        assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 9));
         assert_eq!(report.other_models, []);
         let caveats = report.caveats.join("; ");
         for model in ["TSO", "SC"] {

@@ -30,7 +30,7 @@ pub(crate) fn of(failure: &Failure, roles: Vec<String>, ghost: Option<&Ghost>) -
     Counterexample {
         message,
         detail,
-        class: failure.kind.into(),
+        class: failure.kind,
         location: failure.location.clone(),
         roles,
         lines,

@@ -31,6 +31,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+pub use weft_explorer::Model as MemoryModel;
 use weft_scenarios::mark::Mark;
 
 /// The value that every `fetch_*` operation returns while the calling thread unwinds.
@@ -191,29 +192,6 @@ impl fmt::Debug for Execution {
 /// Called now and then with the number of executions so far.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// A memory model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MemoryModel {
-    /// Repaired C11 (Lahav et al., PLDI'17).
-    #[default]
-    Rc11,
-    /// Total store order, as x86-64 has it, within RC11.
-    Tso,
-    /// Sequential consistency.
-    Sc,
-}
-
-impl fmt::Display for MemoryModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rc11 => "RC11",
-            Self::Tso => "TSO",
-            Self::Sc => "SC",
-        })
-    }
-}
-
 /// What to search, and how long.
 #[derive(Clone)]
 pub struct Search {
@@ -308,8 +286,8 @@ pub struct Exploration {
     pub caveats: Vec<String>,
 }
 
-/// The outcome of a search in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The outcome of a search: one word, and its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The search ended by itself, without a bound.
     Exhausted,
@@ -329,19 +307,40 @@ pub enum Verdict {
     Failed,
 }
 
+impl Verdict {
+    /// The words of verdicts, in the order of what they promise.
+    pub const WORDS: [&str; 4] = ["EXHAUSTED", "BOUNDED", "SAMPLED", "FAILED"];
+
+    /// Whether there may be executions that were not run, although nothing was drawn.
+    pub fn is_bounded(self) -> bool {
+        matches!(self, Self::Bounded(_) | Self::CutShort { .. })
+    }
+
+    /// The word without its numbers.
+    pub fn word(self) -> &'static str {
+        let [exhausted, bounded, sampled, failed] = Self::WORDS;
+        match self {
+            Self::Exhausted => exhausted,
+            Self::Bounded(_) | Self::CutShort { .. } => bounded,
+            Self::Sampled(_) => sampled,
+            Self::Failed => failed,
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
         match self {
-            Self::Exhausted => f.write_str("EXHAUSTED"),
-            Self::Bounded(bound) => write!(f, "BOUNDED {bound}"),
+            Self::Exhausted | Self::Failed => Ok(()),
+            Self::Bounded(bound) => write!(f, " {bound}"),
             Self::CutShort { executions, preemptions: None } => {
-                write!(f, "BOUNDED (cut at {executions})")
+                write!(f, " (cut at {executions})")
             }
             Self::CutShort { executions, preemptions: Some(bound) } => {
-                write!(f, "BOUNDED {bound} (cut at {executions})")
+                write!(f, " {bound} (cut at {executions})")
             }
-            Self::Sampled(executions) => write!(f, "SAMPLED {executions}"),
-            Self::Failed => f.write_str("FAILED"),
+            Self::Sampled(executions) => write!(f, " {executions}"),
         }
     }
 }
@@ -409,7 +408,8 @@ pub enum Action {
 }
 
 /// Sorts of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The program broke a condition: an assertion, or a data race.
     Violation,

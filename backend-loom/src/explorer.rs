@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_explorer::{Atomic, EventRef, Model, Options, Plain, Sample, Token, Trace, TraceKind};
+use weft_explorer::{Atomic, EventRef, Options, Plain, Sample, Token, Trace, TraceKind};
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
     Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
-    Failure, FailureKind, INERT_COUNT, MemoryModel, Operation, Program, Search, Traits, Verdict,
-    refuse_load, refuse_sequentially_consistent,
+    Failure, FailureKind, INERT_COUNT, Operation, Program, Search, Traits, Verdict, refuse_load,
+    refuse_sequentially_consistent,
 };
 use crate::ghost;
 
@@ -164,11 +164,7 @@ fn options(search: &Search) -> Options {
         Arc::new(report) as weft_explorer::ProgressCallback
     });
     Options {
-        model: match search.memory_model {
-            MemoryModel::Rc11 => Model::Rc11,
-            MemoryModel::Tso => Model::Tso,
-            MemoryModel::Sc => Model::Sc,
-        },
+        model: search.memory_model,
         workers: search.workers,
         time_limit: Some(search.time),
         executions_max: search.executions.filter(|_| !search.sample),
@@ -208,18 +204,21 @@ fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
         message: found.message.clone(),
         location: found.at.as_ref().map(ToString::to_string),
         cpu: Some(cpu_of(found.thread, cpus)),
-        kind: match found.kind {
-            weft_explorer::FailureKind::Violation | weft_explorer::FailureKind::DataRace => {
-                FailureKind::Violation
-            }
-            weft_explorer::FailureKind::Deadlock => FailureKind::Deadlock,
-            weft_explorer::FailureKind::UnboundedLoop => FailureKind::Limit,
-            weft_explorer::FailureKind::Nondeterminism | weft_explorer::FailureKind::Misuse => {
-                FailureKind::Internal
-            }
-        },
+        kind: found.kind.into(),
         token: Some(found.token.to_string()),
         arrangement: Some(Box::new(arrangement(&found.trace, cpus))),
+    }
+}
+
+impl From<weft_explorer::FailureKind> for FailureKind {
+    fn from(kind: weft_explorer::FailureKind) -> Self {
+        use weft_explorer::FailureKind as Found;
+        match kind {
+            Found::Violation | Found::DataRace => Self::Violation,
+            Found::Deadlock => Self::Deadlock,
+            Found::UnboundedLoop => Self::Limit,
+            Found::Nondeterminism | Found::Misuse => Self::Internal,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use weft_scenarios::world::Machine;
 use crate::chosen::{self, Chosen, EngineName};
 use crate::counterexample;
 use crate::coverage;
-use crate::engine::{Body, Engine, Execution, Program, Progress, Search, Verdict};
+use crate::engine::{Body, Engine, Execution, Program, Progress, Search};
 use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
@@ -272,9 +272,7 @@ fn conduct(
         model: Chosen::memory_model(&search),
         sabotage: request.sabotage,
         cpus: plan.roles.len(),
-        verdict: exploration.verdict.into(),
-        verdict_text: exploration.verdict.to_string(),
-        cut_short: matches!(exploration.verdict, Verdict::CutShort { .. }),
+        verdict: exploration.verdict,
         executions: exploration.executions,
         blocked: exploration.blocked,
         depth: exploration.depth,

@@ -113,56 +113,6 @@ pub struct Request {
     pub replay: Option<String>,
 }
 
-/// The words of a verdict, and how the table shows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum VerdictWord {
-    /// Every execution was run.
-    Exhausted,
-    /// Every execution under a bound was run, or time or count ended the search.
-    Bounded,
-    /// Executions were drawn at random.
-    Sampled,
-    /// An execution failed, or the search could not be carried out.
-    Failed,
-}
-
-impl From<Verdict> for VerdictWord {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Exhausted => Self::Exhausted,
-            Verdict::Bounded(_) | Verdict::CutShort { .. } => Self::Bounded,
-            Verdict::Sampled(_) => Self::Sampled,
-            Verdict::Failed => Self::Failed,
-        }
-    }
-}
-
-/// What sort of failure it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureClass {
-    /// A condition was broken.
-    Violation,
-    /// CPUs wait for each other.
-    Deadlock,
-    /// A bound on steps was passed.
-    Limit,
-    /// The search itself went wrong.
-    Internal,
-}
-
-impl From<FailureKind> for FailureClass {
-    fn from(kind: FailureKind) -> Self {
-        match kind {
-            FailureKind::Violation => Self::Violation,
-            FailureKind::Deadlock => Self::Deadlock,
-            FailureKind::Limit => Self::Limit,
-            FailureKind::Internal => Self::Internal,
-        }
-    }
-}
-
 /// One line of a counterexample, as text.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Line {
@@ -184,7 +134,7 @@ pub struct Counterexample {
     /// What the checker itself said, where that is more than the message.
     pub detail: Option<String>,
     /// What sort of failure it is.
-    pub class: FailureClass,
+    pub class: FailureKind,
     /// Where in the source.
     pub location: Option<String>,
     /// What each CPU plays.
@@ -210,12 +160,8 @@ pub struct Report {
     pub sabotage: SabotageName,
     /// Number of CPUs.
     pub cpus: usize,
-    /// The verdict in one word.
-    pub verdict: VerdictWord,
-    /// The verdict with its numbers: `BOUNDED 3`, `SAMPLED 10000`.
-    pub verdict_text: String,
-    /// Whether time or count ended the search before it had ended by itself.
-    pub cut_short: bool,
+    /// The verdict.
+    pub verdict: Verdict,
     /// Executions.
     pub executions: u64,
     /// Executions that ended with a waiting CPU and are none of the program.
@@ -263,7 +209,7 @@ impl Report {
     /// How good it is, for a world that is whole.
     pub fn judgement(&self) -> Judgement {
         let nothing_run = self.executions == 0;
-        if self.failure.is_some() || self.verdict == VerdictWord::Failed || nothing_run {
+        if self.failure.is_some() || self.verdict == Verdict::Failed || nothing_run {
             Judgement::Bad
         } else if !self.never_reached.is_empty() || !self.never_seen.is_empty() {
             Judgement::Missing
@@ -285,9 +231,9 @@ impl Report {
     pub fn is_caught_with(&self, message: &str) -> bool {
         self.failure.as_ref().is_some_and(|failure| {
             let counts = match failure.class {
-                FailureClass::Violation => true,
-                FailureClass::Deadlock => message.starts_with("deadlock"),
-                FailureClass::Limit | FailureClass::Internal => false,
+                FailureKind::Violation => true,
+                FailureKind::Deadlock => message.starts_with("deadlock"),
+                FailureKind::Limit | FailureKind::Internal => false,
             };
             counts && failure.message.contains(message)
         })

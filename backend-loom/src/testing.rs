@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use crate::child;
 use crate::chosen::EngineName;
+use crate::engine::Verdict;
 use crate::harness::Prepared;
-use crate::report::{Judgement, Report, Request, SabotageName, VerdictWord};
+use crate::report::{Judgement, Report, Request, SabotageName};
 
 /// Executions that a sampling engine draws in a test.
 const SAMPLES: u64 = 2_000;
@@ -88,7 +89,7 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
             .unwrap_or_else(|error| panic!("{scenario} under {test}: {error}"))
     };
     let whole = ask(SabotageName::None);
-    let ended = whole.verdict == VerdictWord::Exhausted;
+    let ended = whole.verdict == Verdict::Exhausted;
     // A search that was cut short has not tried all of the race; the explorer's is never.
     let is_good = match whole.judgement() {
         Judgement::Good => true,
@@ -135,9 +136,8 @@ fn executions_in_header(scenario: &str) -> Option<u64> {
 
 /// Why a report is not good, in one line.
 fn complaint(report: &Report) -> String {
-    let Report { scenario, engine, verdict_text, executions, .. } = report;
-    let mut text =
-        format!("{scenario} under {engine}: {verdict_text} after {executions} executions");
+    let Report { scenario, engine, verdict, executions, .. } = report;
+    let mut text = format!("{scenario} under {engine}: {verdict} after {executions} executions");
     if let Some(failure) = &report.failure {
         text += &format!(", {}", failure.message);
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
 use weft_backend_loom::chosen::EngineName;
-use weft_backend_loom::engine::MemoryModel;
+use weft_backend_loom::engine::{MemoryModel, Verdict};
 use weft_backend_loom::explorer::Explorer;
 use weft_backend_loom::model::Model;
-use weft_backend_loom::report::{Report, Request, VerdictWord};
+use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::threads::Threads;
 use weft_scenarios::Scenario;
 
@@ -25,7 +25,7 @@ fn right_histories_pass_in_every_execution() {
         explore::<MapThenLook<Model, true>>(),
     ] {
         good(&report);
-        assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
+        assert_eq!(report.verdict, Verdict::Exhausted, "{report:?}");
         assert!(report.observations.len() > 1, "{report:?}");
         println!("{} executions: {:?}", report.executions, report.observations);
     }

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
 use weft_backend_loom::chosen::EngineName;
+use weft_backend_loom::engine::Verdict;
 use weft_backend_loom::loom::Loom;
 use weft_backend_loom::model::Model;
-use weft_backend_loom::report::{Report, Request, VerdictWord};
+use weft_backend_loom::report::{Report, Request};
 use weft_scenarios::Scenario;
 
 fn explore<S: Scenario<Model>>() -> Report {
@@ -23,7 +24,7 @@ fn right_histories_pass_in_every_execution() {
         explore::<MapThenLook<Model, true>>(),
     ] {
         good(&report);
-        assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
+        assert_eq!(report.verdict, Verdict::Exhausted, "{report:?}");
     }
 }
 
@@ -39,7 +40,7 @@ fn a_lost_update_is_not_linearizable() {
 fn what_only_happens_before_forbids_is_not_found() {
     let report = explore::<UnmapVsRemembered<Model, false>>();
     good(&report);
-    assert_eq!(report.verdict, VerdictWord::Exhausted, "{report:?}");
+    assert_eq!(report.verdict, Verdict::Exhausted, "{report:?}");
     assert!(
         report.observations.iter().any(|seen| seen.contains("= 1 frame], [query 0 = #5]")),
         "{report:?}"

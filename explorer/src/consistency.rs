@@ -16,6 +16,7 @@
 //! Both stronger models are prefix-closed and allow the newest choice always, which is what TruSt
 //! asks of a model; the exploration still proposes RC11's choices and drops what the model forbids.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
 
 use crate::event::{Event, EventId, INITIAL, Kind};
@@ -23,6 +24,8 @@ use crate::graph::Graph;
 
 /// The memory model under which executions are consistent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Model {
     /// C11 as repaired by Lahav et al., PLDI'17, without load buffering.
     #[default]
@@ -31,6 +34,21 @@ pub enum Model {
     Tso,
     /// Sequential consistency.
     Sc,
+}
+
+impl Model {
+    /// Every memory model, the weakest one first.
+    pub const ALL: [Model; 3] = [Model::Rc11, Model::Tso, Model::Sc];
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Model::Rc11 => "RC11",
+            Model::Tso => "TSO",
+            Model::Sc => "SC",
+        })
+    }
 }
 
 impl Graph {

@@ -181,7 +181,7 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} under {:?}: {} executions, {} blocked, {:.3} s",
+            "{} under {}: {} executions, {} blocked, {:.3} s",
             self.verdict,
             self.model,
             self.executions,

@@ -11,23 +11,23 @@
 
 use std::collections::BTreeSet;
 
-use weft_backend_loom::report::{Report, VerdictWord};
+use weft_backend_loom::engine::Verdict;
+use weft_backend_loom::report::Report;
 
 /// What one engine saw of a scenario.
 #[derive(Clone, Copy, Debug)]
 struct Seen<'a> {
     engine: &'a str,
     model: &'a str,
-    verdict: VerdictWord,
-    verdict_text: &'a str,
+    verdict: Verdict,
     observations: &'a BTreeSet<String>,
 }
 
 impl<'a> From<&'a Report> for Seen<'a> {
     fn from(report: &'a Report) -> Self {
-        let Report { engine, model, verdict, verdict_text, observations, .. } = report;
+        let Report { engine, model, verdict, observations, .. } = report;
         let engine = engine.traits().name;
-        Self { engine, model, verdict: *verdict, verdict_text, observations }
+        Self { engine, model, verdict: *verdict, observations }
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn disagreements(scenario: &str, reports: &[&Report]) -> Vec<String> 
 
 fn compare(scenario: &str, all: &[Seen<'_>]) -> Vec<String> {
     let mut sentences = Vec::new();
-    for complete in all.iter().filter(|seen| seen.verdict == VerdictWord::Exhausted) {
+    for complete in all.iter().filter(|seen| seen.verdict == Verdict::Exhausted) {
         for other in all.iter().filter(|other| other.engine != complete.engine) {
             if !are_comparable(complete, other) {
                 continue;
@@ -48,7 +48,7 @@ fn compare(scenario: &str, all: &[Seen<'_>]) -> Vec<String> {
             for observation in other.observations.difference(complete.observations) {
                 sentences.push(format!(
                     "{scenario}: {} ({}) saw what {} ({}) did not: {observation}",
-                    other.engine, other.verdict_text, complete.engine, complete.verdict_text
+                    other.engine, other.verdict, complete.engine, complete.verdict
                 ));
             }
         }
@@ -59,12 +59,12 @@ fn compare(scenario: &str, all: &[Seen<'_>]) -> Vec<String> {
 /// Whether what `other` saw must be a part of what `complete` saw.
 fn are_comparable(complete: &Seen<'_>, other: &Seen<'_>) -> bool {
     let language_model = complete.model.contains("C11");
-    language_model || other.verdict == VerdictWord::Sampled && other.model != "host"
+    language_model || matches!(other.verdict, Verdict::Sampled(_)) && other.model != "host"
 }
 
 #[cfg(test)]
 mod tests {
-    use super::VerdictWord::{Bounded, Exhausted, Sampled};
+    use super::Verdict::{Bounded, Exhausted, Sampled};
     use super::*;
 
     fn set(saw: &[&str]) -> BTreeSet<String> {
@@ -74,10 +74,10 @@ mod tests {
     fn seen<'a>(
         engine: &'a str,
         model: &'a str,
-        verdict: VerdictWord,
+        verdict: Verdict,
         observations: &'a BTreeSet<String>,
     ) -> Seen<'a> {
-        Seen { engine, model, verdict, verdict_text: "VERDICT", observations }
+        Seen { engine, model, verdict, observations }
     }
 
     #[test]
@@ -94,8 +94,8 @@ mod tests {
     fn samples_are_a_part() {
         let (all, part, more) = (set(&["a", "b"]), set(&["b"]), set(&["b", "c"]));
         let complete = seen("loom", "C11", Exhausted, &all);
-        let part = seen("shuttle", "SC", Sampled, &part);
-        let more = seen("threads", "host", Sampled, &more);
+        let part = seen("shuttle", "SC", Sampled(9), &part);
+        let more = seen("threads", "host", Sampled(9), &more);
         assert!(compare("one_vs_other", &[complete, part]).is_empty());
         assert_eq!(compare("one_vs_other", &[part, more, complete]).len(), 1);
     }
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn incomplete_engines_prove_nothing_against_each_other() {
         let (one, other) = (set(&["a"]), set(&["b"]));
-        let bounded = seen("loom", "C11", Bounded, &one);
-        let samples = seen("shuttle", "SC", Sampled, &other);
+        let bounded = seen("loom", "C11", Bounded(2), &one);
+        let samples = seen("shuttle", "SC", Sampled(9), &other);
         assert!(compare("one_vs_other", &[bounded, samples]).is_empty());
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_backend_loom::engine::MemoryModel;
 
@@ -95,8 +96,8 @@ pub(crate) struct Explore {
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
     /// The memory model (explorer).
-    #[arg(long, value_enum)]
-    pub(crate) memory_model: Option<Model>,
+    #[arg(long, value_name = "MODEL", value_parser = memory_models())]
+    pub(crate) memory_model: Option<MemoryModel>,
     /// Explore only executions with at most so many choices other than the default ones (explorer).
     #[arg(long, value_name = "N", conflicts_with = "sample")]
     pub(crate) deviations: Option<u32>,
@@ -194,25 +195,24 @@ pub(crate) enum Format {
     Junit,
 }
 
-/// Memory models of the explorer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Model {
-    /// Repaired C11.
-    Rc11,
-    /// Total store order, as of x86.
-    Tso,
-    /// Sequential consistency.
-    Sc,
+/// What memory models are called here and in tokens.
+const MODELS: [(&str, MemoryModel); 3] =
+    [("rc11", MemoryModel::Rc11), ("tso", MemoryModel::Tso), ("sc", MemoryModel::Sc)];
+
+/// The memory model called `name`.
+pub(crate) fn memory_model(name: &str) -> Option<MemoryModel> {
+    MODELS.iter().find(|(called, _)| *called == name).map(|(_, model)| *model)
 }
 
-impl From<Model> for MemoryModel {
-    fn from(model: Model) -> Self {
-        match model {
-            Model::Rc11 => Self::Rc11,
-            Model::Tso => Self::Tso,
-            Model::Sc => Self::Sc,
-        }
-    }
+/// What a memory model is called.
+pub(crate) fn model_name(model: MemoryModel) -> &'static str {
+    let found = MODELS.iter().find(|(_, named)| *named == model);
+    found.expect("every memory model has a name").0
+}
+
+fn memory_models() -> impl TypedValueParser<Value = MemoryModel> {
+    let names = PossibleValuesParser::new(MODELS.map(|(name, _)| name));
+    names.map(|name| memory_model(&name).expect("only these names are possible"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

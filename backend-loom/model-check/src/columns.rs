@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width};
-use weft_backend_loom::report::{Counterexample, FailureClass, Line, Report};
+use weft_backend_loom::engine::FailureKind;
+use weft_backend_loom::report::{Counterexample, Line, Report};
 
 use crate::checkers::ROOT;
 
@@ -42,10 +43,10 @@ pub(crate) fn counterexample(report: &Report, failure: &Counterexample, width: u
         text.push('\n');
     }
     let what = match failure.class {
-        FailureClass::Violation => "VIOLATED",
-        FailureClass::Deadlock => "DEADLOCK",
-        FailureClass::Limit => "LIMIT",
-        FailureClass::Internal => "INTERNAL",
+        FailureKind::Violation => "VIOLATED",
+        FailureKind::Deadlock => "DEADLOCK",
+        FailureKind::Limit => "LIMIT",
+        FailureKind::Internal => "INTERNAL",
     };
     let at = failure.location.as_deref().map(relative);
     push(&mut text, what, &failure.message, width);
@@ -62,9 +63,8 @@ pub(crate) fn counterexample(report: &Report, failure: &Counterexample, width: u
 }
 
 fn heading(report: &Report, failure: &Counterexample) -> String {
-    let Report { scenario, engine, model, executions, verdict_text, .. } = report;
-    let mut text =
-        format!("{verdict_text} {scenario}   {engine} ({model}), execution {executions}");
+    let Report { scenario, engine, model, executions, verdict, .. } = report;
+    let mut text = format!("{verdict} {scenario}   {engine} ({model}), execution {executions}");
     let steps = failure.lines.len();
     write!(text, ", {steps} steps").expect("a string takes any text");
     if report.sabotage != weft_backend_loom::report::SabotageName::None {
@@ -185,7 +185,7 @@ mod tests {
         let failure = Counterexample {
             message: "a message".to_owned(),
             detail: None,
-            class: FailureClass::Violation,
+            class: FailureKind::Violation,
             location: None,
             roles: ["mapper", "unmapper", "walker", "hardware"].map(str::to_owned).to_vec(),
             lines: lines.collect(),

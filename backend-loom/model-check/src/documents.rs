@@ -44,6 +44,8 @@ fn json_row(row: &Row) -> Value {
     fields.remove("elapsed");
     // A matter of all scenarios together, for which there is a command.
     fields.remove("coverage");
+    fields.insert("verdict".to_owned(), json!(report.verdict.word()));
+    fields.insert("verdict_text".to_owned(), json!(report.verdict.to_string()));
     fields.insert("elapsed_seconds".to_owned(), json!(report.elapsed.as_secs_f64()));
     fields.insert("sabotage".to_owned(), json!(sabotage::encode(&report.sabotage)));
     fields.insert("token".to_owned(), json!(row.token));
@@ -120,8 +122,8 @@ fn row_case(row: &Row) -> TestCase {
     let mut case = case(engine, scenario, &complaint);
     if let Ok(report) = &row.result {
         case.set_time(report.elapsed);
-        let Report { verdict_text, executions, model, .. } = report;
-        case.set_system_out(format!("{verdict_text}, {executions} executions, {model}"));
+        let Report { verdict, executions, model, .. } = report;
+        case.set_system_out(format!("{verdict}, {executions} executions, {model}"));
     }
     case
 }

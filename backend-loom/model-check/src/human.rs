@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
-use weft_backend_loom::report::{FailureClass, Report, VerdictWord};
+use weft_backend_loom::engine::{FailureKind, Verdict};
+use weft_backend_loom::report::Report;
 use weft_backend_loom::sabotage;
 use weft_scenarios::scenario::Grade;
 
@@ -85,10 +86,10 @@ fn rows(summary: &Summary) -> String {
 
 fn report_cells(row: &Row, report: &Report) -> Vec<Cell> {
     let colour = match report.verdict {
-        VerdictWord::Exhausted => Color::Green,
-        VerdictWord::Bounded => Color::Yellow,
-        VerdictWord::Sampled => Color::Cyan,
-        VerdictWord::Failed => Color::Red,
+        Verdict::Exhausted => Color::Green,
+        Verdict::Bounded(_) | Verdict::CutShort { .. } => Color::Yellow,
+        Verdict::Sampled(_) => Color::Cyan,
+        Verdict::Failed => Color::Red,
     };
     let allowed = |grade| grade != Grade::Forbidden;
     let listed = row.plan.outcomes.iter().filter(|outcome| allowed(outcome.grade)).count();
@@ -100,7 +101,7 @@ fn report_cells(row: &Row, report: &Report) -> Vec<Cell> {
         Cell::new(report.cpus),
         Cell::new(row.checker.name()),
         Cell::new(short_model(&report.model)),
-        Cell::new(&report.verdict_text).fg(colour),
+        Cell::new(report.verdict).fg(colour),
         Cell::new(thousands(report.executions)),
         Cell::new(thousands(rate as u64)),
         Cell::new(blocked(report)),
@@ -249,10 +250,10 @@ fn counterexamples(summary: &Summary) -> String {
     text
 }
 
-fn replay_line(row: &Row, class: FailureClass) -> String {
+fn replay_line(row: &Row, class: FailureKind) -> String {
     match &row.token {
         Some(token) => format!("  REPLAY    just replay {}\n", quoted(token)),
-        None if class == FailureClass::Internal => String::new(),
+        None if class == FailureKind::Internal => String::new(),
         None => {
             format!("  REPLAY    {} cannot replay: see the other engines\n", row.checker.name())
         }
@@ -299,7 +300,7 @@ fn complaints(summary: &Summary) -> String {
 fn conclusion(summary: &Summary) -> String {
     let count = |word| {
         let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
-        reports.filter(|report| report.verdict == word).count()
+        reports.filter(|report| report.verdict.word() == word).count()
     };
     let scenarios: BTreeSet<&str> = summary.rows.iter().map(|row| row.plan.name).collect();
     let caught = summary.twins.iter().filter(|it| matches!(it.fate, Fate::Caught { .. })).count();
@@ -320,14 +321,9 @@ fn conclusion(summary: &Summary) -> String {
     };
     let plural = if scenarios.len() == 1 { "" } else { "s" };
     let mut text = format!("{word}; {} scenario{plural}", scenarios.len());
-    for (verdict, name) in [
-        (VerdictWord::Exhausted, "EXHAUSTED"),
-        (VerdictWord::Bounded, "BOUNDED"),
-        (VerdictWord::Sampled, "SAMPLED"),
-        (VerdictWord::Failed, "FAILED"),
-    ] {
-        if count(verdict) > 0 {
-            write!(text, ", {} {name}", count(verdict)).expect("a string takes any text");
+    for word in Verdict::WORDS {
+        if count(word) > 0 {
+            write!(text, ", {} {word}", count(word)).expect("a string takes any text");
         }
     }
     if !summary.twins.is_empty() {

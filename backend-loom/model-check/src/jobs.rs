@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use weft_backend_loom::engine::MemoryModel;
+use weft_backend_loom::engine::Verdict;
 use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::{Report, Request, SabotageName};
 
@@ -57,7 +57,7 @@ impl Job {
     pub(crate) fn goes_on_after(&self, report: &Report) -> bool {
         let failed = report.failure.is_some();
         match self.purpose {
-            Purpose::Row => !failed && report.cut_short,
+            Purpose::Row => !failed && matches!(report.verdict, Verdict::CutShort { .. }),
             Purpose::Twin { .. } | Purpose::Site => !failed,
         }
     }
@@ -238,7 +238,7 @@ fn requests(
         Use::Everything | Use::WithinBounds => None,
     };
     let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
-    let memory_model = model.map_or_else(MemoryModel::default, MemoryModel::from);
+    let memory_model = model.unwrap_or_default();
     let everything = checker.used_for == Use::Everything;
     let deviations = explore.deviations.filter(|_| everything);
     let request = |&(bound, seconds): &(Option<usize>, f64)| Request {

@@ -154,7 +154,7 @@ impl Task for Job {
         tracing::info!(
             "ends: {}: {} after {} executions in {:.2} s",
             self.title(),
-            report.verdict_text,
+            report.verdict,
             report.executions,
             report.elapsed.as_secs_f64()
         );

@@ -11,9 +11,10 @@ use comfy_table::Cell;
 use serde_json::json;
 use weft_backend_loom::child;
 use weft_backend_loom::chosen::{Chosen, EngineName};
+use weft_backend_loom::engine::Verdict;
 use weft_backend_loom::harness;
 use weft_backend_loom::programs;
-use weft_backend_loom::report::{Report, Request, VerdictWord};
+use weft_backend_loom::report::{Report, Request};
 
 use crate::arguments::{Format, Speed};
 use crate::checkers::{self, NAMES};
@@ -126,9 +127,9 @@ fn figures(report: Option<&Report>, has_blocked: bool) -> impl Iterator<Item = S
         || vec!["-".to_owned(); 6],
         |report| {
             let seconds = report.elapsed.as_secs_f64();
-            let cut = report.verdict != VerdictWord::Exhausted;
+            let cut = report.verdict != Verdict::Exhausted;
             vec![
-                report.verdict_text.clone(),
+                report.verdict.to_string(),
                 format!("{}{}", if cut { "> " } else { "" }, report.executions),
                 report.blocked.to_string(),
                 format!("{:.1}", seconds * 1e3),
@@ -143,7 +144,7 @@ fn figures(report: Option<&Report>, has_blocked: bool) -> impl Iterator<Item = S
 /// How many times longer loom took.
 fn ratio([explorer, loom]: &[Option<Report>; 2]) -> String {
     let (Some(explorer), Some(loom)) = (explorer, loom) else { return "-".to_owned() };
-    let cut = loom.verdict != VerdictWord::Exhausted;
+    let cut = loom.verdict != Verdict::Exhausted;
     let times = loom.elapsed.as_secs_f64() / explorer.elapsed.as_secs_f64().max(1e-6);
     format!("{}{times:.1}", if cut { "> " } else { "" })
 }
@@ -155,7 +156,7 @@ fn document(rows: &[Row]) -> serde_json::Value {
             .map(|report| {
                 json!({
                     "engine": report.engine,
-                    "verdict": report.verdict_text,
+                    "verdict": report.verdict.to_string(),
                     "executions": report.executions,
                     "blocked": report.blocked,
                     "seconds": report.elapsed.as_secs_f64(),

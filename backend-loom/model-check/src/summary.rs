@@ -11,8 +11,9 @@
 
 use std::time::Duration;
 
+use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::{FailureClass, Report, SabotageName, VerdictWord};
+use weft_backend_loom::report::{Report, SabotageName};
 
 use crate::agreement;
 use crate::checkers::Checker;
@@ -94,7 +95,7 @@ impl Fate {
             Ok(Report { failure: Some(failure), executions, .. }) => {
                 Self::CaughtOtherwise { executions, message: failure.message }
             }
-            Ok(report) => Self::Survived { verdict: report.verdict_text },
+            Ok(report) => Self::Survived { verdict: report.verdict.to_string() },
         }
     }
 }
@@ -172,13 +173,11 @@ impl Summary {
         let plan = plans.iter().find(|plan| plan.name == job.scenario).expect("jobs have plans");
         let token = result.as_ref().ok().and_then(|report| self.replayed(&job, report));
         match &result {
-            Ok(report) if report.verdict == VerdictWord::Bounded && exhausted => {
-                let Report { scenario, engine, verdict_text, .. } = report;
-                self.not_exhausted.push(format!("{scenario} under {engine} is {verdict_text}"));
+            Ok(report) if report.verdict.is_bounded() && exhausted => {
+                let Report { scenario, engine, verdict, .. } = report;
+                self.not_exhausted.push(format!("{scenario} under {engine} is {verdict}"));
             }
-            Ok(Report { failure: Some(failure), .. })
-                if failure.class == FailureClass::Internal =>
-            {
+            Ok(Report { failure: Some(failure), .. }) if failure.class == FailureKind::Internal => {
                 let (scenario, engine) = (job.scenario, job.checker.name());
                 self.internal.push(format!("{scenario} under {engine}: {}", failure.message));
             }
@@ -242,22 +241,21 @@ impl Summary {
 fn missing(reports: &[&Report]) -> Vec<String> {
     let mut sentences = Vec::new();
     for report in reports {
-        let complete = report.verdict == VerdictWord::Exhausted;
+        let complete = report.verdict == Verdict::Exhausted;
         let elsewhere = |has: fn(&Report, &str) -> bool, name: &str| {
             reports.iter().any(|other| has(other, name))
         };
-        let Report { scenario, engine, verdict_text, .. } = report;
+        let Report { scenario, engine, verdict, .. } = report;
         for name in &report.never_reached {
             if complete || !elsewhere(|other, name| other.reached.contains(name), name) {
-                sentences.push(format!(
-                    "{scenario} under {engine} ({verdict_text}) never reached: {name}"
-                ));
+                sentences
+                    .push(format!("{scenario} under {engine} ({verdict}) never reached: {name}"));
             }
         }
         for name in &report.never_seen {
             if complete || !elsewhere(|other, name| other.outcomes.contains_key(name), name) {
                 sentences.push(format!(
-                    "{scenario} under {engine} ({verdict_text}) never ended with: {name}"
+                    "{scenario} under {engine} ({verdict}) never ended with: {name}"
                 ));
             }
         }

@@ -15,8 +15,9 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use serde_json::{Value, json};
 use weft_backend_loom::coverage::CoreLine;
+use weft_backend_loom::engine::FailureKind;
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::{FailureClass, Report, Request, SabotageName};
+use weft_backend_loom::report::{Report, Request, SabotageName};
 use weft_backend_loom::sabotage;
 use weft_core::sites::{ALL, AnySite, Evidence};
 
@@ -152,7 +153,7 @@ fn jobs_in(
 
 fn kill(done: &Done) -> Option<Kill> {
     let Ok(Report { failure: Some(failure), executions, .. }) = &done.result else { return None };
-    (failure.class == FailureClass::Violation).then(|| Kill {
+    (failure.class == FailureKind::Violation).then(|| Kill {
         scenario: done.job.scenario,
         engine: done.job.checker.name(),
         executions: *executions,

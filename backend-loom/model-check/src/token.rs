@@ -10,6 +10,7 @@ use weft_backend_loom::engine::MemoryModel;
 use weft_backend_loom::report::{Report, Request, SabotageName};
 use weft_backend_loom::sabotage;
 
+use crate::arguments;
 use crate::checkers::{self, Checker, NAMES};
 
 const VERSION: &str = "wt1";
@@ -92,7 +93,7 @@ impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{VERSION}:{}:{}", self.scenario, self.checker.name())?;
         if self.model != MemoryModel::default() {
-            write!(f, "@{}", self.model.to_string().to_lowercase())?;
+            write!(f, "@{}", arguments::model_name(self.model))?;
         }
         write!(f, ":{}:{}", sabotage::encode(&self.sabotage), self.execution)
     }
@@ -110,9 +111,7 @@ fn divide(rest: &str) -> Option<(&str, &str)> {
 }
 
 fn model_of(text: &str, name: &str) -> Result<MemoryModel, String> {
-    let models = [MemoryModel::Rc11, MemoryModel::Tso, MemoryModel::Sc];
-    let found = models.into_iter().find(|model| model.to_string().to_lowercase() == name);
-    found.ok_or_else(|| {
+    arguments::memory_model(name).ok_or_else(|| {
         format!("malformed token {text:?}: there is no memory model {name:?}, only rc11, tso, sc")
     })
 }

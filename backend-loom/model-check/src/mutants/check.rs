@@ -188,7 +188,7 @@ fn explore(
     match child::ask_until(&mut command, request, runner::interrupted, progress) {
         Ok(report) => Ok(match report.failure {
             Some(failure) => Outcome::Failed(failure.message, Some(report.executions)),
-            None => Outcome::Passed(report.verdict_text),
+            None => Outcome::Passed(report.verdict.to_string()),
         }),
         // A broken core may end the checker itself.
         Err(sentence) if !runner::interrupted() => Ok(Outcome::Failed(sentence, None)),
