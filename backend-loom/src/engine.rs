@@ -14,11 +14,8 @@
 //!
 //! Rules that hold for every engine:
 //!
-//! * **Inert while panicking.** Every operation first looks at [`std::thread::panicking`]. If the
-//!   calling thread unwinds, nothing is read, written, waited for or checked: `load`, `swap` and
-//!   `get` return 0, a compare-exchange claims success with the expected value so that no loop
-//!   spins, and `fetch_*` returns 9, so that no reference count seems to reach its end. A guard
-//!   that is dropped during unwinding can therefore neither panic again nor block.
+//! * **Nothing is asked of an engine while a thread unwinds**, or of its words and cells: the model
+//!   sees to that, in [`crate::actor`]. So an engine need not say what they do then.
 //! * **No `SeqCst` accesses.** Words refuse the ordering with a failure, because checkers disagree
 //!   about it. `fence(SeqCst)` is the way to say it.
 //! * **Waiting is declared.** A CPU that cannot go on calls [`EngineWord::wait_for_change`]; it
@@ -33,9 +30,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 pub use weft_explorer::Model as MemoryModel;
 use weft_scenarios::mark::Mark;
-
-/// The value that every `fetch_*` operation returns while the calling thread unwinds.
-pub const INERT_COUNT: u64 = 9;
 
 /// What an engine says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use weft_scenarios::mark::Mark;
 
 use crate::engine::{
     Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
-    Failure, FailureKind, INERT_COUNT, Operation, Program, Search, Traits, Verdict, refuse_load,
+    Failure, FailureKind, Operation, Program, Search, Traits, Verdict, refuse_load,
     refuse_sequentially_consistent,
 };
 use crate::ghost;
@@ -73,7 +73,7 @@ impl Engine for Explorer {
 
     #[track_caller]
     fn fence(order: Ordering) {
-        if order != Ordering::Relaxed && !std::thread::panicking() {
+        if order != Ordering::Relaxed {
             weft_explorer::fence(order);
         }
     }
@@ -282,18 +282,6 @@ pub struct ExplorerWord {
     access: Access,
 }
 
-/// Runs an operation, or gives `inert` while the thread unwinds.
-macro_rules! unless_unwinding {
-    ($inert:expr, $order:expr, $operation:expr) => {
-        if std::thread::panicking() {
-            $inert
-        } else {
-            refuse_sequentially_consistent($order);
-            $operation
-        }
-    };
-}
-
 impl EngineWord for ExplorerWord {
     #[track_caller]
     fn new(value: u64, access: Access) -> Self {
@@ -306,20 +294,21 @@ impl EngineWord for ExplorerWord {
 
     #[track_caller]
     fn load(&self, order: Ordering) -> u64 {
-        unless_unwinding!(0, order, {
-            refuse_load(self.access);
-            self.word.load(order)
-        })
+        refuse_sequentially_consistent(order);
+        refuse_load(self.access);
+        self.word.load(order)
     }
 
     #[track_caller]
     fn store(&self, value: u64, order: Ordering) {
-        unless_unwinding!((), order, self.word.store(value, order));
+        refuse_sequentially_consistent(order);
+        self.word.store(value, order);
     }
 
     #[track_caller]
     fn swap(&self, value: u64, order: Ordering) -> u64 {
-        unless_unwinding!(0, order, self.word.swap(value, order))
+        refuse_sequentially_consistent(order);
+        self.word.swap(value, order)
     }
 
     #[track_caller]
@@ -330,34 +319,38 @@ impl EngineWord for ExplorerWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        unless_unwinding!(Ok(old), success, self.word.compare_exchange(old, new, success, failure))
+        refuse_sequentially_consistent(success);
+        refuse_sequentially_consistent(failure);
+        self.word.compare_exchange(old, new, success, failure)
     }
 
     #[track_caller]
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        unless_unwinding!(INERT_COUNT, order, self.word.fetch_add(value, order))
+        refuse_sequentially_consistent(order);
+        self.word.fetch_add(value, order)
     }
 
     #[track_caller]
     fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        unless_unwinding!(INERT_COUNT, order, self.word.fetch_sub(value, order))
+        refuse_sequentially_consistent(order);
+        self.word.fetch_sub(value, order)
     }
 
     #[track_caller]
     fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        unless_unwinding!(INERT_COUNT, order, self.word.fetch_and(value, order))
+        refuse_sequentially_consistent(order);
+        self.word.fetch_and(value, order)
     }
 
     #[track_caller]
     fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        unless_unwinding!(INERT_COUNT, order, self.word.fetch_or(value, order))
+        refuse_sequentially_consistent(order);
+        self.word.fetch_or(value, order)
     }
 
     #[track_caller]
     fn wait_for_change(&self) {
-        if !std::thread::panicking() {
-            self.word.wait_for_change();
-        }
+        self.word.wait_for_change();
     }
 }
 

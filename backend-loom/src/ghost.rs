@@ -126,7 +126,6 @@ impl fmt::Debug for Ghost {
 
 thread_local! {
     static RECORDED: Cell<bool> = const { Cell::new(true) };
-    static INERT: Cell<bool> = const { Cell::new(false) };
     static CURRENT: RefCell<Option<Arc<Ghost>>> = const { RefCell::new(None) };
     static NAMING: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -139,24 +138,6 @@ pub(crate) fn record(recorded: bool) {
 /// Whether the executions of this thread are recorded.
 pub(crate) fn is_recorded() -> bool {
     RECORDED.get()
-}
-
-/// Whether operations of the model do nothing: the thread unwinds, or cleans up after an execution
-/// that was given up.
-pub(crate) fn is_inert() -> bool {
-    std::thread::panicking() || INERT.get()
-}
-
-/// Drops what an execution left behind that was given up, without any operation of the model.
-pub(crate) fn drop_inertly<T>(left: T) {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            INERT.set(self.0);
-        }
-    }
-    let _restore = Restore(INERT.replace(true));
-    drop(left);
 }
 
 /// Locks ghost state. A CPU that fails may leave the lock poisoned; the state is still good.

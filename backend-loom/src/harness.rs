@@ -21,11 +21,12 @@ use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visito
 use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
 
+use crate::actor;
 use crate::chosen::{self, Chosen, EngineName};
 use crate::counterexample;
 use crate::coverage;
 use crate::engine::{Body, Engine, Execution, Program, Progress, Search};
-use crate::ghost::{self, Ghost, Phase};
+use crate::ghost::{Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
 use crate::programs::Named;
@@ -144,7 +145,7 @@ impl<S, G: Geometry> Drop for Stage<S, G> {
         // SAFETY: the roots that share the kernel's half go with the race, in the same statement,
         // and no frame is touched any more.
         let kernel = self.kernel.take().map(|kernel| unsafe { kernel.dismantle() });
-        ghost::drop_inertly((self.race.take(), std::mem::take(&mut self.cpus), kernel));
+        actor::drop_inertly((self.race.take(), std::mem::take(&mut self.cpus), kernel));
     }
 }
 

@@ -14,6 +14,7 @@
 //! would use one without the other. The command is a package of its own (`model-check/`), because
 //! its build script collects the scenario files and would make this library stale with each edit.
 
+mod actor;
 mod budget;
 mod capture;
 pub mod child;

@@ -36,15 +36,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::thread::panicking;
 
 use loom::sync::atomic::AtomicU64;
 
 use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
-    Access, Body, Engine, EngineWord, Execution, Exploration, Failure, FailureKind, INERT_COUNT,
-    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Access, Body, Engine, EngineWord, Execution, Exploration, Failure, FailureKind, Program,
+    Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::{exclusive, waiting};
 
@@ -98,7 +97,7 @@ impl Engine for Loom {
     type Plain = LoomPlain;
 
     fn fence(order: Ordering) {
-        if order != Relaxed && !panicking() {
+        if order != Relaxed {
             loom::sync::atomic::fence(order);
         }
     }
@@ -430,8 +429,8 @@ impl LoomWord {
 impl EngineWord for LoomWord {
     fn new(value: u64, access: Access) -> Self {
         let companions = match access {
-            Access::Loaded if !panicking() => (0..CPUS.get()).map(|_| AtomicU64::new(0)).collect(),
-            Access::Loaded | Access::UpdatedOnly => Box::default(),
+            Access::Loaded => (0..CPUS.get()).map(|_| AtomicU64::new(0)).collect(),
+            Access::UpdatedOnly => Box::default(),
         };
         let side = Side {
             newest: value,
@@ -444,9 +443,6 @@ impl EngineWord for LoomWord {
     }
 
     fn load(&self, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         refuse_sequentially_consistent(order);
         refuse_load(self.access);
         let cpu = current();
@@ -457,9 +453,6 @@ impl EngineWord for LoomWord {
     }
 
     fn store(&self, value: u64, order: Ordering) {
-        if panicking() {
-            return;
-        }
         refuse_sequentially_consistent(order);
         let cpu = current();
         self.before_write(cpu);
@@ -468,9 +461,6 @@ impl EngineWord for LoomWord {
     }
 
     fn swap(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         self.update(order, |word| word.swap(value, order), |_| value)
     }
 
@@ -481,9 +471,6 @@ impl EngineWord for LoomWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        if panicking() {
-            return Ok(old);
-        }
         refuse_sequentially_consistent(success);
         refuse_sequentially_consistent(failure);
         let cpu = current();
@@ -497,37 +484,22 @@ impl EngineWord for LoomWord {
     }
 
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_add(value, order), |old| old.wrapping_add(value))
     }
 
     fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_sub(value, order), |old| old.wrapping_sub(value))
     }
 
     fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_and(value, order), |old| old & value)
     }
 
     fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_or(value, order), |old| old | value)
     }
 
     fn wait_for_change(&self) {
-        if panicking() {
-            return;
-        }
         let cpu = current();
         {
             let mut side = lock(&self.side);

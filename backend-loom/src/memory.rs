@@ -20,9 +20,8 @@ use weft_core::geometry::Geometry;
 use weft_core::node::Metadata;
 use weft_core::sync::{FrameUse, PlainCell};
 
-use crate::chosen::Chosen;
-use crate::engine::Engine;
-use crate::ghost::{Ghost, Label, Step, is_inert};
+use crate::actor::Actor;
+use crate::ghost::{Ghost, Label, Step};
 use crate::model::Model;
 use crate::words::{self, ModelCell, ModelWord};
 
@@ -127,43 +126,32 @@ impl<G: Geometry> Memory<G> {
         (1..=self.frames.len() as u64).contains(&paddr.frame_number())
     }
 
-    /// The frame at an address.
+    /// The frame at an address, which must be in use. Without an actor it may be any frame:
+    /// nothing will be done to it.
     ///
     /// # Panics
     ///
-    /// If there is none: something was decoded that is not an address.
+    /// If there is none, because something was decoded that is not an address, or if it is not in
+    /// use.
     #[track_caller]
-    fn frame(&self, paddr: Paddr) -> &Frame<G> {
+    fn touch(&self, paddr: Paddr) -> &Frame<G> {
         let number = paddr.frame_number() as usize;
-        if is_inert() {
+        if Actor::now().is_none() {
             return &self.frames[number.saturating_sub(1).min(self.frames.len() - 1)];
         }
         assert!(
             (1..=self.frames.len()).contains(&number),
             "{paddr:?} is used as a frame, and is none"
         );
-        &self.frames[number - 1]
-    }
-
-    /// The frame, which must be in use.
-    #[track_caller]
-    fn touch(&self, paddr: Paddr) -> &Frame<G> {
-        let frame = self.frame(paddr);
-        if is_inert() {
-            return frame;
-        }
-        let number = paddr.frame_number();
+        let frame = &self.frames[number - 1];
         assert!(frame.born.get(), "use before allocation: N{number}");
         assert!(!frame.died.get(), "use after free: N{number}");
         frame
     }
 
     #[track_caller]
-    pub(crate) fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
-        if is_inert() {
-            return None;
-        }
-        let pool = Ghost::column_of(Chosen::cpu());
+    pub(crate) fn allocate(&self, actor: Actor, purpose: FrameUse) -> Option<Paddr> {
+        let pool = actor.column();
         let given = self.given[pool].load(Ordering::Relaxed);
         if given >= self.limits[pool].load(Ordering::Relaxed) {
             return None;
@@ -172,34 +160,31 @@ impl<G: Geometry> Memory<G> {
         let index = self.pools.range(pool).nth(given)?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
-        words::record(life(paddr), Step::Allocate(paddr, purpose));
+        words::record(actor, life(paddr), Step::Allocate(paddr, purpose));
         frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
         frame.born.set(true);
         Some(paddr)
     }
 
-    /// The calling CPU gets `count` more frames at most.
-    pub(crate) fn limit_frames(&self, count: usize) {
-        let pool = Ghost::column_of(Chosen::cpu());
+    /// The CPU gets `count` more frames at most.
+    pub(crate) fn limit_frames(&self, actor: Actor, count: usize) {
+        let pool = actor.column();
         let limit = self.given[pool].load(Ordering::Relaxed).saturating_add(count);
         self.limits[pool].store(limit, Ordering::Relaxed);
     }
 
     #[track_caller]
-    pub(crate) fn free(&self, paddr: Paddr) {
-        if is_inert() {
-            return;
-        }
+    pub(crate) fn free(&self, actor: Actor, paddr: Paddr) {
         let frame = self.touch(paddr);
         // Only of itself does a CPU know what it has loaded; see `crate::ghost`.
         assert!(
-            self.loaded_root(Chosen::cpu()) != Some(paddr),
+            self.loaded_root(actor) != Some(paddr),
             "a CPU frees the root it runs on: N{}",
             paddr.frame_number()
         );
         frame.freed.store(true, Ordering::Relaxed);
-        words::record(life(paddr), Step::Free(paddr));
+        words::record(actor, life(paddr), Step::Free(paddr));
         frame.died.set(true);
     }
 
@@ -218,30 +203,30 @@ impl<G: Geometry> Memory<G> {
         &self.touch(paddr).contents
     }
 
-    /// Notes that a CPU has flushed.
-    pub(crate) fn note_flush(&self, column: usize) {
-        self.flushed[column].store(true, Ordering::Relaxed);
+    /// Notes that the CPU has flushed.
+    pub(crate) fn note_flush(&self, actor: Actor) {
+        self.flushed[actor.column()].store(true, Ordering::Relaxed);
     }
 
-    /// Checks that a CPU has flushed since it retired something.
+    /// Checks that the CPU has flushed since it retired something.
     ///
     /// # Panics
     ///
     /// If it has not.
-    pub(crate) fn demand_flush(&self, column: usize) {
-        let flushed = self.flushed[column].swap(false, Ordering::Relaxed);
+    pub(crate) fn demand_flush(&self, actor: Actor) {
+        let flushed = self.flushed[actor.column()].swap(false, Ordering::Relaxed);
         assert!(flushed, "what was detached is retired before it is flushed");
     }
 
-    /// Loads a root on the calling CPU.
-    pub(crate) fn load_root(&self, cpu: usize, root: Option<Paddr>) {
+    /// Loads a root on the CPU.
+    pub(crate) fn load_root(&self, actor: Actor, root: Option<Paddr>) {
         let value = root.map_or(0, |root| root.as_u64() + 1);
-        self.loaded[cpu].store(value, Ordering::Relaxed);
+        self.loaded[actor.cpu()].store(value, Ordering::Relaxed);
     }
 
-    /// The root that the calling CPU has loaded.
-    pub(crate) fn loaded_root(&self, cpu: usize) -> Option<Paddr> {
-        let value = self.loaded[cpu].load(Ordering::Relaxed);
+    /// The root that the CPU has loaded.
+    pub(crate) fn loaded_root(&self, actor: Actor) -> Option<Paddr> {
+        let value = self.loaded[actor.cpu()].load(Ordering::Relaxed);
         value.checked_sub(1).map(Paddr::new)
     }
 

@@ -24,10 +24,11 @@ use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, Tables, UserTable};
 use weft_scenarios::world::World;
 
+use crate::actor::Actor;
 use crate::chosen::Chosen;
 use crate::coverage;
 use crate::engine::Engine;
-use crate::ghost::{Ghost, Label, Step, is_inert};
+use crate::ghost::{Ghost, Label, Step};
 use crate::memory::{Memory, Pools};
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
@@ -92,11 +93,16 @@ impl<G: Geometry> Model<G> {
 
     /// The entry that hardware ends at, for `vaddr` under `root`: its place, bits, item.
     #[track_caller]
-    fn hardware_walk(&self, root: Paddr, vaddr: Vaddr) -> Option<(&ModelWord, u64, RawItem)> {
+    fn hardware_walk(
+        &self,
+        actor: Actor,
+        root: Paddr,
+        vaddr: Vaddr,
+    ) -> Option<(&ModelWord, u64, RawItem)> {
         let (mut node, mut level) = (root, G::ROOT);
         loop {
             let word = self.machine.memory.entry(node, G::index(vaddr, level));
-            let bits = word.hardware_load();
+            let bits = word.hardware_load(actor);
             match Format::<Self>::decode(bits, level) {
                 Decoded::Absent => return None,
                 Decoded::Item(item) => return Some((word, bits, item)),
@@ -110,9 +116,10 @@ impl<G: Geometry> Model<G> {
     /// accessed, and dirty if it is to be written; or `None` for a fault.
     #[track_caller]
     fn translate(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
-        let root = self.machine.memory.loaded_root(Chosen::cpu())?;
+        let actor = Actor::now()?;
+        let root = self.machine.memory.loaded_root(actor)?;
         loop {
-            let (word, bits, item) = self.hardware_walk(root, vaddr)?;
+            let (word, bits, item) = self.hardware_walk(actor, root, vaddr)?;
             let mut wanted = item;
             wanted.property.flags.insert(PageFlags::ACCESSED);
             if write {
@@ -121,7 +128,7 @@ impl<G: Geometry> Model<G> {
                 }
                 wanted.property.flags.insert(PageFlags::DIRTY);
             }
-            if wanted == item || word.hardware_update(bits, Format::<Self>::item(wanted)) {
+            if wanted == item || word.hardware_update(actor, bits, Format::<Self>::item(wanted)) {
                 return Some(item.frame);
             }
         }
@@ -155,6 +162,9 @@ impl<'a, G: Geometry> Entries<'a, ModelWord> for ModelEntries<'a, G> {
     }
 }
 
+/// What events of the core are told of.
+const CORE: Label = Label { frame: None, name: "core", index: None };
+
 type Format<B> = <UserTable<B> as Config>::Format;
 
 // SAFETY: (1) a frame is given once and never again, see `Memory::allocate`; (2) frames, metadata
@@ -177,12 +187,14 @@ unsafe impl<G: Geometry> Backend for Model<G> {
 
     #[track_caller]
     fn allocate(&self, purpose: FrameUse) -> Option<Paddr> {
-        self.machine.memory.allocate(purpose)
+        self.machine.memory.allocate(Actor::now()?, purpose)
     }
 
     #[track_caller]
     unsafe fn free(&self, frame: Paddr) {
-        self.machine.memory.free(frame);
+        if let Some(actor) = Actor::now() {
+            self.machine.memory.free(actor, frame);
+        }
     }
 
     #[track_caller]
@@ -204,8 +216,8 @@ unsafe impl<G: Geometry> Backend for Model<G> {
 
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>) {
-        if !is_inert() {
-            self.machine.memory.load_root(Chosen::cpu(), root);
+        if let Some(actor) = Actor::now() {
+            self.machine.memory.load_root(actor, root);
         }
     }
 
@@ -216,35 +228,34 @@ unsafe impl<G: Geometry> Backend for Model<G> {
 
     #[track_caller]
     fn flush(&self, what: Flush) {
-        if is_inert() {
-            return;
+        if let Some(actor) = Actor::now() {
+            self.machine.memory.note_flush(actor);
+            words::observe(actor, CORE, Event::Flushed(what));
         }
-        self.machine.memory.note_flush(Ghost::column_of(Chosen::cpu()));
-        self.observe(Event::Flushed(what));
     }
 
     #[track_caller]
     fn fence(&self, site: &'static FenceSite) {
-        if is_inert() {
-            return;
-        }
+        let Some(actor) = Actor::now() else { return };
         coverage::access(&site.row, site.place);
         let Some(order) = sabotage::fence_order(site).atomic() else { return };
         let label = Label { frame: None, name: "fence", index: None };
-        let recording = Recording::begin(label, Step::Fence, Some(site.row.name));
+        let recording = Recording::begin(actor, label, Step::Fence, Some(site.row.name));
         Chosen::fence(order);
         recording.done(Step::Fence);
     }
 
     fn began(&self, operation: &'static str) {
-        if !is_inert() {
+        if Actor::now().is_some() {
             coverage::operation(operation);
         }
     }
 
     #[track_caller]
     fn observe(&self, event: Event) {
-        words::observe(Label { frame: None, name: "core", index: None }, event);
+        if let Some(actor) = Actor::now() {
+            words::observe(actor, CORE, event);
+        }
     }
 }
 
@@ -280,20 +291,21 @@ impl<G: Geometry> World for Model<G> {
     }
 
     fn limit_frames(&self, count: usize) {
-        if !is_inert() {
-            self.machine.memory.limit_frames(count);
+        if let Some(actor) = Actor::now() {
+            self.machine.memory.limit_frames(actor, count);
         }
     }
 
     fn mark(&self) -> Mark {
-        if is_inert() { Mark::UNORDERED } else { Chosen::mark() }
+        Actor::now().map_or(Mark::UNORDERED, |_| Chosen::mark())
     }
 
     #[track_caller]
     fn reached(&self, situation: &'static str) {
+        let Some(actor) = Actor::now() else { return };
         Ghost::current().reached(situation);
         let label = Label { frame: None, name: "scenario", index: None };
-        words::record(label, Step::Situation(situation));
+        words::record(actor, label, Step::Situation(situation));
     }
 }
 
@@ -318,7 +330,7 @@ unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
 
     #[track_caller]
     unsafe fn offline(&self, backend: &Model<G>, cpu: CpuId) {
-        if !is_inert() {
+        if Actor::now().is_some() {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.offline(backend, cpu) };
         }
@@ -332,10 +344,8 @@ unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
 
     #[track_caller]
     unsafe fn retire(&self, backend: &Model<G>, batch: Batch<Model<G>>) {
-        if is_inert() {
-            return;
-        }
-        backend.machine.memory.demand_flush(Ghost::column_of(Chosen::cpu()));
+        let Some(actor) = Actor::now() else { return };
+        backend.machine.memory.demand_flush(actor);
         if sabotage::frees_at_once() {
             batch.drop_all();
         } else {

@@ -14,7 +14,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::thread::panicking;
 
 use shuttle::scheduler::RoundRobinScheduler;
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
@@ -25,7 +24,7 @@ use crate::capture::{self, Capture};
 use crate::clocks::{self, CPUS_MAX, PlainClock, WordClock};
 use crate::engine::{
     Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    INERT_COUNT, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::schedule::{self, Guided, Run, Strategy};
 use crate::{exclusive, waiting};
@@ -60,7 +59,7 @@ impl Engine for Shuttle {
     type Plain = ShuttlePlain;
 
     fn fence(order: Ordering) {
-        if order != Relaxed && !panicking() {
+        if order != Relaxed {
             clocks::fence(Self::cpu(), order);
         }
     }
@@ -347,9 +346,6 @@ impl EngineWord for ShuttleWord {
     }
 
     fn load(&self, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         refuse_sequentially_consistent(order);
         refuse_load(self.access);
         let here = Location::caller();
@@ -361,9 +357,6 @@ impl EngineWord for ShuttleWord {
     }
 
     fn store(&self, value: u64, order: Ordering) {
-        if panicking() {
-            return;
-        }
         refuse_sequentially_consistent(order);
         let here = Location::caller();
         let cpu = step();
@@ -373,9 +366,6 @@ impl EngineWord for ShuttleWord {
     }
 
     fn swap(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         self.update(order, |_| value)
     }
 
@@ -386,9 +376,6 @@ impl EngineWord for ShuttleWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        if panicking() {
-            return Ok(old);
-        }
         refuse_sequentially_consistent(success);
         refuse_sequentially_consistent(failure);
         let here = Location::caller();
@@ -407,37 +394,22 @@ impl EngineWord for ShuttleWord {
     }
 
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |old| old.wrapping_add(value))
     }
 
     fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |old| old.wrapping_sub(value))
     }
 
     fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |old| old & value)
     }
 
     fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |old| old | value)
     }
 
     fn wait_for_change(&self) {
-        if panicking() {
-            return;
-        }
         let cpu = Shuttle::cpu();
         {
             let mut state = lock(&self.state);
@@ -466,16 +438,11 @@ impl fmt::Debug for ShuttlePlain {
 impl EnginePlain for ShuttlePlain {
     fn new(value: u64) -> Self {
         let cell = Self(Mutex::new((value, PlainClock::default())));
-        if !panicking() {
-            cell.set(value);
-        }
+        cell.set(value);
         cell
     }
 
     fn get(&self) -> u64 {
-        if panicking() {
-            return 0;
-        }
         let cpu = Shuttle::cpu();
         let here = Location::caller();
         let mut state = lock(&self.0);
@@ -487,9 +454,6 @@ impl EnginePlain for ShuttlePlain {
     }
 
     fn set(&self, value: u64) {
-        if panicking() {
-            return;
-        }
         let cpu = Shuttle::cpu();
         let here = Location::caller();
         let mut state = lock(&self.0);

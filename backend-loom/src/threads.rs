@@ -15,7 +15,7 @@ use std::panic::{Location, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Once};
-use std::thread::{self, panicking};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use weft_scenarios::mark::Mark;
@@ -24,7 +24,7 @@ use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
     Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    INERT_COUNT, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 
 const CPUS_MAX: usize = 8;
@@ -101,7 +101,7 @@ impl Engine for Threads {
     type Plain = ThreadsPlain;
 
     fn fence(order: Ordering) {
-        if order != Ordering::Relaxed && !panicking() {
+        if order != Ordering::Relaxed {
             std::sync::atomic::fence(order);
         }
     }
@@ -277,9 +277,6 @@ impl EngineWord for ThreadsWord {
     }
 
     fn load(&self, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         refuse_sequentially_consistent(order);
         refuse_load(self.access);
         progress();
@@ -287,18 +284,12 @@ impl EngineWord for ThreadsWord {
     }
 
     fn store(&self, value: u64, order: Ordering) {
-        if panicking() {
-            return;
-        }
         refuse_sequentially_consistent(order);
         progress();
         self.value.store(value, order);
     }
 
     fn swap(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return 0;
-        }
         self.update(order, |word| word.swap(value, order))
     }
 
@@ -309,9 +300,6 @@ impl EngineWord for ThreadsWord {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
-        if panicking() {
-            return Ok(old);
-        }
         refuse_sequentially_consistent(success);
         refuse_sequentially_consistent(failure);
         progress();
@@ -319,37 +307,22 @@ impl EngineWord for ThreadsWord {
     }
 
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_add(value, order))
     }
 
     fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_sub(value, order))
     }
 
     fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_and(value, order))
     }
 
     fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        if panicking() {
-            return INERT_COUNT;
-        }
         self.update(order, |word| word.fetch_or(value, order))
     }
 
     fn wait_for_change(&self) {
-        if panicking() {
-            return;
-        }
         let Some(meeting) = MEETING.with_borrow(Clone::clone) else {
             let message = "a wait while no other CPU runs".to_owned();
             capture::fail(FailureKind::Deadlock, CPU.get(), Location::caller(), message);
@@ -384,12 +357,10 @@ impl EnginePlain for ThreadsPlain {
     }
 
     fn get(&self) -> u64 {
-        if panicking() { 0 } else { self.0.load(Ordering::Relaxed) }
+        self.0.load(Ordering::Relaxed)
     }
 
     fn set(&self, value: u64) {
-        if !panicking() {
-            self.0.store(value, Ordering::Relaxed);
-        }
+        self.0.store(value, Ordering::Relaxed);
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Each operation resolves the ordering of its site in this world (see [`crate::sabotage`]), does
 //! the engine's operation at the caller's source location, and records what it saw. All of it is
-//! inert while the thread unwinds, as the facade demands, and while an execution that was given up
-//! is cleaned away.
+//! done by an [`Actor`], and inert where there is none.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,11 +15,15 @@ use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_scenarios::scenario::CPUS_MAX;
 
+use crate::actor::{Actor, Gated};
 use crate::chosen::{Chosen, ChosenPlain, ChosenWord};
 use crate::coverage;
-use crate::engine::{Access, Engine, EnginePlain, EngineWord, INERT_COUNT};
-use crate::ghost::{Ghost, Label, Record, Step, is_inert, is_recorded};
+use crate::engine::{Access, Engine, EnginePlain, EngineWord};
+use crate::ghost::{Ghost, Label, Record, Step, is_recorded};
 use crate::sabotage;
+
+/// What `fetch_add` and `fetch_sub` give while they are inert: no count seems to reach its end.
+const INERT_COUNT: u64 = 9;
 
 /// The recording of one operation, begun before it, done after it; nothing if the execution is not
 /// recorded.
@@ -28,13 +31,18 @@ pub(crate) struct Recording(Option<(Arc<Ghost>, Record)>);
 
 impl Recording {
     #[track_caller]
-    pub(crate) fn begin(label: Label, step: Step, site: Option<&'static str>) -> Self {
+    pub(crate) fn begin(
+        actor: Actor,
+        label: Label,
+        step: Step,
+        site: Option<&'static str>,
+    ) -> Self {
         if !is_recorded() {
             return Self(None);
         }
         let ghost = Ghost::current();
         let record = Record {
-            cpu: ghost.column(Chosen::cpu()),
+            cpu: ghost.column(actor.cpu()),
             position: Chosen::position(),
             label,
             step,
@@ -54,13 +62,13 @@ impl Recording {
 
 /// Records something that happens at one point.
 #[track_caller]
-pub(crate) fn record(label: Label, step: Step) {
-    Recording::begin(label, step, None).done(step);
+pub(crate) fn record(actor: Actor, label: Label, step: Step) {
+    Recording::begin(actor, label, step, None).done(step);
 }
 
 /// An engine's word with a label.
 struct Labelled {
-    word: ChosenWord,
+    word: Gated<ChosenWord>,
     label: Label,
 }
 
@@ -76,35 +84,40 @@ impl Labelled {
         if Chosen::traits().arranges {
             Ghost::name(word.id(), label);
         }
-        Self { word, label }
+        Self { word: Gated::new(word), label }
     }
 
     #[track_caller]
-    fn begin(&self, step: Step, site: &'static Site) -> Recording {
+    fn begin(&self, actor: Actor, step: Step, site: &'static Site) -> Recording {
         coverage::access(&site.row, site.place);
-        Recording::begin(self.label, step, Some(site.row.name))
+        Recording::begin(actor, self.label, step, Some(site.row.name))
     }
 
     #[track_caller]
-    fn store(&self, value: u64, site: &'static Site) {
-        let recording = self.begin(Step::Store(value), site);
-        self.word.store(value, sabotage::order(site).atomic());
+    fn store(&self, actor: Actor, value: u64, site: &'static Site) {
+        let recording = self.begin(actor, Step::Store(value), site);
+        self.word.of(actor).store(value, sabotage::order(site).atomic());
         recording.done(Step::Store(value));
     }
 
     #[track_caller]
     fn compare_exchange(
         &self,
+        actor: Actor,
         current: u64,
         new: u64,
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
         let step = Step::Update(current, new);
-        let recording = Recording::begin(self.label, step, Some(success.row.name));
+        let recording = Recording::begin(actor, self.label, step, Some(success.row.name));
         let (on_success, on_failure) = (sabotage::order(success), sabotage::order(failure));
-        let result =
-            self.word.compare_exchange(current, new, on_success.atomic(), on_failure.atomic());
+        let result = self.word.of(actor).compare_exchange(
+            current,
+            new,
+            on_success.atomic(),
+            on_failure.atomic(),
+        );
         let site = if result.is_ok() { success } else { failure };
         coverage::access(&site.row, site.place);
         recording.done(match result {
@@ -145,8 +158,8 @@ impl ModelWord {
     }
 
     /// The calling CPU knows of a value.
-    fn know(&self, value: u64) {
-        let column = Ghost::column_of(Chosen::cpu());
+    fn know(&self, actor: Actor, value: u64) {
+        let column = actor.column();
         self.known[column].store(value, Ordering::Relaxed);
     }
 
@@ -156,8 +169,8 @@ impl ModelWord {
     ///
     /// If it may not.
     #[track_caller]
-    fn check_store(&self, site: &'static Site) {
-        let column = Ghost::column_of(Chosen::cpu());
+    fn check_store(&self, actor: Actor, site: &'static Site) {
+        let column = actor.column();
         let known = self.known[column].load(Ordering::Relaxed);
         // Before the entry can be reached, no other CPU writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
@@ -169,20 +182,21 @@ impl ModelWord {
 
     /// What paging hardware does: a load that later loads of the walk do not overtake.
     #[track_caller]
-    pub(crate) fn hardware_load(&self) -> u64 {
-        let recording = Recording::begin(self.labelled.label, Step::Load(0), Some("hardware"));
-        let value = self.labelled.word.load(Ordering::Acquire);
+    pub(crate) fn hardware_load(&self, actor: Actor) -> u64 {
+        let recording =
+            Recording::begin(actor, self.labelled.label, Step::Load(0), Some("hardware"));
+        let value = self.labelled.word.of(actor).load(Ordering::Acquire);
         recording.done(Step::Load(value));
         value
     }
 
     /// What paging hardware does: a locked update of an entry that has not changed meanwhile.
     #[track_caller]
-    pub(crate) fn hardware_update(&self, current: u64, new: u64) -> bool {
+    pub(crate) fn hardware_update(&self, actor: Actor, current: u64, new: u64) -> bool {
         let step = Step::Update(current, new);
-        let recording = Recording::begin(self.labelled.label, step, Some("hardware"));
+        let recording = Recording::begin(actor, self.labelled.label, step, Some("hardware"));
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        match self.labelled.word.compare_exchange(current, new, success, failure) {
+        match self.labelled.word.of(actor).compare_exchange(current, new, success, failure) {
             Ok(_) => {
                 recording.done(step);
                 true
@@ -203,40 +217,36 @@ impl Word for ModelWord {
 
     #[track_caller]
     fn load(&self, site: &'static Site) -> u64 {
-        if is_inert() {
-            return 0;
-        }
-        let recording = self.labelled.begin(Step::Load(0), site);
-        let value = self.labelled.word.load(sabotage::order(site).atomic());
+        let Some(actor) = Actor::now() else { return 0 };
+        let recording = self.labelled.begin(actor, Step::Load(0), site);
+        let value = self.labelled.word.of(actor).load(sabotage::order(site).atomic());
         recording.done(Step::Load(value));
-        self.know(value);
+        self.know(actor, value);
         value
     }
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if !is_inert() {
-            self.check_store(site);
-            self.labelled.store(value, site);
-            self.know(value);
+        if let Some(actor) = Actor::now() {
+            self.check_store(actor, site);
+            self.labelled.store(actor, value, site);
+            self.know(actor, value);
         }
     }
 
     #[track_caller]
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
-        if is_inert() {
-            return 0;
-        }
+        let Some(actor) = Actor::now() else { return 0 };
         if sabotage::tears_updates() {
             let before = self.load(&ENTRY_UNDER_LOCK);
-            self.labelled.store(value, site);
-            self.know(value);
+            self.labelled.store(actor, value, site);
+            self.know(actor, value);
             return before;
         }
-        let recording = self.labelled.begin(Step::Update(0, value), site);
-        let before = self.labelled.word.swap(value, sabotage::order(site).atomic());
+        let recording = self.labelled.begin(actor, Step::Update(0, value), site);
+        let before = self.labelled.word.of(actor).swap(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, value));
-        self.know(value);
+        self.know(actor, value);
         before
     }
 
@@ -248,20 +258,18 @@ impl Word for ModelWord {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        if is_inert() {
-            return Ok(current);
-        }
+        let Some(actor) = Actor::now() else { return Ok(current) };
         if sabotage::tears_updates() {
             let found = self.load(failure);
             if found != current {
                 return Err(found);
             }
-            self.labelled.store(new, success);
-            self.know(new);
+            self.labelled.store(actor, new, success);
+            self.know(actor, new);
             return Ok(found);
         }
-        let result = self.labelled.compare_exchange(current, new, success, failure);
-        self.know(result.err().unwrap_or(new));
+        let result = self.labelled.compare_exchange(actor, current, new, success, failure);
+        self.know(actor, result.err().unwrap_or(new));
         result
     }
 }
@@ -293,28 +301,24 @@ impl LockWord for ModelLockWord {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        if is_inert() {
-            return Ok(current);
-        }
-        let result = self.labelled.compare_exchange(current, new, success, failure);
+        let Some(actor) = Actor::now() else { return Ok(current) };
+        let result = self.labelled.compare_exchange(actor, current, new, success, failure);
         let label = self.labelled.label;
         match result {
             Ok(_) => {
                 let ghost = Ghost::current();
-                ghost.hold(ghost.column(Chosen::cpu()), label);
+                ghost.hold(ghost.column(actor.cpu()), label);
             }
-            Err(_) => observe(label, Event::LockContended),
+            Err(_) => observe(actor, label, Event::LockContended),
         }
         result
     }
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if is_inert() {
-            return;
-        }
+        let Some(actor) = Actor::now() else { return };
         let ghost = Ghost::current();
-        let cpu = ghost.column(Chosen::cpu());
+        let cpu = actor.column();
         let label = self.labelled.label;
         if site.row.index == LOCK_BORN_HELD.row.index {
             ghost.forget(label);
@@ -324,16 +328,14 @@ impl LockWord for ModelLockWord {
         if value != 0 {
             ghost.hold(cpu, label);
         }
-        self.labelled.store(value, site);
+        self.labelled.store(actor, value, site);
     }
 
     #[track_caller]
     fn relax(&self) {
-        if is_inert() {
-            return;
-        }
-        let recording = Recording::begin(self.labelled.label, Step::Wait, None);
-        self.labelled.word.wait_for_change();
+        let Some(actor) = Actor::now() else { return };
+        let recording = Recording::begin(actor, self.labelled.label, Step::Wait, None);
+        self.labelled.word.of(actor).wait_for_change();
         recording.done(Step::Wait);
     }
 }
@@ -357,18 +359,16 @@ impl Count for ModelCount {
 
     #[track_caller]
     fn store(&self, value: u64, site: &'static Site) {
-        if !is_inert() {
-            self.labelled.store(value, site);
+        if let Some(actor) = Actor::now() {
+            self.labelled.store(actor, value, site);
         }
     }
 
     #[track_caller]
     fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
-        if is_inert() {
-            return INERT_COUNT;
-        }
-        let recording = self.labelled.begin(Step::Update(0, value), site);
-        let before = self.labelled.word.fetch_add(value, sabotage::order(site).atomic());
+        let Some(actor) = Actor::now() else { return INERT_COUNT };
+        let recording = self.labelled.begin(actor, Step::Update(0, value), site);
+        let before = self.labelled.word.of(actor).fetch_add(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, before.wrapping_add(value)));
         assert!(
             before != 0,
@@ -380,11 +380,9 @@ impl Count for ModelCount {
 
     #[track_caller]
     fn fetch_sub(&self, value: u64, site: &'static Site) -> u64 {
-        if is_inert() {
-            return INERT_COUNT;
-        }
-        let recording = self.labelled.begin(Step::Update(0, value), site);
-        let before = self.labelled.word.fetch_sub(value, sabotage::order(site).atomic());
+        let Some(actor) = Actor::now() else { return INERT_COUNT };
+        let recording = self.labelled.begin(actor, Step::Update(0, value), site);
+        let before = self.labelled.word.of(actor).fetch_sub(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, before.wrapping_sub(value)));
         assert!(before != 0, "{}: a reference is given up twice", self.labelled.label);
         before
@@ -393,7 +391,7 @@ impl Count for ModelCount {
 
 /// Plain data: two conflicting accesses that nothing orders are a failure.
 pub struct ModelCell<T> {
-    cell: ChosenPlain,
+    cell: Gated<ChosenPlain>,
     label: Label,
     value: PhantomData<fn() -> T>,
 }
@@ -411,37 +409,30 @@ impl<T: CellValue> PlainCell<T> for ModelCell<T> {
         if Chosen::traits().arranges {
             Ghost::name(cell.id(), label);
         }
-        Self { cell, label, value: PhantomData }
+        Self { cell: Gated::new(cell), label, value: PhantomData }
     }
 
     #[track_caller]
     fn get(&self) -> T {
-        if is_inert() {
-            return T::from_bits(0);
-        }
-        let recording = Recording::begin(self.label, Step::Get(0), None);
-        let value = self.cell.get();
+        let Some(actor) = Actor::now() else { return T::from_bits(0) };
+        let recording = Recording::begin(actor, self.label, Step::Get(0), None);
+        let value = self.cell.of(actor).get();
         recording.done(Step::Get(value));
         T::from_bits(value)
     }
 
     #[track_caller]
     fn set(&self, value: T) {
-        if is_inert() {
-            return;
-        }
-        let recording = Recording::begin(self.label, Step::Set(value.to_bits()), None);
-        self.cell.set(value.to_bits());
+        let Some(actor) = Actor::now() else { return };
+        let recording = Recording::begin(actor, self.label, Step::Set(value.to_bits()), None);
+        self.cell.of(actor).set(value.to_bits());
         recording.done(Step::Set(value.to_bits()));
     }
 }
 
 /// Records an event of the core.
 #[track_caller]
-pub(crate) fn observe(label: Label, event: Event) {
-    if is_inert() {
-        return;
-    }
+pub(crate) fn observe(actor: Actor, label: Label, event: Event) {
     Ghost::current().observe(event);
-    record(label, Step::Event(event));
+    record(actor, label, Step::Event(event));
 }

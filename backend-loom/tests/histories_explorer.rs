@@ -1,6 +1,7 @@
 //! Histories under the explorer, in every execution, and marks on the host's threads.
 
 mod histories;
+mod unwinding;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -82,4 +83,9 @@ fn walks_behind_own_maps_need_a_lock() {
         assert_eq!(caught(&report).matches("= nothing").count(), 2, "{report:?}");
     }
     good(&under(MemoryModel::Sc));
+}
+
+#[test]
+fn operations_of_a_destructor_are_inert() {
+    unwinding::destructors_are_inert(EngineName::Explorer);
 }

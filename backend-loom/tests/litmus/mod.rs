@@ -5,13 +5,13 @@
 //! they expect under their memory model.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Mutex};
 
 use weft_backend_loom::engine::{
-    Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, FailureKind,
-    INERT_COUNT, Program, Search, Verdict,
+    Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, FailureKind, Program,
+    Search, Verdict,
 };
 
 /// What the CPUs of a litmus program share.
@@ -304,53 +304,6 @@ pub(crate) fn misuse<E: Engine>(search: &Search, order: Ordering) -> (Exploratio
     });
     let words = if order == SeqCst { LOADED } else { &[Access::UpdatedOnly] };
     run(search, words, 0, vec![only])
-}
-
-/// Uses every operation in its destructor and counts how often that came to its end.
-struct Busy<E: Engine>(Arc<State<E>>, Arc<AtomicUsize>);
-
-impl<E: Engine> Drop for Busy<E> {
-    fn drop(&mut self) {
-        let word = &self.0.words[0];
-        assert_eq!(word.load(SeqCst), 0, "an inert load");
-        word.store(5, Relaxed);
-        word.wait_for_change();
-        assert_eq!(word.swap(5, Relaxed), 0, "an inert swap");
-        assert_eq!(word.compare_exchange(77, 5, AcqRel, Relaxed), Ok(77));
-        let counts = [
-            word.fetch_add(1, Relaxed),
-            word.fetch_sub(1, Relaxed),
-            word.fetch_and(1, Relaxed),
-            word.fetch_or(1, Relaxed),
-        ];
-        assert_eq!(counts, [INERT_COUNT; 4]);
-        self.0.plain.set(5);
-        assert_eq!(self.0.plain.get(), 0, "an inert read");
-        E::fence(SeqCst);
-        self.1.fetch_add(1, Relaxed);
-    }
-}
-
-/// A CPU fails while it holds a guard whose destructor uses every operation. Returns how many
-/// destructors ran to their end.
-pub(crate) fn destructors_are_inert<E: Engine>(search: &Search) -> (Exploration, usize) {
-    let ended = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&ended);
-    let program: Program = Arc::new(move || {
-        let state = Arc::new(State::<E> {
-            words: vec![E::Word::new(3, Access::Loaded)],
-            plain: E::Plain::new(3),
-            registers: Vec::new(),
-        });
-        let busy = Busy(state, Arc::clone(&counted));
-        let fails = Box::new(move || {
-            let _busy = busy;
-            panic!("a CPU fails with a guard in hand");
-        });
-        Execution { cpus: vec![Box::new(|| {}), fails], finish: Box::new(|| {}) }
-    });
-    let exploration = E::explore(search, program);
-    (exploration, ended.load(Relaxed))
 }
 
 /// The number of the calling CPU in the set-up, in every role, and in the finish.
