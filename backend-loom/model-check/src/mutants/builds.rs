@@ -187,7 +187,8 @@ fn test_program(message: &Value, target: &Target) -> Option<Program> {
     let name = message["target"]["name"].as_str()?;
     let is_right = match &target.test {
         Some(test) => name == test && kinds.contains(&Value::from("test")),
-        None => name == target.package.replace('-', "_") && message["profile"]["test"] == true,
+        // The library may have another name than its package; nothing else is built with `--lib`.
+        None => kinds.contains(&Value::from("lib")) && message["profile"]["test"] == true,
     };
     let path = message["executable"].as_str().filter(|_| is_right)?;
     let manifest = Path::new(message["manifest_path"].as_str()?);
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn executables_are_found_among_messages() {
         let target = |test: Option<&str>| Target {
-            package: "weft-core".to_owned(),
+            package: "weft-page-table".to_owned(),
             test: test.map(str::to_owned),
         };
         let message = |name: &str, kind: &str, test: bool| {
@@ -241,5 +242,6 @@ mod tests {
         assert!(!found(message("gate", "test", true), target(Some("other"))));
         assert!(found(message("weft_core", "lib", true), target(None)));
         assert!(!found(message("weft_core", "lib", false), target(None)));
+        assert!(!found(message("gate", "test", true), target(None)));
     }
 }
