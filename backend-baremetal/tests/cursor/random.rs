@@ -204,7 +204,9 @@ fn cursors_do_as_specified<G: Architecture>() {
         settings.rng_seed = RngSeed::Fixed(0x57_6566_7422);
     }
     settings.failure_persistence = None;
-    settings.max_shrink_iters = 2000;
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        settings.max_shrink_iters = 2000;
+    }
     // The mapping of a machine is never given back, so all programs run on one.
     let machine = start::<G>(FRAMES);
     let outcome = TestRunner::new(settings).run(&programs(), |program| {

@@ -198,6 +198,7 @@ fn shared_entries_are_not_walked_as_ones_own<G: Geometry>() {
             let not_managed = Some(Refusal::NotManaged { index });
             assert_eq!(entry.allocate_if_absent().err(), not_managed);
             assert_eq!(entry.split().err(), not_managed);
+            assert_eq!(entry.protect(|property| property).err(), not_managed);
             drop(guard);
             let mut path = vec![0; usize::from(G::LEVELS)];
             path[usize::from(G::LEVELS) - 1] = index;

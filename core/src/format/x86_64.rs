@@ -228,6 +228,18 @@ mod tests {
     }
 
     #[test]
+    fn pages_have_three_sizes() {
+        let sizes = [1, 2, 3, 4, 5].map(|level| X86_64::maps_pages_at(Level::new(level)));
+        assert_eq!(sizes, [true, true, true, false, false], "4 KiB, 2 MiB and 1 GiB");
+    }
+
+    #[test]
+    fn what_outlives_a_switch_is_flushed() {
+        let [global, local] = [PageFlags::GLOBAL, PageFlags::empty()].map(Property::new);
+        assert!(X86_64::must_flush(global, local), "no switch ends a global translation");
+    }
+
+    #[test]
     fn a_dirty_page_without_the_right_to_write_is_no_shadow_stack() {
         for level in [1, 2, 3].map(Level::new) {
             for bits in 0..=PageFlags::all().bits() {
