@@ -6,7 +6,7 @@
 //! not know its type. Configurations cannot choose the number: two of them cannot share one, and
 //! one that its backend does not list has none.
 
-use core::any::TypeId;
+use core::any::{TypeId, type_name};
 use core::fmt;
 use core::ops::Range;
 
@@ -54,8 +54,11 @@ impl Kind {
     /// If the backend does not list the configuration.
     #[track_caller]
     pub(crate) fn of<C: Config>() -> Self {
-        <C::Backend as Backend>::Tables::kind_of(TypeId::of::<C>())
-            .expect("a configuration is one of its backend's `Tables`: list it there")
+        let kind = <C::Backend as Backend>::Tables::kind_of(TypeId::of::<C>());
+        let name = type_name::<C>;
+        kind.unwrap_or_else(|| {
+            panic!("`{}` is none of the backend's `Tables`: list it there", name())
+        })
     }
 }
 

@@ -237,7 +237,7 @@ impl<G: Architecture> Caches<G> {
                 }
             }
             Seen::Flushed(what) => self.events.push(Event::Flushed(what)),
-            Seen::Retired => {}
+            Seen::Retired | Seen::Forgotten(_) | Seen::Freed(_) => {}
         }
     }
 

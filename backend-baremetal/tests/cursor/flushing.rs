@@ -8,7 +8,7 @@ use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::entry::Child;
-use weft_core::find::try_lock_covering;
+use weft_core::find::{lock_covering, try_lock_covering};
 use weft_core::format::{CachePolicy, PageFlags, Property};
 use weft_core::node::Node;
 use weft_core::sync::Flush;
@@ -20,6 +20,8 @@ use crate::watched::{Machine, Seen, at_flush, on_watched, seen};
 
 on_every_architecture!(
     looking_flushes_nothing_and_mapping_what_caches_faults,
+    a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached,
+    a_node_where_nothing_was_is_flushed_with_everything_if_faults_are_cached,
     loosening_is_found_at_the_next_fault,
     tightening_flushes_the_page,
     one_page_is_flushed_by_its_address,
@@ -30,6 +32,8 @@ on_every_architecture!(
     a_split_is_flushed,
     what_was_tightened_before_a_panic_is_flushed,
     what_is_detached_by_hand_is_flushed,
+    what_is_protected_by_hand_is_flushed_at_once,
+    what_is_split_by_hand_is_flushed_while_the_parts_are_locked,
 );
 
 /// What is seen when `body` has a table with pages of `property` at 0..3, from when its cursor of
@@ -86,6 +90,73 @@ fn looking_flushes_nothing_and_mapping_what_caches_faults<G: Architecture>() {
         assert_eq!(seen(), [], "once for all of them is enough");
         drop(cursor);
         assert_eq!(seen(), once, "what was absent is in no cache, or in some");
+    });
+}
+
+/// What is seen where caches hold that nothing was there: this, or nothing.
+fn if_cached<G: Architecture>(what: Flush) -> Vec<Seen> {
+    if G::CACHES_FAULTS { vec![Seen::Flushed(what)] } else { Vec::new() }
+}
+
+fn a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached<G: Architecture>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        // The nodes are there.
+        let mut cursor = lock(root.borrow(&section), pages::<G>(0..1));
+        cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
+        drop(cursor);
+        let range = pages::<G>(1..2);
+        for bulk in [false, true] {
+            let mut cursor = lock(root.borrow(&section), range.clone());
+            seen();
+            if bulk {
+                let make = |_| tracked_on(machine, READABLE);
+                cursor.map_pages(range.end, make).expect("nothing is there");
+            } else {
+                cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
+            }
+            drop(cursor);
+            assert_eq!(seen(), if_cached::<G>(Flush::Page(range.start)));
+            lock(root.borrow(&section), range.clone()).unmap(range.end).expect("no split");
+        }
+        for level in huge_levels::<G>() {
+            let range = pages::<G>(span::<G>(level)..2 * span::<G>(level));
+            let mut cursor = lock(root.borrow(&section), range.clone());
+            seen();
+            let huge = untracked_at(Paddr::new(0), Level::new(level), READABLE);
+            cursor.map(huge).expect("nothing is there");
+            drop(cursor);
+            assert_eq!(seen(), if_cached::<G>(Flush::Page(range.start)), "at level {level}");
+        }
+    });
+}
+
+fn a_node_where_nothing_was_is_flushed_with_everything_if_faults_are_cached<G: Architecture>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        let cached = if_cached::<G>(Flush::Everything);
+        // On the way down, all of it at once.
+        drop(lock_covering(root.borrow(&section), page::<G>(1), Level::LEAF).expect("enough"));
+        assert_eq!(seen(), cached, "a way was grown");
+        drop(lock_covering(root.borrow(&section), page::<G>(1), Level::LEAF).expect("enough"));
+        assert_eq!(seen(), [], "nothing was grown");
+        drop(lock(root.borrow(&section), pages::<G>(1..2)));
+        seen();
+        // By hand.
+        let mut guard = root.borrow(&section).lock();
+        let mut entry = guard.entry(0).expect("the index is in range");
+        let child = entry.allocate_if_absent().expect("frames enough");
+        assert_eq!(seen(), cached, "a node was grown, and is locked");
+        drop(child);
+        entry.detach().expect("the entry is managed").retire();
+        let below: Node<Table<G>> = node(machine, Level::new(G::LEVELS - 1));
+        seen();
+        entry.replace(Child::Node(below)).map(drop).expect("the node fits");
+        assert_eq!(seen(), cached, "a node was put there");
     });
 }
 
@@ -279,5 +350,45 @@ fn what_is_detached_by_hand_is_flushed<G: Architecture>() {
         assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "another page is there");
         entry.detach().expect("the entry is managed").retire();
         assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "the page is gone");
+    });
+}
+
+fn what_is_protected_by_hand_is_flushed_at_once<G: Architecture>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let section = cpu.read_side();
+        for level in (1..=G::PAGE_LEVELS).map(Level::new) {
+            let holds: Node<Table<G>> = node(machine, level);
+            let mut guard = holds.borrow(&section).lock();
+            let page = untracked_at(Paddr::new(0), level, READABLE);
+            let mut entry = guard.entry(0).expect("the index is in range");
+            entry.replace(Child::Item(page)).expect("it fits").retire();
+            seen();
+            entry.protect(|_| READABLE).expect("a page is there");
+            assert_eq!(seen(), [], "nothing is another");
+            entry.protect(|_| WRITABLE).expect("a page is there");
+            assert_eq!(seen(), if_cached::<G>(Flush::Everything), "a right is added");
+            entry.protect(|_| READABLE).expect("a page is there");
+            assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "a right is taken away");
+        }
+    });
+}
+
+fn what_is_split_by_hand_is_flushed_while_the_parts_are_locked<G: Architecture>() {
+    on_watched::<G>(|machine| {
+        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let section = cpu.read_side();
+        for level in huge_levels::<G>().map(Level::new) {
+            let holds: Node<Table<G>> = node(machine, level);
+            let mut guard = holds.borrow(&section).lock();
+            let huge = untracked_at(Paddr::new(0), level, READABLE);
+            let mut entry = guard.entry(1).expect("the index is in range");
+            entry.replace(Child::Item(huge)).expect("it fits").retire();
+            seen();
+            let parts = entry.split().expect("frames enough");
+            assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "the huge page is cached");
+            drop(parts);
+            assert_eq!(seen(), []);
+        }
     });
 }

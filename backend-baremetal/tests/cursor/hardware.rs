@@ -8,10 +8,12 @@ use std::ops::Range;
 use weft_core::address::{Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
-use weft_core::format::{PageFlags, Property};
+use weft_core::format::{PageFlags, Property, RiscVSvade};
+use weft_core::geometry::Shape;
 use weft_core::node::{Node, NodeRef};
+use weft_scenarios::specification::Rules;
 
-use crate::architecture::{Architecture, Table};
+use crate::architecture::{Architecture, Sv39, Table};
 use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
 use crate::support::{node, tracked_on, untracked_at};
 use crate::watched::{Machine, Writes, hardware_writes, on_watched, writes_of};
@@ -189,6 +191,67 @@ fn entries_that_hardware_may_write_are_updated<G: Architecture>() {
 fn entries_that_hardware_has_done_with_are_stored<G: Architecture>() {
     let property = with(READABLE, NOTED);
     assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
+}
+
+/// Sv39 with hardware that sets no accessed and dirty bits.
+#[derive(Clone, Copy, Debug)]
+struct Svade;
+
+impl Shape for Svade {
+    const INDEX_BITS: u32 = Sv39::INDEX_BITS;
+    const LEVELS: u8 = Sv39::LEVELS;
+}
+
+impl Rules for Svade {
+    const PAGE_LEVELS: u8 = Sv39::PAGE_LEVELS;
+    const PHYSICAL_BITS: u32 = Sv39::PHYSICAL_BITS;
+    const CACHES_FAULTS: bool = Sv39::CACHES_FAULTS;
+
+    fn kept(asked: Property) -> Property {
+        Sv39::kept(asked)
+    }
+}
+
+impl Architecture for Svade {
+    type Format = RiscVSvade;
+}
+
+/// Where hardware sets no bits, whatever an entry says. What software has noted stays.
+#[test]
+fn entries_that_only_software_notes_in_are_stored() {
+    type G = Svade;
+    for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY, NOTED] {
+        let property = with(READABLE, noted);
+        assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
+        on_table::<G>(|_, root| {
+            fill(root, 1, 0..2, property);
+            let writable = |old: Property| with(old, PageFlags::WRITE);
+            let mut cursor = lock(root, pages::<G>(0..2));
+            hardware_writes::<RiscVSvade, _>(|| {
+                let changed = cursor.protect_next(writable).expect("no split");
+                assert_eq!(changed.expect("a page is there").before, property);
+                assert_eq!(cursor.protect(page::<G>(2), writable), Ok(1));
+            });
+            cursor.jump(page::<G>(0)).expect("the start");
+            // A page fault's handler notes what hardware does not.
+            cursor.protect_next(|old| with(old, NOTED)).expect("no split");
+            drop(cursor);
+            let expected = [NOTED, noted].map(|noted| noted | PageFlags::WRITE);
+            assert_eq!(flags(root), expected, "what software has noted is lost");
+        });
+        on_table::<G>(|_, root| {
+            let all = span::<G>(2);
+            fill(root, 2, 0..all, property);
+            let mut cursor = lock(root, pages::<G>(0..all));
+            hardware_writes::<RiscVSvade, _>(|| cursor.split().expect("it is huge"));
+            drop(cursor);
+            assert!(flags(root).iter().all(|&it| it == noted), "a part has lost a note");
+            let mut cursor = lock(root, pages::<G>(0..all));
+            hardware_writes::<RiscVSvade, _>(|| cursor.merge().expect("the parts are alike"));
+            drop(cursor);
+            assert_eq!(flags(root), [noted], "the whole has lost a note");
+        });
+    }
 }
 
 /// What each way to change one page costs, of which only the entry is written.

@@ -16,10 +16,13 @@ mod watched;
 #[macro_use]
 mod architecture;
 mod caches;
+mod canonical;
 mod changes;
+mod dirty;
 mod failing;
 mod fixture;
 mod flushing;
+mod forgetting;
 mod hardware;
 mod huge;
 mod interpreter;
@@ -27,6 +30,8 @@ mod locking;
 mod mapping;
 #[expect(unsafe_code, reason = "items are a contract")]
 mod owned;
+#[expect(unsafe_code, reason = "items are a contract")]
+mod panicking;
 mod positions;
 mod program;
 mod protecting;

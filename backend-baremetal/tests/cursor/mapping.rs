@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::error::{MapError, MapFault, PositionError, Refusal};
-use weft_core::format::RawItem;
+use weft_core::format::{CachePolicy, PageFlags, Property, RawItem};
 use weft_core::item::{Item, MappedItem};
 
 use crate::architecture::Architecture;
@@ -12,7 +12,7 @@ use crate::fixture::{
     READABLE, Root, all_pages, assert_sound, device, dump, end, fill, huge_levels, lock, map_huge,
     nearly_all, offset, on_table, page, pages, physical, raw, span,
 };
-use crate::support::{Machine, WRITABLE, live, tracked, untracked_at};
+use crate::support::{Machine, WRITABLE, live, tracked, tracked_on, untracked_at};
 
 on_every_architecture!(
     a_page_is_mapped_and_the_cursor_moves_behind_it,
@@ -20,6 +20,7 @@ on_every_architecture!(
     nothing_is_mapped_over_what_is_mapped,
     a_huge_page_goes_where_only_empty_nodes_are,
     what_does_not_fit_is_refused,
+    a_refused_item_says_what_it_said,
     items_that_no_entry_holds_are_refused,
     levels_that_no_table_has_are_refused,
     pages_are_mapped_up_to_the_end,
@@ -53,11 +54,13 @@ fn assert_refused<G: Architecture>(
     assert_eq!(dump(root), before, "a refused item changes nothing");
 }
 
-fn shown<G: Architecture>(item: &MappedItem<Machine<G>>) -> (Paddr, Level) {
-    match item {
-        MappedItem::Tracked { frame, .. } => (frame.paddr(), Level::LEAF),
-        MappedItem::Untracked(page) => (page.frame(), page.level()),
-    }
+/// All that an item says, and whether it owns its frame.
+fn shown<G: Architecture>(item: &MappedItem<Machine<G>>) -> (RawItem, bool) {
+    let (frame, level, property, is_tracked) = match item {
+        MappedItem::Tracked { frame, property } => (frame.paddr(), Level::LEAF, *property, true),
+        MappedItem::Untracked(page) => (page.frame(), page.level(), page.property(), false),
+    };
+    (RawItem { frame, level, property }, is_tracked)
 }
 
 fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Architecture>() {
@@ -66,12 +69,12 @@ fn a_page_is_mapped_and_the_cursor_moves_behind_it<G: Architecture>() {
         cursor.map(device::<G>(1, 5, READABLE)).expect("nothing is there");
         assert_eq!(cursor.vaddr(), page::<G>(1));
         let item = tracked(machine);
-        let frame = shown(&item).0;
+        let frame = shown(&item).0.frame;
         cursor.map(item).expect("nothing is there");
         assert_eq!(cursor.vaddr(), page::<G>(2));
         drop(cursor);
         let mut owned = raw::<G>(1, frame.frame_number(), WRITABLE);
-        owned.property.flags.insert(weft_core::format::PageFlags::TRACKED);
+        owned.property.flags.insert(PageFlags::TRACKED);
         let expected = [(page::<G>(0), raw::<G>(1, 5, READABLE)), (page::<G>(1), owned)];
         assert_eq!(dump(root).pages, expected);
     });
@@ -161,6 +164,32 @@ fn what_does_not_fit_is_refused<G: Architecture>() {
         let at_end = MapFault::Position(PositionError::AtEnd { end });
         assert_refused(root, 0..2, 2, device::<G>(1, 0, READABLE), at_end.clone());
         assert_refused(root, 0..2, 2, tracked(machine), at_end);
+    });
+}
+
+/// Also who owns the frame: that is a matter of the entry, and no entry has it.
+fn a_refused_item_says_what_it_said<G: Architecture>() {
+    on_table::<G>(|machine, root| {
+        fill(root, 1..2, READABLE);
+        let others = PageFlags::all() - PageFlags::TRACKED - PageFlags::GLOBAL;
+        for flags in [PageFlags::empty(), PageFlags::WRITE | PageFlags::USER, others] {
+            for cache in [CachePolicy::WriteBack, CachePolicy::WriteProtected] {
+                let property = Property { flags, cache };
+                let owned = tracked_on(machine, property);
+                assert_eq!(shown(&owned).0.property, property);
+                assert_refused(root, 0..3, 1, owned, already::<G>(1));
+                let item = device::<G>(1, 9, property);
+                assert_refused(root, 0..3, 1, item, already::<G>(1));
+            }
+        }
+        let mut cursor = lock(root, pages::<G>(1..2));
+        for item in [
+            tracked_on(machine, Property::new(PageFlags::all() - PageFlags::GLOBAL)),
+            device::<G>(1, 9, Property::new(PageFlags::all() - PageFlags::GLOBAL)),
+        ] {
+            let back = cursor.map(item).expect_err("it is mapped already").back;
+            assert_eq!(shown(&back).0.property, Property::new(others), "an item owns, or not");
+        }
     });
 }
 

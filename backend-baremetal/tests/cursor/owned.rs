@@ -13,7 +13,8 @@ use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
-use weft_core::entry::ChildRef;
+use weft_core::entry::{Child, ChildRef};
+use weft_core::error::{MapFault, Refusal};
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
 use weft_core::frame::Frame;
 use weft_core::item::Item;
@@ -29,6 +30,7 @@ use crate::support::node;
 on_every_geometry!(
     an_item_is_shown_as_its_type_wants,
     an_item_comes_back_from_a_refusal,
+    an_item_of_any_level_and_frame_is_refused_where_none_fits,
     an_item_that_is_unmapped_is_given_up_once,
     a_range_gives_up_its_items_as_hardware_left_them,
     a_rollback_gives_up_what_it_took_back,
@@ -205,6 +207,38 @@ fn an_item_comes_back_from_a_refusal<G: Architecture>() {
         FATES.with_borrow(|fates| {
             assert_eq!((fates.written, fates.read_back.len(), fates.retired), (4, 3, 0));
         });
+    });
+}
+
+/// Items can say anything. Nothing is computed with it before it is known to be a page.
+fn an_item_of_any_level_and_frame_is_refused_where_none_fits<G: Architecture>() {
+    on_pages::<G>(|_, root| {
+        let mut cursor = lock(root, pages::<G>(0..1));
+        let mut refusal = |frame: u64, level: u8| {
+            let memory = Memory::Device(Paddr::new(frame), Level::new(level));
+            let refused = cursor.map(Page { memory, property: READABLE }).expect_err("none fits");
+            let Memory::Device(back, at) = refused.back.memory else { panic!("another item") };
+            assert_eq!((back.as_u64(), at.as_u8()), (frame, level), "the item comes back");
+            let mut guard = root.lock();
+            let mut entry = guard.entry(0).expect("the index is in range");
+            let item = Child::Item(refused.back);
+            entry.replace(item).map(drop).expect_err("none fits here either");
+            refused.reason
+        };
+        for level in G::PAGE_LEVELS + 1..=u8::MAX {
+            for frame in [0, 1, u64::MAX] {
+                let entry = Level::new(level);
+                let expected = MapFault::Refused(Refusal::NoPagesHere { entry });
+                assert_eq!(refusal(frame, level), expected);
+            }
+        }
+        for level in 1..=G::PAGE_LEVELS {
+            for frame in [1 << G::PHYSICAL_BITS, u64::MAX - FRAME_SIZE + 1, u64::MAX] {
+                let frame = Paddr::new(frame);
+                let expected = MapFault::Refused(Refusal::OutOfRange { frame });
+                assert_eq!(refusal(frame.as_u64(), level), expected);
+            }
+        }
     });
 }
 

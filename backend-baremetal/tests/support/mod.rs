@@ -258,6 +258,14 @@ pub(crate) fn root_of<'g, C: Config>(
     unsafe { owner.borrow(section) }
 }
 
+/// Makes a permanent root one that CPUs stand on.
+#[expect(unsafe_code, reason = "vouches for what the root maps")]
+pub(crate) fn carry<C: Config>(owner: Permanent<C>) -> Permanent<C> {
+    // SAFETY: (1) the processors of tests are threads of the host and need nothing that is mapped;
+    // (2) so whatever is done with the table later takes nothing away from them.
+    unsafe { owner.carry() }
+}
+
 /// Drops a permanent root. No root that shares its entries is left.
 #[expect(unsafe_code, reason = "ends the permanence that only a machine's end would end")]
 pub(crate) fn dismantle<C: Config>(owner: Permanent<C>) {

@@ -1,6 +1,7 @@
 //! Processors of a test: threads, from which frames can be kept.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,8 @@ use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::hosted::Threads;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, Paddr};
+use weft_core::format::X86_64;
+use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::sync::{Backend, Hardware};
 
@@ -74,6 +77,44 @@ impl Tested {
     /// The frames that are in use.
     pub(crate) fn in_use(&self) -> MutexGuard<'_, BTreeSet<Paddr>> {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Threads of a host that say of themselves that they stand on the roots that they load.
+/// Their hardware walks tables of one geometry, in the format of x86-64.
+#[derive(Debug)]
+pub(crate) struct Standing<G> {
+    /// The threads that play processors.
+    pub(crate) threads: Threads,
+    walks: PhantomData<G>,
+}
+
+impl<G> Default for Standing<G> {
+    fn default() -> Self {
+        Self { threads: Threads::default(), walks: PhantomData }
+    }
+}
+
+// SAFETY: everything is passed on to threads, which keep the promises; (5) to say that they stand
+// on roots, although they do not, allows less.
+unsafe impl<G: Geometry> Processors for Standing<G> {
+    type Reclaim<B: Backend> = Monitor<B>;
+    type LockWord = AtomicWord;
+    type Word = AtomicWord;
+
+    const HARDWARE: Option<Hardware> = Some(Hardware::of::<X86_64, G>());
+
+    fn entry(word: &AtomicWord) -> &AtomicWord {
+        word
+    }
+
+    fn cpu(&self) -> CpuId {
+        self.threads.cpu()
+    }
+
+    unsafe fn load_root(&self, root: Option<Paddr>) {
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.threads.load_root(root) }
     }
 }
 

@@ -32,10 +32,19 @@ pub(crate) type Machine<G> = backend::Machine<G, AllKinds, Watch>;
 /// What was seen, in order. Words are known by where they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
-    Wrote { word: usize, old: u64, new: u64 },
-    Unlocked { word: usize },
+    Wrote {
+        word: usize,
+        old: u64,
+        new: u64,
+    },
+    Unlocked {
+        word: usize,
+    },
     Flushed(Flush),
     Retired,
+    /// A root of which no translation may stay.
+    Forgotten(Paddr),
+    Freed(Paddr),
 }
 
 /// How entries were written.
@@ -112,14 +121,15 @@ impl Layout {
 
     /// The frame of the node that has this word as an entry, and its index.
     pub(crate) fn entry(&self, word: usize) -> (Paddr, usize) {
-        let bytes = word - self.entries;
+        let bytes = word.wrapping_sub(self.entries);
         let (frame, offset) = (bytes as u64 / FRAME_SIZE, bytes as u64 % FRAME_SIZE);
         (Paddr::of_frame(frame), offset as usize / size_of::<u64>())
     }
 
-    /// The frame of the node that has this word as its lock.
+    /// The frame of the node that has this word as its lock. Other locks, the monitor's for one,
+    /// are those of no frame.
     pub(crate) fn locked(&self, word: usize) -> Paddr {
-        Paddr::of_frame(((word - self.metadata) / self.metadata_size) as u64)
+        Paddr::of_frame((word.wrapping_sub(self.metadata) / self.metadata_size) as u64)
     }
 }
 
@@ -177,6 +187,16 @@ unsafe impl Processors for Watch {
 
     fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
         if self.failing.is_now() { None } else { region.allocate() }
+    }
+
+    unsafe fn free<B: Backend>(&self, region: &Region<B>, frame: Paddr) {
+        see(Seen::Freed(frame));
+        // SAFETY: the frame came from `allocate`; the rest is the caller's contract.
+        unsafe { region.free(frame) }
+    }
+
+    unsafe fn forget_root(&self, root: Paddr) {
+        see(Seen::Forgotten(root));
     }
 
     fn flush(&self, what: Flush) {

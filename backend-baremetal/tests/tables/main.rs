@@ -19,6 +19,8 @@ mod find;
 mod grace;
 mod growth;
 mod interrupted;
+#[expect(unsafe_code, reason = "finds nodes by their frames")]
+mod kinds;
 mod locking;
 mod mixed;
 mod model;
@@ -26,4 +28,7 @@ mod protect;
 mod refused;
 mod replace;
 mod sharing;
+mod standing;
 mod stray;
+#[expect(unsafe_code, reason = "vouches for memory")]
+mod untracked;

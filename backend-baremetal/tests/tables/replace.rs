@@ -3,7 +3,7 @@
 use weft_core::address::{Level, Paddr};
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::Refusal;
-use weft_core::format::{EntryFormat, PageFlags, X86_64};
+use weft_core::format::{EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
@@ -51,6 +51,15 @@ fn identify<G: Geometry>(child: &Child<Whole<G>>) -> (Kind, Option<Paddr>) {
         Child::Node(node) => (Kind::Node, Some(node.paddr())),
         Child::Item(MappedItem::Tracked { frame, .. }) => (Kind::Tracked, Some(frame.paddr())),
         Child::Item(MappedItem::Untracked(page)) => (Kind::Untracked, Some(page.frame())),
+    }
+}
+
+/// What an item says of its page.
+fn property<G: Geometry>(child: &Child<Whole<G>>) -> Option<Property> {
+    match child {
+        Child::Absent | Child::Node(_) => None,
+        Child::Item(MappedItem::Tracked { property, .. }) => Some(*property),
+        Child::Item(MappedItem::Untracked(page)) => Some(page.property()),
     }
 }
 
@@ -138,13 +147,14 @@ fn assert_refused<G: Geometry>(
     child: Child<Whole<G>>,
     reason: Refusal,
 ) {
-    let offered = identify(&child);
+    let offered = (identify(&child), property(&child));
     let before = (guard.read_raw(1), guard.children(), live(machine));
     let mut entry = guard.entry(1).expect("the index is in range");
     let refused = entry.replace(child).expect_err("the child does not fit");
     assert_eq!(refused.reason, reason);
     assert_eq!((guard.read_raw(1), guard.children(), live(machine)), before);
-    assert_eq!(identify(&refused.back), offered, "the child is given back");
+    let back = (identify(&refused.back), property(&refused.back));
+    assert_eq!(back, offered, "the child is given back as it was");
 }
 
 fn refused_children_come_back_and_change_nothing<G: Geometry>() {
@@ -167,6 +177,10 @@ fn refused_children_come_back_and_change_nothing<G: Geometry>() {
                     let reason = Refusal::WrongLevel { entry, child: level };
                     let item = Child::Item(untracked::<G>(level));
                     assert_refused(machine, &mut guard, item, reason);
+                    if level == Level::LEAF {
+                        let owned = Child::Item(tracked(machine));
+                        assert_refused(machine, &mut guard, owned, reason);
+                    }
                 }
                 if !X86_64::maps_pages_at(entry) {
                     let item = Child::Item(untracked::<G>(entry));
