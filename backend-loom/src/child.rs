@@ -186,14 +186,13 @@ fn ask_once(
 mod tests {
     use super::*;
     use crate::chosen::EngineName;
-    use crate::report::SabotageName;
 
     fn exhausted(executions: u64) -> Report {
         Report {
             scenario: "one_vs_other".to_owned(),
             engine: EngineName::Explorer,
             model: MemoryModel::Rc11.to_string(),
-            sabotage: SabotageName::None,
+            sabotage: None,
             cpus: 2,
             verdict: Verdict::Exhausted,
             executions,

@@ -14,16 +14,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use weft_core::sites::{ALL, Place, Row};
+use weft_scenarios::sabotage::CORE;
 
 use crate::ghost::Ghost;
-
-/// Where the core's sources are, seen from the workspace.
-pub const CORE: &str = "core/src/";
 
 /// A line of the core.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -34,36 +31,9 @@ pub struct CoreLine {
     pub line: u32,
 }
 
-impl CoreLine {
-    /// Whether this line is `line` of `file`.
-    fn is(&self, file: &str, line: u32) -> bool {
-        self.line == line && self.file == file
-    }
-
-    /// Whether an access with a site that was named at `place`, called from `caller`, belongs to
-    /// this line.
-    pub(crate) fn has(&self, place: Option<Place>, caller: &Location<'_>) -> bool {
-        place.is_some_and(|place| self.is(place.file, place.line))
-            || self.is(caller.file(), caller.line())
-    }
-}
-
 impl fmt::Display for CoreLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-impl FromStr for CoreLine {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let line = || {
-            let (file, line) = text.split_once(':')?;
-            let is_file = file.starts_with(CORE) && file.ends_with(".rs");
-            Some(Self { file: file.to_owned(), line: line.parse().ok().filter(|_| is_file)? })
-        };
-        line().ok_or_else(|| format!("{text:?} is no line of the core, as {CORE}run.rs:100 is"))
     }
 }
 
@@ -135,31 +105,5 @@ pub(crate) fn so_far() -> Coverage {
     Coverage {
         accesses: accesses.collect(),
         operations: lock(&OPERATIONS).iter().map(|&name| name.to_owned()).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_read_back() {
-        let line: CoreLine = "core/src/run.rs:170".parse().expect("it is a line");
-        assert_eq!((line.file.as_str(), line.line), ("core/src/run.rs", 170));
-        assert_eq!(line.to_string(), "core/src/run.rs:170");
-        for text in ["", "core/src/run.rs", "core/src/run.rs:", "src/run.rs:1", "core/src/:1"] {
-            assert!(text.parse::<CoreLine>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn an_access_belongs_to_the_line_that_names_its_site_and_to_that_of_the_call() {
-        let (file, line) = ("core/src/node.rs", 7);
-        let (named, here) = (Place { file, line }, Location::caller());
-        let at = |file: &str, line| CoreLine { file: file.to_owned(), line };
-        assert!(at(file, line).has(Some(named), here));
-        assert!(at(here.file(), here.line()).has(Some(named), here));
-        assert!(!at(file, line).has(None, here));
-        assert!(!at(file, 8).has(Some(named), here));
     }
 }

@@ -17,6 +17,7 @@ use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::Geometry;
 use weft_core::permanent::Permanent;
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
 use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::Machine;
@@ -30,7 +31,7 @@ use crate::ghost::{Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
 use crate::programs::Named;
-use crate::report::{Report, Request, SabotageName};
+use crate::report::{Report, Request};
 use crate::sabotage;
 
 /// Takes a scenario's type away: what it makes of the scenario that it visits is plain data.
@@ -89,7 +90,7 @@ pub struct Plan {
     /// The situations.
     pub reached: &'static [Situation],
     /// The twins: how the world is broken, and with which message that must be caught.
-    pub twins: Vec<(SabotageName, &'static str)>,
+    pub twins: Vec<(Sabotage, &'static str)>,
 }
 
 impl Plan {
@@ -99,7 +100,7 @@ impl Plan {
             roles: S::CPUS.iter().map(|(role, _)| role).collect(),
             outcomes: S::OUTCOMES,
             reached: S::REACHED,
-            twins: S::TWINS.iter().map(|twin| (twin.sabotage.into(), twin.message)).collect(),
+            twins: S::TWINS.iter().map(|twin| (twin.sabotage, twin.message)).collect(),
         }
     }
 
@@ -240,7 +241,7 @@ fn conduct(
     progress: Option<Progress>,
 ) -> Report {
     chosen::choose(engine);
-    sabotage::choose(request.sabotage.clone());
+    sabotage::choose(request.sabotage);
     let controls_schedule = engine.traits().controls_schedule;
     let search = Search {
         time: request.time,

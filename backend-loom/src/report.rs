@@ -4,92 +4,21 @@
 //! is process-wide, and a process that dies takes no other with it), so both are serialised.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weft_core::sites::{ALL, AnySite, FenceOrder};
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::chosen::EngineName;
-use crate::coverage::{CoreLine, Coverage};
+use crate::coverage::Coverage;
 use crate::engine::{FailureKind, MemoryModel, Verdict};
-
-/// How the world is broken, if it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum SabotageName {
-    /// It is whole.
-    #[default]
-    None,
-    /// A site is one step weaker, everywhere or in accesses of one line.
-    Weakened {
-        /// The name of the site.
-        site: String,
-        /// Its index in the table.
-        index: usize,
-        /// Which of the weaker orderings.
-        step: usize,
-        /// The line, if it is one.
-        line: Option<CoreLine>,
-    },
-    /// Compare-exchanges of entries are a load and a store.
-    TornUpdates,
-    /// What is retired is freed at once.
-    FreedAtOnce,
-    /// Grace periods do not wait for this CPU.
-    ForgottenCpu {
-        /// The CPU.
-        cpu: u32,
-    },
-}
-
-impl SabotageName {
-    /// Whether an engine shows this world as it is. loom lets a plain store fall between the read
-    /// and the write of a read-modify-write, so torn updates break things there that they do not
-    /// break. shuttle has one order of all accesses, and does not miss a fence that only makes one.
-    pub fn is_modelled_by(&self, engine: EngineName) -> bool {
-        match (self, engine) {
-            (Self::TornUpdates, EngineName::Loom) => false,
-            (Self::Weakened { index, .. }, EngineName::Shuttle) => !matches!(
-                ALL.get(*index),
-                Some(AnySite::Fence(fence)) if fence.order == FenceOrder::SeqCst
-            ),
-            _ => true,
-        }
-    }
-}
-
-impl fmt::Display for SabotageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("whole"),
-            Self::Weakened { site, index, step, line } => {
-                f.write_str(site)?;
-                if let Some(line) = line {
-                    write!(f, "@{line}")?;
-                }
-                match ALL.get(*index) {
-                    Some(AnySite::Access(found)) => {
-                        write!(f, " {:?}->{:?}", found.order, found.order.weaker()[*step])
-                    }
-                    Some(AnySite::Fence(found)) => {
-                        write!(f, " {:?}->{:?}", found.order, found.order.weaker()[*step])
-                    }
-                    None => f.write_str(" weakened"),
-                }
-            }
-            Self::TornUpdates => f.write_str("torn updates of entries"),
-            Self::FreedAtOnce => f.write_str("freed at once"),
-            Self::ForgottenCpu { cpu } => write!(f, "grace periods forget CPU {cpu}"),
-        }
-    }
-}
 
 /// What to explore.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     /// How the world is broken.
-    pub sabotage: SabotageName,
+    #[serde(with = "crate::sabotage::name")]
+    pub sabotage: Option<Sabotage>,
     /// Wall time after which the search is cut short.
     pub time: Duration,
     /// Executions after which the search is cut short, or that are sampled.
@@ -157,7 +86,8 @@ pub struct Report {
     /// The memory model.
     pub model: String,
     /// How the world was broken.
-    pub sabotage: SabotageName,
+    #[serde(with = "crate::sabotage::name")]
+    pub sabotage: Option<Sabotage>,
     /// Number of CPUs.
     pub cpus: usize,
     /// The verdict.

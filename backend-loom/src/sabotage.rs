@@ -10,26 +10,34 @@
 use std::panic::Location;
 use std::sync::OnceLock;
 
-use weft_core::sites::{ALL, AnySite, FenceOrder, FenceSite, Order, Place, Row, Site};
-use weft_scenarios::scenario::Sabotage;
+use weft_core::sites::{AnySite, FenceOrder, FenceSite, Order, Place, Row, Site};
+use weft_scenarios::sabotage::{Sabotage, Side, Weakening};
 
+use crate::chosen::EngineName;
 use crate::coverage::CoreLine;
-use crate::report::SabotageName;
 
-static CHOSEN: OnceLock<SabotageName> = OnceLock::new();
+static CHOSEN: OnceLock<Option<Sabotage>> = OnceLock::new();
 
 /// Breaks the world for the rest of this process, or leaves it whole.
 ///
 /// # Panics
 ///
 /// If a different choice was made before.
-pub(crate) fn choose(sabotage: SabotageName) {
-    let chosen = CHOSEN.get_or_init(|| sabotage.clone());
-    assert!(*chosen == sabotage, "a process runs one world, and this one runs {chosen}");
+pub(crate) fn choose(sabotage: Option<Sabotage>) {
+    let chosen = *CHOSEN.get_or_init(|| sabotage);
+    let name = encode(chosen);
+    assert!(chosen == sabotage, "a process runs one world, and this one runs {name}");
 }
 
-fn chosen() -> &'static SabotageName {
-    CHOSEN.get().unwrap_or(&SabotageName::None)
+fn chosen() -> Option<Sabotage> {
+    CHOSEN.get().copied().flatten()
+}
+
+/// Whether an access belongs to this line, whose site was named at `place` and that `caller` makes:
+/// it belongs to both lines.
+fn belongs(line: Place, place: Option<Place>, caller: &Location<'_>) -> bool {
+    let is_call = line.line == caller.line() && line.file == caller.file();
+    is_call || place == Some(line)
 }
 
 /// By which step an access is weaker in this world, if it is.
@@ -37,9 +45,10 @@ fn chosen() -> &'static SabotageName {
 fn step(row: &Row, place: Option<Place>) -> Option<usize> {
     let caller = Location::caller();
     match chosen() {
-        SabotageName::Weakened { index, step, line, .. } if *index == row.index => {
-            let is_meant = line.as_ref().is_none_or(|line| line.has(place, caller));
-            is_meant.then_some(*step)
+        Some(Sabotage::Weakened(Weakening { site, step, line })) => {
+            let is_meant = site.row().index == row.index
+                && line.is_none_or(|line| belongs(line, place, caller));
+            is_meant.then_some(step)
         }
         _ => None,
     }
@@ -61,145 +70,115 @@ pub(crate) fn fence_order(site: &'static FenceSite) -> FenceOrder {
 
 /// Whether what is retired is freed at once.
 pub(crate) fn frees_at_once() -> bool {
-    *chosen() == SabotageName::FreedAtOnce
+    chosen() == Some(Sabotage::FreedAtOnce)
 }
 
 /// Whether grace periods forget `cpu`.
 pub(crate) fn forgets(cpu: u32) -> bool {
-    *chosen() == SabotageName::ForgottenCpu { cpu }
+    chosen() == Some(Sabotage::ForgottenCpu(cpu))
 }
 
 /// Whether read-modify-writes of entries, exchanges and swaps alike, are two steps.
 pub(crate) fn tears_updates() -> bool {
-    *chosen() == SabotageName::TornUpdates
+    chosen() == Some(Sabotage::TornUpdates)
 }
 
-/// Every way to weaken a site by one step, on this line if one is given.
-pub fn weakenings(site: AnySite, line: Option<&CoreLine>) -> impl Iterator<Item = SabotageName> {
-    (0..site.weakenings()).map(move |step| weakening(site.row(), step, line.cloned()))
+/// Every way to weaken a site by one step on this line.
+pub fn weakenings(site: AnySite, line: &CoreLine) -> impl Iterator<Item = Sabotage> + use<> {
+    // A sabotage is a plain value, so what it names stays for good: the core has few lines.
+    let line = Some(Place { file: line.file.clone().leak(), line: line.line });
+    let weakening = move |step| Sabotage::Weakened(Weakening { site, step, line });
+    (0..site.weakenings()).map(weakening)
 }
 
-fn weakening(row: &Row, step: usize, line: Option<CoreLine>) -> SabotageName {
-    SabotageName::Weakened { site: row.name.to_owned(), index: row.index, step, line }
-}
-
-/// What a sabotage is called in tokens and on command lines; [`decode`] reads it.
-pub fn encode(sabotage: &SabotageName) -> String {
-    match sabotage {
-        SabotageName::None => "-".to_owned(),
-        SabotageName::Weakened { site, step, line, .. } => {
-            let step = if *step == 0 { String::new() } else { format!(".{step}") };
-            let line = line.as_ref().map_or_else(String::new, |line| format!("@{line}"));
-            format!("{site}{step}{line}")
-        }
-        SabotageName::TornUpdates => "torn-updates".to_owned(),
-        SabotageName::FreedAtOnce => "freed-at-once".to_owned(),
-        SabotageName::ForgottenCpu { cpu } => format!("{FORGOTTEN_CPU}{cpu}"),
+/// Whether an engine shows this world as it is. loom lets a plain store fall between the read
+/// and the write of a read-modify-write, so torn updates break things there that they do not
+/// break. shuttle has one order of all accesses, and does not miss a fence that only makes one.
+pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
+    match (sabotage, engine) {
+        (Sabotage::TornUpdates, EngineName::Loom) => false,
+        (Sabotage::Weakened(weakening), EngineName::Shuttle) => !matches!(
+            weakening.site,
+            AnySite::Fence(fence) if fence.order == FenceOrder::SeqCst
+        ),
+        _ => true,
     }
 }
 
-const FORGOTTEN_CPU: &str = "forgotten-cpu-";
+/// What a world is called that is whole, in tokens and documents.
+const WHOLE: &str = "-";
 
-/// Reads what a sabotage is called.
+/// What a world is called in tokens and documents; [`decode`] reads it.
+pub fn encode(sabotage: Option<Sabotage>) -> String {
+    sabotage.map_or_else(|| WHOLE.to_owned(), |sabotage| sabotage.to_string())
+}
+
+/// Reads what a world is called.
 ///
 /// # Errors
 ///
-/// One sentence that says what is wrong and what would be right.
-pub fn decode(code: &str) -> Result<SabotageName, String> {
-    match code {
-        "-" => return Ok(SabotageName::None),
-        "torn-updates" => return Ok(SabotageName::TornUpdates),
-        "freed-at-once" => return Ok(SabotageName::FreedAtOnce),
-        _ => {}
+/// One sentence that says what is wrong and what would be right: there is no such sabotage, or no
+/// model can carry it out.
+pub fn decode(name: &str) -> Result<Option<Sabotage>, String> {
+    if name == WHOLE {
+        return Ok(None);
     }
-    if let Some(cpu) = code.strip_prefix(FORGOTTEN_CPU) {
-        let cpu = cpu.parse().map_err(|_| unknown(code))?;
-        return Ok(SabotageName::ForgottenCpu { cpu });
-    }
-    let (site, line) = match code.split_once('@') {
-        Some((site, line)) => (site, Some(line.parse()?)),
-        None => (code, None),
-    };
-    let (site, step) = site.split_once('.').unwrap_or((site, "0"));
-    let step: usize = step.parse().map_err(|_| unknown(code))?;
-    let found = ALL.iter().find(|found| found.row().name == site);
-    let found = found.ok_or_else(|| unknown(code))?;
-    if step >= found.weakenings() {
-        let (name, steps) = (found.row().name, found.weakenings());
-        return Err(format!("site {name} can be weakened in {steps} ways, so no step {step}"));
-    }
-    Ok(weakening(found.row(), step, line))
+    name.parse::<Sabotage>()?.on(Side::Models).map(Some)
 }
 
-fn unknown(code: &str) -> String {
-    format!(
-        "unknown sabotage {code:?}: use the name of a site, with .<step> if it is not the first \
-         one, and with @<file>:<line> for one line of the core, or freed-at-once, torn-updates, \
-         {FORGOTTEN_CPU}<number>, or - for none"
-    )
-}
+/// For fields of requests and reports: the world's name.
+pub(crate) mod name {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use weft_scenarios::sabotage::Sabotage;
 
-impl From<Sabotage> for SabotageName {
-    fn from(sabotage: Sabotage) -> Self {
-        match sabotage {
-            Sabotage::Weakened(site) => weakening(site.row(), 0, None),
-            Sabotage::TornUpdates => Self::TornUpdates,
-            Sabotage::FreedAtOnce => Self::FreedAtOnce,
-            Sabotage::ForgottenCpu(cpu) => Self::ForgottenCpu { cpu },
-        }
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        sabotage: &Option<Sabotage>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::encode(*sabotage))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Sabotage>, D::Error> {
+        super::decode(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use weft_core::sites::ALL;
+
     use super::*;
 
     #[test]
-    fn short_forms_are_read_back() {
-        let others = [
-            SabotageName::None,
-            SabotageName::TornUpdates,
-            SabotageName::FreedAtOnce,
-            SabotageName::ForgottenCpu { cpu: 1 },
-        ];
-        let line = "core/src/run.rs:170".parse().expect("it is a line");
-        let sites = || ALL.iter().copied();
-        let everywhere = sites().flat_map(|site| weakenings(site, None));
-        let on_a_line = sites().flat_map(|site| weakenings(site, Some(&line)));
-        for sabotage in everywhere.chain(on_a_line).chain(others) {
-            assert_eq!(decode(&encode(&sabotage)), Ok(sabotage));
-        }
+    fn an_access_belongs_to_the_line_that_names_its_site_and_to_that_of_the_call() {
+        let named = Place { file: "core/src/node.rs", line: 7 };
+        let caller = Location::caller();
+        let call = Place { file: caller.file(), line: caller.line() };
+        assert!(belongs(named, Some(named), caller));
+        assert!(belongs(call, Some(named), caller));
+        assert!(!belongs(named, None, caller));
+        assert!(!belongs(Place { line: 8, ..named }, Some(named), caller));
+        assert!(!belongs(Place { line: call.line + 1, ..call }, Some(named), caller));
     }
 
     #[test]
-    fn a_site_goes_by_its_name() {
-        let found = decode("WALK_ENTRY").expect("the site exists");
-        assert!(
-            matches!(found, SabotageName::Weakened { site, step: 0, .. } if site == "WALK_ENTRY")
-        );
-        assert_eq!(
-            encode(&decode("WALK_ENTRY@core/src/run.rs:7").expect("it can be read")),
-            "WALK_ENTRY@core/src/run.rs:7"
-        );
+    fn worlds_are_read_back() {
+        let line = CoreLine { file: "core/src/run.rs".to_owned(), line: 170 };
+        let weaker = ALL.iter().flat_map(|site| weakenings(*site, &line)).map(Some);
+        for world in weaker.chain([None, Some(Sabotage::TornUpdates)]) {
+            assert_eq!(decode(&encode(world)), Ok(world));
+        }
+        assert_eq!(encode(None), "-");
     }
 
     #[test]
-    fn unknown_sabotages_are_refused() {
-        let name = "forgotten-cpu-";
-        for code in [
-            "",
-            "x",
-            "w0.0",
-            "WALK_ENTRY.9",
-            "WALK_ENTRY.",
-            "WALK_ENTRY@",
-            name,
-            "forgotten-cpu-A",
-            "LOCK_CONTENDED",
-            "WALK_ENTRY@run.rs:7",
-            "WALK_ENTRY@core/src/run.rs",
-        ] {
-            assert!(decode(code).is_err(), "{code:?}");
-        }
+    fn what_only_a_machine_can_break_is_refused() {
+        let refused = decode("no-shootdown").expect_err("models flush nothing");
+        assert!(refused.contains("use `just qemu --sabotage no-shootdown`"), "{refused}");
+        assert!(decode("").is_err());
     }
 }

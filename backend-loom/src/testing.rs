@@ -11,11 +11,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use weft_scenarios::sabotage::Sabotage;
+
 use crate::child;
 use crate::chosen::EngineName;
 use crate::engine::Verdict;
 use crate::harness::Prepared;
-use crate::report::{Judgement, Report, Request, SabotageName};
+use crate::report::{Judgement, Report, Request};
+use crate::sabotage;
 
 /// Executions that a sampling engine draws in a test.
 const SAMPLES: u64 = 2_000;
@@ -63,7 +66,7 @@ impl Budget {
         }
     }
 
-    fn request(&self, sabotage: SabotageName) -> Request {
+    fn request(&self, sabotage: Option<Sabotage>) -> Request {
         let Self { executions, preemptions, .. } = *self;
         Request { sabotage, time: TIME, executions, preemptions, ..Request::default() }
     }
@@ -88,7 +91,7 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
         child::ask(&mut me, &budget.request(sabotage), |_| {})
             .unwrap_or_else(|error| panic!("{scenario} under {test}: {error}"))
     };
-    let whole = ask(SabotageName::None);
+    let whole = ask(None);
     let ended = whole.verdict == Verdict::Exhausted;
     // A search that was cut short has not tried all of the race; the explorer's is never.
     let is_good = match whole.judgement() {
@@ -107,16 +110,16 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
     if !engine.traits().controls_schedule {
         return;
     }
-    for (number, (sabotage, message)) in prepared.plan.twins.iter().enumerate() {
-        if !sabotage.is_modelled_by(engine) {
+    for (number, &(twin, message)) in prepared.plan.twins.iter().enumerate() {
+        if !sabotage::is_shown_by(engine, twin) {
             continue;
         }
-        let report = ask(sabotage.clone());
+        let report = ask(Some(twin));
         assert!(
             report.is_caught_with(message),
             "{scenario} twin {} under {test} ({}): expected \"{message}\", {}",
             number + 1,
-            report.sabotage,
+            twin.described(),
             complaint(&report)
         );
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use weft_scenarios::sabotage::{Sabotage, Side};
 
 /// Boots the kernel under QEMU, once for every scenario, and says how it went.
 ///
@@ -58,9 +59,9 @@ pub(crate) struct Arguments {
     pub(crate) timeout: u64,
     /// Break the world in all runs: no-shootdown, torn-updates, freed-at-once, never-freed,
     /// forgotten-cpu-N, lost-count, lock-kept, stray-kept, or (self-test good-tables)
-    /// tables-changed.
+    /// tables-changed. Exit codes: 1 caught, 2 survived.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
-    pub(crate) sabotage: Option<String>,
+    pub(crate) sabotage: Option<Sabotage>,
     /// Leave out the twins, the broken worlds that must be noticed.
     #[arg(long)]
     pub(crate) no_twins: bool,
@@ -99,21 +100,6 @@ pub(crate) enum Format {
     Junit,
 }
 
-fn sabotage(text: &str) -> Result<String, String> {
-    let forgotten = text.strip_prefix("forgotten-cpu-").map(str::parse::<u8>);
-    let others = [
-        "no-shootdown",
-        "torn-updates",
-        "freed-at-once",
-        "never-freed",
-        "tables-changed",
-        "lost-count",
-        "lock-kept",
-        "stray-kept",
-    ];
-    if others.contains(&text) || matches!(forgotten, Some(Ok(_))) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("use {} or forgotten-cpu-<n>", others.join(", ")))
-    }
+fn sabotage(name: &str) -> Result<Sabotage, String> {
+    name.parse::<Sabotage>()?.on(Side::Machine)
 }

@@ -16,7 +16,7 @@ pub fn json(summary: &Summary) -> Value {
         "accelerator": summary.accelerator.to_string(),
         "cpus": summary.cpus,
         "seed": summary.seed,
-        "sabotage": summary.sabotage,
+        "sabotage": summary.sabotage.map(|sabotage| sabotage.to_string()),
         "fingerprint": format!("{:016x}", summary.fingerprint()),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,

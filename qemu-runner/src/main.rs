@@ -22,6 +22,7 @@ use weft_qemu_runner::protocol::argument;
 use weft_qemu_runner::summary::{Row, Summary, Twin, exit};
 use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
 use weft_qemu_runner::{documents, image, symbols, table};
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::arguments::{Accel, Arguments, Format};
 use crate::catalogue::{Known, KnownTwin};
@@ -97,6 +98,7 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         return Ok(exit::GOOD);
     }
     let selected = catalogue::select(&known, &arguments.filters)?;
+    let selected = breakable(selected, arguments.sabotage)?;
     let most = selected.iter().map(|known| known.roles).max().unwrap_or(0);
     if u64::from(arguments.cpus) < most {
         return Err(format!(
@@ -111,6 +113,20 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         Format::Junit => print(&format!("{}\n", documents::junit(&summary))),
     }
     Ok(summary.exit())
+}
+
+/// What can be run in a world that is broken in this way.
+///
+/// # Errors
+///
+/// One sentence, if it is nothing: no scenario has such a CPU.
+fn breakable(selected: Vec<Known>, sabotage: Option<Sabotage>) -> Result<Vec<Known>, String> {
+    let Some(sabotage) = sabotage else { return Ok(selected) };
+    let roles = |known: &Known| usize::try_from(known.roles).unwrap_or(usize::MAX);
+    let most = selected.iter().map(roles).max().unwrap_or(0);
+    let able: Vec<Known> =
+        selected.into_iter().filter(|known| roles(known) >= sabotage.cpus_min()).collect();
+    if able.is_empty() { Err(sabotage.too_few(most)) } else { Ok(able) }
 }
 
 fn bench(arguments: &Arguments) -> Result<Bench, String> {
@@ -155,7 +171,7 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         accelerator: bench.settings.accelerator,
         cpus: bench.settings.cpus,
         seed: arguments.seed,
-        sabotage: arguments.sabotage.clone(),
+        sabotage: arguments.sabotage,
         demand: arguments.demand,
         models: Models::default(),
         unfinished: Vec::new(),
@@ -186,8 +202,7 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
     summary.elapsed = started.elapsed();
     if !arguments.no_models && !is_over() {
         let command = arguments.model_check.as_deref();
-        let sabotage = arguments.sabotage.as_deref();
-        summary.models = models::ask(&mut summary.rows, command, sabotage);
+        summary.models = models::ask(&mut summary.rows, command, arguments.sabotage);
     }
     Ok(summary)
 }
@@ -233,7 +248,8 @@ fn boot(
 }
 
 fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Row {
-    let sabotage = arguments.sabotage.as_deref();
+    let sabotage = arguments.sabotage.map(|sabotage| sabotage.to_string());
+    let sabotage = sabotage.as_deref();
     let (request, verdict, again) =
         boot(bench, &bench.settings, arguments.seed, known, arguments.repeat, sabotage);
     let places = places(&bench.image, verdict.failure.as_ref());

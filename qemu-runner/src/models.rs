@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use weft_scenarios::sabotage::{Sabotage, Side};
 
 use crate::image;
 use crate::summary::Row;
@@ -118,7 +119,7 @@ pub struct Models {
 /// failures, and searches for the failures. `command` is the `model-check` to ask, if it is not to
 /// be built. What the models allow says nothing about a world that is broken by `sabotage`; a
 /// failure is then searched for in the same broken world.
-pub fn ask(rows: &mut [Row], command: Option<&Path>, sabotage: Option<&str>) -> Models {
+pub fn ask(rows: &mut [Row], command: Option<&Path>, sabotage: Option<Sabotage>) -> Models {
     let mut models = Models::default();
     let is_failure = |row: &&Row| !row.self_test && row.verdict.failure.is_some();
     let wanted = rows.iter().any(|row| !row.self_test)
@@ -143,11 +144,6 @@ pub fn ask(rows: &mut [Row], command: Option<&Path>, sabotage: Option<&str>) -> 
         models.searches.insert(row.request.name.clone(), search(&command, row, sabotage));
     }
     models
-}
-
-/// Whether `model-check` has this sabotage of the kernel's too, under the same name.
-fn models_have(sabotage: &str) -> bool {
-    matches!(sabotage, "freed-at-once" | "torn-updates") || sabotage.starts_with("forgotten-cpu-")
 }
 
 /// Makes failures of outcomes that are not allowed. One sentence if the models know nothing of a
@@ -234,15 +230,15 @@ fn parse(document: &[u8]) -> Option<BTreeMap<String, Model>> {
 }
 
 /// Has every engine look for what went wrong on a machine.
-fn search(command: &Path, row: &Row, sabotage: Option<&str>) -> Search {
+fn search(command: &Path, row: &Row, sabotage: Option<Sabotage>) -> Search {
     let name = row.request.name.as_str();
     let mut arguments = vec![name, "--engine", "all", "--no-twins", "--time", SEARCH_SECONDS];
-    match sabotage {
-        None => {}
-        Some(sabotage) if models_have(sabotage) => arguments.extend(["--sabotage", sabotage]),
-        Some(sabotage) => {
-            return Search::Impossible(format!("they know no world broken by {sabotage}"));
-        }
+    let broken = match sabotage.map(|sabotage| sabotage.on(Side::Models)).transpose() {
+        Ok(sabotage) => sabotage.map(|sabotage| sabotage.to_string()),
+        Err(sentence) => return Search::Impossible(sentence),
+    };
+    if let Some(name) = &broken {
+        arguments.extend(["--sabotage", name]);
     }
     match run(command, &arguments) {
         Ok(output) => {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use weft_scenarios::sabotage::Sabotage;
+
 use crate::host::Accelerator;
 use crate::models::Models;
 use crate::verdict::{Failure, Request, Verdict};
@@ -99,8 +101,8 @@ pub struct Summary {
     pub cpus: usize,
     /// The seed.
     pub seed: u64,
-    /// How the world was broken.
-    pub sabotage: Option<String>,
+    /// How the world was broken, if it was.
+    pub sabotage: Option<Sabotage>,
     /// Whether what is expected is demanded.
     pub demand: bool,
     /// What the models say.
@@ -122,7 +124,8 @@ impl Summary {
         }
     }
 
-    /// The exit code: the worst of all rows.
+    /// The exit code: the worst of all rows. In a world that was broken on purpose a violation is
+    /// the code of a catch, and that nothing was noticed is as bad as a twin that survives.
     pub fn exit(&self) -> u8 {
         let survived = self.twins.iter().any(|twin| !twin.is_caught());
         let worst = self.rows.iter().map(|row| self.judge(row)).max();
@@ -132,7 +135,7 @@ impl Summary {
             _ if self.models.error.is_some() => exit::INTERNAL,
             _ if !self.unfinished.is_empty() => exit::INTERRUPTED,
             Some(Judgement::Missing) => exit::MISSING,
-            Some(Judgement::Good) if survived => exit::MISSING,
+            Some(Judgement::Good) if survived || self.sabotage.is_some() => exit::MISSING,
             Some(Judgement::Good) => exit::GOOD,
             None => exit::INTERNAL,
         }
@@ -213,6 +216,15 @@ mod tests {
         assert_eq!(summary.exit(), exit::GOOD);
         summary.demand = true;
         assert_eq!(summary.exit(), exit::MISSING);
+    }
+
+    #[test]
+    fn a_broken_world_that_is_not_noticed_is_not_good() {
+        let mut summary = summary(vec![verdict(None, 1)]);
+        summary.sabotage = Some(Sabotage::FreedAtOnce);
+        assert_eq!(summary.exit(), exit::MISSING);
+        summary.rows[0].verdict.failure = violation();
+        assert_eq!(summary.exit(), exit::VIOLATION);
     }
 
     #[test]

@@ -166,11 +166,13 @@ fn conclusion(summary: &Summary) -> String {
     let (bad, internal) = (count(Judgement::Bad), count(Judgement::Internal));
     let internal = internal + usize::from(summary.models.error.is_some());
     let caught = summary.twins.iter().filter(|twin| twin.is_caught()).count();
-    let word = match summary.exit() {
-        exit::GOOD => "GOOD: no violation".to_owned(),
-        exit::VIOLATION => format!("FAILED: {}", plural(bad, "violation")),
-        exit::MISSING => "MISSING: no violation, but not all that was demanded".to_owned(),
-        exit::INTERRUPTED => "INTERRUPTED: no violation so far".to_owned(),
+    let word = match (summary.exit(), summary.sabotage) {
+        (exit::VIOLATION, Some(broken)) => format!("CAUGHT in a broken world: {broken}"),
+        (exit::MISSING, Some(broken)) => format!("SURVIVED in a broken world: {broken}"),
+        (exit::GOOD, _) => "GOOD: no violation".to_owned(),
+        (exit::VIOLATION, None) => format!("FAILED: {}", plural(bad, "violation")),
+        (exit::MISSING, None) => "MISSING: no violation, but not all that was demanded".to_owned(),
+        (exit::INTERRUPTED, _) => "INTERRUPTED: no violation so far".to_owned(),
         _ => format!("INTERNAL: {}", plural(internal, "error")),
     };
     let self_tests = summary.rows.iter().filter(|row| row.self_test).count();
@@ -185,9 +187,6 @@ fn conclusion(summary: &Summary) -> String {
     writeln!(text, "\nQEMU {qemu}, {cpus}, {how}, seed {seed}, {seconds:.1} s").expect("memory");
     if let Some(sentence) = &summary.models.error {
         writeln!(text, "metal and models are not compared: {sentence}").expect("memory");
-    }
-    if let Some(sabotage) = &summary.sabotage {
-        writeln!(text, "the world was broken on purpose: {sabotage}").expect("memory");
     }
     if !summary.unfinished.is_empty() {
         writeln!(text, "not run: {}", summary.unfinished.join(", ")).expect("memory");

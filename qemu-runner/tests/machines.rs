@@ -464,16 +464,34 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
 
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
     // Building the models takes minutes, and is not what is tested here.
-    let cases: [(&[&str], Option<&str>, i32, &str); 12] = [
+    let cases: [(&[&str], Option<&str>, i32, &str); 15] = [
         (&["sun_vs_moon"], None, 4, "no scenario matches \"sun_vs_moon\": --list shows"),
         (&["--colour"], None, 4, "--help shows what there is"),
         (&["--cpus", "0"], None, 4, "--help shows what there is"),
-        (&["--sabotage", "rain"], None, 4, "use no-shootdown, torn-updates, freed-at-once"),
+        (&["--sabotage", "rain"], None, 4, "unknown sabotage \"rain\": use torn-updates"),
+        (
+            &["--sabotage", "LOCK_RELEASE"],
+            None,
+            4,
+            "use `just model-check --sabotage LOCK_RELEASE`",
+        ),
+        (
+            &["lock_vs_lock", "--sabotage", "forgotten-cpu-9"],
+            None,
+            4,
+            "no selected scenario has a CPU 9",
+        ),
         (&["--cpus", "1", "lock_vs_lock"], None, 4, "--cpus 1 is too few"),
         (&[], Some("/nowhere"), 4, "is missing: install it with"),
         (&["--image", "/nowhere"], None, 4, "there is no image /nowhere"),
         (&["--build"], None, 0, "weft-kernel\n"),
         (&["bad-panic"], None, 1, "FAILED bad-panic"),
+        (
+            &["lock_vs_lock", "--repeat", "2", "--sabotage", "freed-at-once", NO_MODELS],
+            None,
+            2,
+            "SURVIVED in a broken world: freed-at-once",
+        ),
         // One run has one outcome, and broken worlds are rarely noticed at once.
         (&["lock_vs_lock", "--repeat", "1", "--demand", NO_MODELS], None, 2, "not seen in 1 runs"),
         (&["retire_vs_quiesce", "--repeat", "1", NO_MODELS], None, 2, "forgotten-cpu-1: SURVIVED"),

@@ -7,6 +7,7 @@
 //! and from here only, and contains no `unsafe`.
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
+//! * [`sabotage`]: ways to break the world, and what each is called;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //!   [`metal`]: the same from processors of the production backend;
 //! * [`specification`]: what a page table promises, for histories and for every other check;
@@ -31,6 +32,7 @@ pub mod mark;
 pub mod metal;
 pub mod page_map;
 pub mod random;
+pub mod sabotage;
 pub mod scenario;
 pub mod specification;
 pub mod tables;

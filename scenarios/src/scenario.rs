@@ -20,6 +20,7 @@ use weft_core::sites::{AnySite, FenceSite, Site};
 use weft_core::sync::Event;
 
 use crate::mark::Mark;
+use crate::sabotage::Sabotage;
 use crate::world::{Machine, World};
 
 /// The most CPUs that a scenario can have.
@@ -227,19 +228,6 @@ pub const fn met(name: &'static str, event: fn(Event) -> bool) -> Situation {
     Situation { name, event: Some(event) }
 }
 
-/// A way in which the world can be broken at its seams.
-#[derive(Clone, Copy, Debug)]
-pub enum Sabotage {
-    /// A site is weakened by one step.
-    Weakened(AnySite),
-    /// A compare-exchange of an entry is a load and a store, so that hardware comes in between.
-    TornUpdates,
-    /// What is retired is freed at once, without a grace period.
-    FreedAtOnce,
-    /// Grace periods do not wait for this CPU.
-    ForgottenCpu(u32),
-}
-
 /// A broken world, and the message that must be the consequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Twin {
@@ -253,13 +241,13 @@ pub struct Twin {
 #[track_caller]
 pub const fn weakened(site: &'static Site, message: &'static str) -> Twin {
     assert!(!site.order.weaker().is_empty(), "this site is relaxed already");
-    twin(Sabotage::Weakened(AnySite::Access(site)), message)
+    twin(Sabotage::weakened(AnySite::Access(site)), message)
 }
 
 /// The world with a fence one step weaker.
 #[track_caller]
 pub const fn weakened_fence(site: &'static FenceSite, message: &'static str) -> Twin {
-    twin(Sabotage::Weakened(AnySite::Fence(site)), message)
+    twin(Sabotage::weakened(AnySite::Fence(site)), message)
 }
 
 /// The world whose updates of entries are not atomic.

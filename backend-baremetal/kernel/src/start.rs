@@ -7,7 +7,7 @@ use weft_protocol::Line;
 use crate::machine::boot::BootInformation;
 use crate::machine::runtime::{Exit, exit};
 use crate::machine::{apic, cpu, log, memory, serial, trap, vector};
-use crate::services::{metal, preemption, shootdown, smp, space};
+use crate::services::{metal, preemption, sabotage, shootdown, smp, space};
 use crate::tests::options::{Options, Task};
 use crate::tests::{harness, selftest};
 
@@ -40,7 +40,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
     unsafe { apic::init(space::map_device(space, machine, apic::REGISTERS)) };
     log::init();
     let options = Options::parse(boot.command_line);
-    options.sabotage.choose();
+    options.sabotage.into_iter().for_each(sabotage::choose);
     smp::start(&processors[..count], space, machine);
     serial::line(&Line::<&str>::Boot {
         cpus: cpu::online() as u64,

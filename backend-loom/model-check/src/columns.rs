@@ -67,9 +67,8 @@ fn heading(report: &Report, failure: &Counterexample) -> String {
     let mut text = format!("{verdict} {scenario}   {engine} ({model}), execution {executions}");
     let steps = failure.lines.len();
     write!(text, ", {steps} steps").expect("a string takes any text");
-    if report.sabotage != weft_backend_loom::report::SabotageName::None {
-        write!(text, "\n  in a broken world: {}", report.sabotage)
-            .expect("a string takes any text");
+    if let Some(sabotage) = report.sabotage {
+        write!(text, "\n  in a broken world: {}", sabotage.described()).expect("memory");
     }
     text + "\n\n"
 }

@@ -11,7 +11,6 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 use weft_backend_loom::coverage::{CoreLine, Coverage};
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::SabotageName;
 use weft_core::sites::AnySite;
 
 use crate::arguments::Explore;
@@ -76,13 +75,11 @@ impl Covered {
     /// Explores `plans`.
     pub(crate) fn by(explore: &Explore, plans: &[Plan]) -> Self {
         let checker = &checkers::ALL[0];
-        let stages = |plan: &Plan| {
-            jobs::broken_stages(explore, checker, plan.roles.len(), &SabotageName::None)
-        };
+        let stages = |plan: &Plan| jobs::broken_stages(explore, checker, plan.roles.len(), None);
         let job = |plan: &Plan| Job {
             scenario: plan.name,
             checker,
-            sabotage: SabotageName::None,
+            sabotage: None,
             purpose: Purpose::Row,
             stages: stages(plan),
         };

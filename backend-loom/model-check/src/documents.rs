@@ -15,7 +15,7 @@ pub(crate) fn json(summary: &Summary) -> Value {
         "exit": summary.exit(),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,
-        "sabotage": sabotage::encode(&summary.sabotage),
+        "sabotage": sabotage::encode(summary.sabotage),
         "rows": summary.rows.iter().map(json_row).collect::<Vec<_>>(),
         "twins": summary.twins.iter().map(json_twin).collect::<Vec<_>>(),
         "disagreements": summary.disagreements,
@@ -47,7 +47,7 @@ fn json_row(row: &Row) -> Value {
     fields.insert("verdict".to_owned(), json!(report.verdict.word()));
     fields.insert("verdict_text".to_owned(), json!(report.verdict.to_string()));
     fields.insert("elapsed_seconds".to_owned(), json!(report.elapsed.as_secs_f64()));
-    fields.insert("sabotage".to_owned(), json!(sabotage::encode(&report.sabotage)));
+    fields.insert("sabotage".to_owned(), json!(sabotage::encode(report.sabotage)));
     fields.insert("token".to_owned(), json!(row.token));
     value
 }
@@ -64,8 +64,8 @@ fn json_twin(twin: &Twin) -> Value {
     json!({
         "scenario": twin.scenario,
         "engine": twin.engine,
-        "sabotage": sabotage::encode(&twin.sabotage),
-        "broken": twin.sabotage.to_string(),
+        "sabotage": twin.sabotage.to_string(),
+        "broken": twin.sabotage.described(),
         "message": twin.message,
         "result": result,
         "executions": executions,
@@ -139,7 +139,7 @@ fn failed(row: &Row, report: &Report) -> String {
 }
 
 fn twin_case(twin: &Twin) -> TestCase {
-    let name = format!("twin {} ({}) {}", twin.number + 1, twin.sabotage, twin.engine);
+    let name = format!("twin {} ({}) {}", twin.number + 1, twin.sabotage.described(), twin.engine);
     let complaint = match &twin.fate {
         Fate::Caught { .. } => String::new(),
         Fate::CaughtOtherwise { message, .. } => {

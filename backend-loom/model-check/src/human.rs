@@ -7,7 +7,6 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::report::Report;
-use weft_backend_loom::sabotage;
 use weft_scenarios::scenario::Grade;
 
 use crate::columns::{self, short_model};
@@ -205,8 +204,11 @@ fn twins(summary: &Summary) -> String {
     let mut table = table(&header, 3..header.len());
     for group in summary.twins.chunk_by(|a, b| (a.scenario, a.number) == (b.scenario, b.number)) {
         let twin = &group[0];
-        let mut cells =
-            vec![Cell::new(twin.scenario), Cell::new(&twin.sabotage), Cell::new(twin.message)];
+        let mut cells = vec![
+            Cell::new(twin.scenario),
+            Cell::new(twin.sabotage.described()),
+            Cell::new(twin.message),
+        ];
         for engine in &engines {
             let fate = group.iter().find(|twin| twin.engine == *engine).map(|twin| &twin.fate);
             cells.push(fate_cell(fate));
@@ -272,11 +274,12 @@ fn complaints(summary: &Summary) -> String {
         writeln!(text, "{word} {sentence}").expect("a string takes any text");
     };
     for twin in &summary.twins {
-        let code = sabotage::encode(&twin.sabotage);
         let (scenario, engine) = (twin.scenario, twin.engine);
         let number = twin.number + 1;
-        let title = format!("{scenario} twin {number} ({}) under {engine}", twin.sabotage);
-        let again = format!("just model-check {scenario} --engine {engine} --sabotage {code}");
+        let title =
+            format!("{scenario} twin {number} ({}) under {engine}", twin.sabotage.described());
+        let again =
+            format!("just model-check {scenario} --engine {engine} --sabotage {}", twin.sabotage);
         match &twin.fate {
             Fate::Caught { .. } => {}
             Fate::CaughtOtherwise { message, .. } => say(
@@ -312,10 +315,12 @@ fn conclusion(summary: &Summary) -> String {
         exit::INTERRUPTED => "INTERRUPTED: this is what finished",
         _ => "INTERNAL ERROR",
     };
-    let word = match summary.exit() {
-        exit::VIOLATION | exit::MISSING if summary.is_broken() => {
-            let fate = if summary.exit() == exit::VIOLATION { "CAUGHT" } else { "SURVIVED" };
-            format!("{fate} in a broken world: {}", summary.sabotage)
+    let word = match (summary.exit(), summary.sabotage) {
+        (exit::VIOLATION, Some(broken)) => {
+            format!("CAUGHT in a broken world: {}", broken.described())
+        }
+        (exit::MISSING, Some(broken)) => {
+            format!("SURVIVED in a broken world: {}", broken.described())
         }
         _ => word.to_owned(),
     };

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use weft_backend_loom::engine::Verdict;
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::{Report, Request, SabotageName};
+use weft_backend_loom::report::{Report, Request};
+use weft_backend_loom::sabotage::is_shown_by;
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::arguments::{Explore, Selection};
 use crate::checkers::{self, Checker, NAMES, Use};
@@ -29,7 +31,7 @@ pub(crate) struct Job {
     /// The engine.
     pub(crate) checker: &'static Checker,
     /// How the world is broken.
-    pub(crate) sabotage: SabotageName,
+    pub(crate) sabotage: Option<Sabotage>,
     /// What it is for.
     pub(crate) purpose: Purpose,
     /// What is asked of children, one after the other.
@@ -66,8 +68,8 @@ impl Job {
     pub(crate) fn title(&self) -> String {
         let Self { scenario, checker, sabotage, .. } = self;
         match sabotage {
-            SabotageName::None => format!("{scenario} {}", checker.name()),
-            broken => format!("{scenario} {} ({broken})", checker.name()),
+            None => format!("{scenario} {}", checker.name()),
+            Some(broken) => format!("{scenario} {} ({broken})", checker.name()),
         }
     }
 }
@@ -128,7 +130,7 @@ pub(crate) fn plan(
     explore: &Explore,
     selection: &Selection,
     plans: &[Plan],
-    sabotage: &SabotageName,
+    sabotage: Option<Sabotage>,
 ) -> Result<Vec<Job>, String> {
     let mut jobs = Vec::new();
     for plan in plans {
@@ -136,26 +138,23 @@ pub(crate) fn plan(
             jobs.push(Job {
                 scenario: plan.name,
                 checker,
-                sabotage: sabotage.clone(),
+                sabotage,
                 purpose: Purpose::Row,
                 stages: row_stages(explore, checker, plan.roles.len(), sabotage),
             });
-            if explore.no_twins
-                || !checker.traits().controls_schedule
-                || *sabotage != SabotageName::None
-            {
+            if explore.no_twins || !checker.traits().controls_schedule || sabotage.is_some() {
                 continue;
             }
-            for (number, (sabotage, message)) in plan.twins.iter().enumerate() {
-                if !sabotage.is_modelled_by(checker.engine) {
+            for (number, &(twin, message)) in plan.twins.iter().enumerate() {
+                if !is_shown_by(checker.engine, twin) {
                     continue;
                 }
                 jobs.push(Job {
                     scenario: plan.name,
                     checker,
-                    sabotage: sabotage.clone(),
+                    sabotage: Some(twin),
                     purpose: Purpose::Twin { number, message },
-                    stages: broken_stages(explore, checker, plan.roles.len(), sabotage),
+                    stages: broken_stages(explore, checker, plan.roles.len(), Some(twin)),
                 });
             }
         }
@@ -190,7 +189,7 @@ fn row_stages(
     explore: &Explore,
     checker: &Checker,
     cpus: usize,
-    sabotage: &SabotageName,
+    sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
     let bounds: &Bounds = match checker.used_for {
         Use::Everything if explore.require_exhausted => &[(None, 20.0)],
@@ -202,9 +201,8 @@ fn row_stages(
     };
     let mut stages = requests(explore, checker, bounds, sabotage);
     // A bounded run, and one of a chosen model, has nothing to compare.
-    stages[0].compare_models = checker.used_for == Use::Everything
-        && explore.memory_model.is_none()
-        && *sabotage == SabotageName::None;
+    stages[0].compare_models =
+        checker.used_for == Use::Everything && explore.memory_model.is_none() && sabotage.is_none();
     stages
 }
 
@@ -213,7 +211,7 @@ pub(crate) fn broken_stages(
     explore: &Explore,
     checker: &Checker,
     cpus: usize,
-    sabotage: &SabotageName,
+    sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
     let bounds: &Bounds = match checker.used_for {
         Use::Everything => &[(None, 20.0)],
@@ -228,7 +226,7 @@ fn requests(
     explore: &Explore,
     checker: &Checker,
     bounds: &Bounds,
-    sabotage: &SabotageName,
+    sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
     let bounded = checker.used_for == Use::WithinBounds && explore.preemptions.is_some();
     let asked = [(explore.preemptions, bounds[0].1)];
@@ -242,7 +240,7 @@ fn requests(
     let everything = checker.used_for == Use::Everything;
     let deviations = explore.deviations.filter(|_| everything);
     let request = |&(bound, seconds): &(Option<usize>, f64)| Request {
-        sabotage: sabotage.clone(),
+        sabotage,
         time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
         executions: explore.executions.or(samples),
         preemptions: bound.filter(|_| !everything),

@@ -37,7 +37,8 @@ pub(crate) fn text(plans: &[Plan]) -> String {
             writeln!(text, "  demanded     {}", situation.name).expect("memory");
         }
         for (sabotage, message) in &plan.twins {
-            writeln!(text, "  twin         {sabotage}, caught with \"{message}\"").expect("memory");
+            writeln!(text, "  twin         {}, caught with \"{message}\"", sabotage.described())
+                .expect("memory");
         }
         text.push('\n');
     }

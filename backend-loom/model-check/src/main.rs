@@ -44,9 +44,10 @@ use std::time::Instant;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use weft_backend_loom::child;
+use weft_backend_loom::coverage::CoreLine;
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::SabotageName;
 use weft_backend_loom::sabotage;
+use weft_scenarios::sabotage::{Sabotage, Weakening};
 
 use crate::arguments::{Action, Arguments, Coverage, Explore, Format, Mutants, Replay};
 use crate::coverage::Covered;
@@ -170,15 +171,15 @@ fn explore(explore: &Explore) -> Result<u8, String> {
         print(&text)?;
         return Ok(exit::GOOD);
     }
-    let sabotage = explore.sabotage.as_deref().map_or(Ok(SabotageName::None), sabotage::decode)?;
-    let plans = breakable(explore, plans, &sabotage)?;
-    let jobs = jobs::plan(explore, &selection, &plans, &sabotage)?;
+    let sabotage = explore.sabotage.as_deref().map(sabotage::decode).transpose()?.flatten();
+    let plans = breakable(explore, plans, sabotage)?;
+    let jobs = jobs::plan(explore, &selection, &plans, sabotage)?;
     let expected = jobs.len();
     catch_interruptions()?;
     let start = Instant::now();
     let mut board = Board::new();
     let done = runner::run(jobs, explore.workers(), &mut board);
-    let mut summary = Summary::of(&plans, &sabotage, done, expected, explore.require_exhausted);
+    let mut summary = Summary::of(&plans, sabotage, done, expected, explore.require_exhausted);
     summary.elapsed = start.elapsed();
     show(&summary, explore.format)
 }
@@ -191,30 +192,25 @@ fn explore(explore: &Explore) -> Result<u8, String> {
 fn breakable(
     explore: &Explore,
     mut plans: Vec<Plan>,
-    sabotage: &SabotageName,
+    sabotage: Option<Sabotage>,
 ) -> Result<Vec<Plan>, String> {
-    match sabotage {
-        SabotageName::ForgottenCpu { cpu } => {
-            let most = plans.iter().map(|plan| plan.roles.len()).max().unwrap_or(0);
-            plans.retain(|plan| plan.roles.len() > *cpu as usize);
-            if plans.is_empty() {
-                return Err(format!(
-                    "no selected scenario has a CPU {cpu}: name one of 0 to {}",
-                    most.saturating_sub(1)
-                ));
-            }
+    let Some(sabotage) = sabotage else { return Ok(plans) };
+    let most = plans.iter().map(|plan| plan.roles.len()).max().unwrap_or(0);
+    plans.retain(|plan| plan.roles.len() >= sabotage.cpus_min());
+    if plans.is_empty() {
+        return Err(sabotage.too_few(most));
+    }
+    if let Sabotage::Weakened(Weakening { site, line: Some(line), .. }) = sabotage {
+        let line = CoreLine { file: line.file.to_owned(), line: line.line };
+        let named = (site.row().name.to_owned(), line);
+        let is_there =
+            Source::of_core().named.contains(&named) || Covered::by(explore, &plans).lists(&named);
+        if !is_there {
+            return Err(format!(
+                "no access of {} is at {}: `model-check sites` lists the lines",
+                named.0, named.1
+            ));
         }
-        SabotageName::Weakened { site, line: Some(line), .. } => {
-            let named = (site.clone(), line.clone());
-            let is_there = Source::of_core().named.contains(&named)
-                || Covered::by(explore, &plans).lists(&named);
-            if !is_there {
-                return Err(format!(
-                    "no access of {site} is at {line}: `model-check sites` lists the lines"
-                ));
-            }
-        }
-        _ => {}
     }
     Ok(plans)
 }
@@ -327,16 +323,16 @@ fn replay_one(replay: &Replay) -> Result<u8, String> {
     let job = Job {
         scenario: token.scenario,
         checker: token.checker,
-        sabotage: token.sabotage.clone(),
+        sabotage: token.sabotage,
         purpose: Purpose::Row,
         stages: vec![token.request()],
     };
     let plans = jobs::select(&[token.scenario.to_owned()])?;
-    let plans = breakable(&Explore::default(), plans, &token.sabotage)?;
+    let plans = breakable(&Explore::default(), plans, token.sabotage)?;
     let result = runner::ask(&job, &token.request(), |_| {});
     let start = Instant::now();
     let failed = result.as_ref().is_ok_and(|report| report.failure.is_some());
-    let mut summary = Summary::of(&plans, &token.sabotage, vec![Done { job, result }], 1, false);
+    let mut summary = Summary::of(&plans, token.sabotage, vec![Done { job, result }], 1, false);
     summary.elapsed = start.elapsed();
     let code = show(&summary, replay.format)?;
     if code == exit::GOOD && !failed {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::{Report, SabotageName};
+use weft_backend_loom::report::Report;
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::agreement;
 use crate::checkers::Checker;
@@ -52,7 +53,7 @@ pub(crate) struct Twin {
     /// Its position in the scenario's list.
     pub(crate) number: usize,
     /// How the world is broken.
-    pub(crate) sabotage: SabotageName,
+    pub(crate) sabotage: Sabotage,
     /// The message that it must be caught with.
     pub(crate) message: &'static str,
     /// The engine.
@@ -104,7 +105,7 @@ impl Fate {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Summary {
     /// How the world was broken.
-    pub(crate) sabotage: SabotageName,
+    pub(crate) sabotage: Option<Sabotage>,
     /// The rows, by scenario and engine.
     pub(crate) rows: Vec<Row>,
     /// The twins, by scenario, number and engine.
@@ -127,13 +128,13 @@ impl Summary {
     /// Puts results together. `expected` jobs were planned.
     pub(crate) fn of(
         plans: &[Plan],
-        sabotage: &SabotageName,
+        sabotage: Option<Sabotage>,
         done: Vec<Done>,
         expected: usize,
         exhausted: bool,
     ) -> Self {
         let unfinished = expected - done.len();
-        let mut summary = Self { sabotage: sabotage.clone(), unfinished, ..Self::default() };
+        let mut summary = Self { sabotage, unfinished, ..Self::default() };
         for Done { job, result } in done {
             match job.purpose {
                 Purpose::Row => summary.add_row(plans, job, result, exhausted),
@@ -142,7 +143,7 @@ impl Summary {
                     number,
                     engine: job.checker.name(),
                     fate: Fate::of(result, message),
-                    sabotage: job.sabotage,
+                    sabotage: job.sabotage.expect("a twin is a broken world"),
                     message,
                 }),
                 Purpose::Site => {}
@@ -211,7 +212,7 @@ impl Summary {
 
     /// Whether the world was broken.
     pub(crate) fn is_broken(&self) -> bool {
-        self.sabotage != SabotageName::None
+        self.sabotage.is_some()
     }
 
     /// The exit code. In a broken world a violation is the code of a catch, and that nothing was

@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 use weft_backend_loom::coverage::CoreLine;
 use weft_backend_loom::engine::FailureKind;
 use weft_backend_loom::harness::Plan;
-use weft_backend_loom::report::{Report, Request, SabotageName};
+use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::sabotage;
 use weft_core::sites::{ALL, AnySite, Evidence};
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::arguments::{Explore, Selection};
 use crate::checkers::{Checker, NAMES, Use};
@@ -37,7 +38,7 @@ const SAMPLES: u64 = 300;
 /// One way to weaken one line, and who noticed.
 #[derive(Debug)]
 pub(crate) struct Weakening {
-    sabotage: SabotageName,
+    sabotage: Sabotage,
     site: AnySite,
     line: CoreLine,
     kills: Vec<Kill>,
@@ -78,14 +79,14 @@ pub(crate) fn sweep(
     let mut worlds = Vec::new();
     for &site in sites.iter().filter(|_| !runner::interrupted()) {
         for (line, scenarios) in covered.lines(site) {
-            for sabotage in sabotage::weakenings(site, Some(&line)) {
+            for sabotage in sabotage::weakenings(site, &line) {
                 worlds.push((sabotage, site, line.clone(), scenarios.clone()));
             }
         }
     }
     let jobs = worlds.iter().flat_map(|(world, _, _, scenarios)| {
         let executing = plans.iter().filter(|plan| scenarios.contains(plan.name));
-        executing.flat_map(|plan| jobs_in(explore, selection, plan, world))
+        executing.flat_map(|plan| jobs_in(explore, selection, plan, *world))
     });
     let jobs: Vec<Job> = jobs.collect();
     let expected = jobs.len();
@@ -102,7 +103,7 @@ pub(crate) fn sweep(
     }
     let everything = plans.len() == NAMES.len();
     for (sabotage, site, line, _) in worlds {
-        let here = done.iter().filter(|done| done.job.sabotage == sabotage);
+        let here = done.iter().filter(|done| done.job.sabotage == Some(sabotage));
         let kills: Vec<Kill> = here.filter_map(kill).collect();
         let reason = source.reason(Excuse::Weaker, &line).map(|reason| reason.text.clone());
         // What the other scenarios would notice is not known.
@@ -120,12 +121,7 @@ pub(crate) fn sweep(
 
 /// Unless engines are named, only the one that explores everything is used where there is one: it
 /// needs a fraction of the time, and its answer is final.
-fn jobs_in(
-    explore: &Explore,
-    selection: &Selection,
-    plan: &Plan,
-    world: &SabotageName,
-) -> Vec<Job> {
+fn jobs_in(explore: &Explore, selection: &Selection, plan: &Plan, world: Sabotage) -> Vec<Job> {
     let everything = selection.checkers.iter().any(|it| it.used_for == Use::Everything);
     let used = |checker: &&Checker| {
         let primary = selection.named || !everything || checker.used_for == Use::Everything;
@@ -133,7 +129,7 @@ fn jobs_in(
     };
     let checkers = jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it));
     let job = |checker: &'static Checker| {
-        let stages = jobs::broken_stages(explore, checker, plan.roles.len(), world);
+        let stages = jobs::broken_stages(explore, checker, plan.roles.len(), Some(world));
         let stages = stages.into_iter().take(1).map(|request| match checker.used_for {
             Use::Sample(_) => {
                 Request { executions: explore.executions.or(Some(SAMPLES)), ..request }
@@ -143,7 +139,7 @@ fn jobs_in(
         Job {
             scenario: plan.name,
             checker,
-            sabotage: world.clone(),
+            sabotage: Some(world),
             purpose: Purpose::Site,
             stages: stages.collect(),
         }
@@ -237,7 +233,7 @@ impl Sweep {
             table.add_row(vec![
                 Cell::new(one.site.row().name),
                 Cell::new(&one.line),
-                Cell::new(weakened(&one.sabotage)),
+                Cell::new(weakened(one.sabotage)),
                 Cell::new(first.map_or(nobody, |kill| kill.scenario)),
                 Cell::new(first.map_or("-".to_owned(), |it| human::thousands(it.executions))),
                 Cell::new(one.kills.len().saturating_sub(1)),
@@ -294,8 +290,8 @@ impl Sweep {
             json!({
                 "site": one.site.row().name,
                 "line": one.line.to_string(),
-                "sabotage": sabotage::encode(&one.sabotage),
-                "broken": one.sabotage.to_string(),
+                "sabotage": one.sabotage.to_string(),
+                "broken": one.sabotage.described(),
                 "kills": kills.collect::<Vec<_>>(),
                 "reason": one.reason,
                 "survived": one.survived,
@@ -324,9 +320,11 @@ impl Weakening {
 }
 
 /// From what to what.
-fn weakened(sabotage: &SabotageName) -> String {
-    let text = sabotage.to_string();
-    text.split_once(' ').map_or(text.clone(), |(_, change)| change.to_owned())
+fn weakened(sabotage: Sabotage) -> String {
+    match sabotage {
+        Sabotage::Weakened(weakening) => weakening.change(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -350,7 +348,7 @@ mod tests {
             executions: 1,
             message: String::new(),
         };
-        let sabotage = sabotage::weakenings(site, Some(&line(at))).next();
+        let sabotage = sabotage::weakenings(site, &line(at)).next();
         Weakening {
             sabotage: sabotage.expect("it can be weakened"),
             site,

@@ -7,8 +7,9 @@
 use std::fmt;
 
 use weft_backend_loom::engine::MemoryModel;
-use weft_backend_loom::report::{Report, Request, SabotageName};
+use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::sabotage;
+use weft_scenarios::sabotage::Sabotage;
 
 use crate::arguments;
 use crate::checkers::{self, Checker, NAMES};
@@ -26,7 +27,7 @@ pub(crate) struct Token {
     /// The memory model.
     pub(crate) model: MemoryModel,
     /// How the world is broken.
-    pub(crate) sabotage: SabotageName,
+    pub(crate) sabotage: Option<Sabotage>,
     /// The engine's token.
     pub(crate) execution: String,
 }
@@ -40,8 +41,7 @@ impl Token {
         model: MemoryModel,
     ) -> Option<Self> {
         let execution = report.failure.as_ref()?.token.clone()?;
-        let sabotage = report.sabotage.clone();
-        Some(Self { scenario, checker, model, sabotage, execution })
+        Some(Self { scenario, checker, model, sabotage: report.sabotage, execution })
     }
 
     /// Reads a token.
@@ -80,7 +80,7 @@ impl Token {
     /// What to ask of a child.
     pub(crate) fn request(&self) -> Request {
         Request {
-            sabotage: self.sabotage.clone(),
+            sabotage: self.sabotage,
             time: std::time::Duration::from_secs(60),
             memory_model: self.model,
             replay: Some(self.execution.clone()),
@@ -95,7 +95,7 @@ impl fmt::Display for Token {
         if self.model != MemoryModel::default() {
             write!(f, "@{}", arguments::model_name(self.model))?;
         }
-        write!(f, ":{}:{}", sabotage::encode(&self.sabotage), self.execution)
+        write!(f, ":{}:{}", sabotage::encode(self.sabotage), self.execution)
     }
 }
 
@@ -143,6 +143,7 @@ mod tests {
             ("wt1:nobody_vs_nobody:loom:-:e1", "a scenario \"nobody_vs_nobody\""),
             ("wt1:lock_vs_lock:genmc:-:e1", "an engine \"genmc\""),
             ("wt1:lock_vs_lock:loom:upside-down:e1", "unknown sabotage \"upside-down\""),
+            ("wt1:lock_vs_lock:loom:lock-kept:e1", "use `just qemu --sabotage lock-kept`"),
             ("wt1:lock_vs_lock:loom:LOCK_ACQUIRE@lock.rs:1:e1", "is no line of the core"),
             ("wt1:lock_vs_lock:loom:LOCK_ACQUIRE@core/src/lock.rs:1", "a token has the form"),
             ("wt1:lock_vs_lock:explorer@arm:-:e1", "no memory model \"arm\""),

@@ -22,10 +22,11 @@ use weft_core::item::UntrackedMemory;
 use weft_core::reclaim::{Batch, Reclaim};
 use weft_core::sync::{Backend, Event, Flush, Hardware};
 use weft_scenarios::metal::Users;
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables;
 
 use super::frames::InUse;
-use super::sabotage::Sabotage;
+use super::sabotage::is_chosen;
 use super::words::{EntryWord, WatchedWord};
 use super::{roots, shootdown, situations};
 use crate::machine::boot::at;
@@ -219,7 +220,7 @@ impl<B: Backend> fmt::Debug for Sabotaged<B> {
 // in order to show that breaking it is noticed.
 unsafe impl<B: Backend> Reclaim<B> for Sabotaged<B> {
     fn online(&self, cpu: CpuId) -> bool {
-        Sabotage::ForgottenCpu(cpu.as_u32()).is_chosen() || self.monitor.online(cpu)
+        is_chosen(Sabotage::ForgottenCpu(cpu.as_u32())) || self.monitor.online(cpu)
     }
 
     unsafe fn offline(&self, backend: &B, cpu: CpuId) {
@@ -233,9 +234,9 @@ unsafe impl<B: Backend> Reclaim<B> for Sabotaged<B> {
     }
 
     unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
-        if Sabotage::FreedAtOnce.is_chosen() {
+        if is_chosen(Sabotage::FreedAtOnce) {
             batch.drop_all();
-        } else if Sabotage::NeverFreed.is_chosen() {
+        } else if is_chosen(Sabotage::NeverFreed) {
             // A batch without an owner: its frames are lost.
             let _lost = ManuallyDrop::new(batch);
         } else {

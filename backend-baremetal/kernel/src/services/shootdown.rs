@@ -16,11 +16,12 @@
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use spin::mutex::SpinMutex;
+use weft_scenarios::sabotage::Sabotage;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
-use super::sabotage::Sabotage;
+use super::sabotage::is_chosen;
 use crate::machine::waiting::Wait;
 use crate::machine::{apic, cpu, vector};
 
@@ -71,7 +72,7 @@ pub(crate) fn flush_everywhere(what: Flush) {
 
 /// Flushes on a set of processors, and returns once all of them have.
 fn flush(targets: u64, what: Flush) {
-    if Sabotage::NoShootdown.is_chosen() {
+    if is_chosen(Sabotage::NoShootdown) {
         return;
     }
     let own = 1 << cpu::this().id;

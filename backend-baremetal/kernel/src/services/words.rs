@@ -11,8 +11,9 @@
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::sites::{ENTRY_RETRY, Site};
 use weft_core::sync::{LockWord, Word};
+use weft_scenarios::sabotage::Sabotage;
 
-use super::sabotage::Sabotage;
+use super::sabotage::is_chosen;
 use super::situations;
 
 /// How long an update that is torn in two rests in between, in pauses.
@@ -45,7 +46,7 @@ impl Word for EntryWord {
 
     #[inline]
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
-        if !Sabotage::TornUpdates.is_chosen() {
+        if !is_chosen(Sabotage::TornUpdates) {
             return Word::swap(&self.0, value, site);
         }
         let found = Word::load(&self.0, &ENTRY_RETRY);
@@ -64,7 +65,7 @@ impl Word for EntryWord {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64> {
-        if Sabotage::TornUpdates.is_chosen() && Word::load(&self.0, failure) == current {
+        if is_chosen(Sabotage::TornUpdates) && Word::load(&self.0, failure) == current {
             rest();
             Word::store(&self.0, new, success);
             return Ok(current);

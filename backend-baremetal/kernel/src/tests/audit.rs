@@ -18,6 +18,7 @@ use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_INIT, PUBLISH_NODE};
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::{self, UserTable};
 use weft_scenarios::world::Machine;
 
@@ -25,7 +26,7 @@ use super::kernel::Kernel;
 use crate::machine::cpu;
 use crate::services::frames::Moment;
 use crate::services::metal::MetalMachine;
-use crate::services::sabotage::Sabotage;
+use crate::services::sabotage;
 use crate::services::space::{self, Space};
 
 type User<'a> = NodeRef<'a, UserTable<MetalMachine>>;
@@ -57,10 +58,10 @@ pub(crate) unsafe fn check(machine: MetalMachine, before: &Moment) -> u64 {
     // SAFETY: by the caller's contract; what is found is dropped before anything is changed.
     let tops = unsafe { found(&machine, before) }.filter(Found::is_top);
     let mut nodes = tops.filter_map(|top| top.node());
-    match Sabotage::chosen() {
-        Sabotage::LostCount => nodes.next().into_iter().for_each(lose_count),
-        Sabotage::LockKept => nodes.next().into_iter().for_each(keep_lock),
-        Sabotage::StrayKept => drop(nodes.find(|node| keep_stray(*node))),
+    match sabotage::chosen() {
+        Some(Sabotage::LostCount) => nodes.next().into_iter().for_each(lose_count),
+        Some(Sabotage::LockKept) => nodes.next().into_iter().for_each(keep_lock),
+        Some(Sabotage::StrayKept) => drop(nodes.find(|node| keep_stray(*node))),
         _ => {}
     }
     // SAFETY: by the caller's contract.

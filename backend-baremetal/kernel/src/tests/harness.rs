@@ -23,6 +23,7 @@ use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_protocol::Line;
 use weft_scenarios::random::Random;
+use weft_scenarios::sabotage::{Sabotage, Side};
 use weft_scenarios::scenario::{self, CPUS_MAX, Grade, Scenario, Visitor};
 use weft_scenarios::world::Machine;
 
@@ -33,7 +34,6 @@ use crate::machine::{cpu, serial};
 use crate::scenarios;
 use crate::services::frames::Moment;
 use crate::services::metal::{self, MetalMachine};
-use crate::services::sabotage::Sabotage;
 use crate::services::space::Space;
 use crate::services::{preemption, situations, smp};
 
@@ -67,13 +67,15 @@ impl Visitor<MetalMachine> for Listing {
         let roles = S::CPUS.iter().count() as u64;
         serial::line(&Line::Scenario { name, title: self.title, roles });
         for twin in S::TWINS.iter() {
-            let Some(sabotage) = Sabotage::of(twin.sabotage) else { continue };
+            if !twin.sabotage.is_for(Side::Machine) {
+                continue;
+            }
             // A lost update is noticed by the scenario itself, in its own words.
-            let torn = sabotage == Sabotage::TornUpdates;
+            let torn = twin.sabotage == Sabotage::TornUpdates;
             let messages = if torn { twin.message } else { POISON_MET };
             serial::line::<&dyn Display>(&Line::Twin {
                 name: &name,
-                sabotage: &sabotage,
+                sabotage: &twin.sabotage,
                 messages: &messages,
             });
         }

@@ -14,6 +14,7 @@ use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::sites::ENTRY_INIT;
 use weft_protocol::{DISAGREEMENT, Line};
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::world::Machine;
 use x86_64::instructions::interrupts;
 
@@ -23,7 +24,6 @@ use crate::machine::trap::{self, Fault};
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::machine::{cpu, runtime, serial};
 use crate::services::metal::MetalMachine;
-use crate::services::sabotage::Sabotage;
 use crate::services::smp;
 use crate::services::space::{self, Space};
 

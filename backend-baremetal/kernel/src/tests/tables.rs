@@ -25,13 +25,14 @@ use weft_core::sites::{ENTRY_RETRY, PUBLISH_ITEM};
 use weft_core::sync::Word;
 use weft_protocol::Line;
 use weft_scenarios::random::Random;
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::world::Machine;
 
 use super::builder::{Builder, Counts, Pages, address};
 use super::kernel::Kernel;
 use crate::machine::{cpu, serial};
 use crate::services::metal;
-use crate::services::sabotage::Sabotage;
+use crate::services::sabotage::is_chosen;
 
 /// How many changes are tried.
 const CHANGES: u64 = 20_000;
@@ -67,7 +68,7 @@ pub(crate) fn everybody_sees_the_same_table(kernel: &Kernel) {
     }
     builder.look_at_everything();
     report(&builder.expected, &builder.done);
-    let before = Sabotage::TablesChanged.is_chosen().then(|| change_an_entry(&mut builder, seed));
+    let before = is_chosen(Sabotage::TablesChanged).then(|| change_an_entry(&mut builder, seed));
     serial::line(&Line::<&str>::Ready {});
     serial::wait_for_input();
     if let Some((frame, index, bits)) = before {

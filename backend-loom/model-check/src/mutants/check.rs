@@ -14,7 +14,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use weft_backend_loom::child;
-use weft_backend_loom::report::SabotageName;
 
 use crate::arguments::Explore;
 use crate::checkers::{self, Checker, NAMES, Use};
@@ -180,7 +179,7 @@ fn explore(
 ) -> Result<Outcome, String> {
     let engine = engine();
     let roles = checkers::prepare(scenario).expect("listed names exist").plan.roles.len();
-    let stages = jobs::broken_stages(&Explore::default(), engine, roles, &SabotageName::None);
+    let stages = jobs::broken_stages(&Explore::default(), engine, roles, None);
     let request = stages.first().expect("there is a first stage");
     let mut command = Command::new(programs.explorer()?);
     command.args(["child", scenario, engine.name()]).env(choice::VARIABLE, mutant.to_string());
