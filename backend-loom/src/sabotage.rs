@@ -132,7 +132,6 @@ pub(crate) mod name {
     use serde::{Deserialize as _, Deserializer, Serializer};
     use weft_scenarios::sabotage::Sabotage;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     pub(crate) fn serialize<S: Serializer>(
         sabotage: &Option<Sabotage>,
         serializer: S,

@@ -4,18 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use weft_scenarios::sabotage::{Sabotage, Side};
+use weft_shell::arguments::Format;
 
 /// Boots the kernel under QEMU, once for every scenario, and says how it went.
 ///
 /// Afterwards it boots broken worlds, which must be noticed. Those run processors in turn and count
 /// instructions, whatever the others do. Then it asks the models which outcomes they allow, and
 /// searches them for what failed.
-///
-/// Exit codes: 0 good; 1 a scenario failed, or saw what the models do not allow; 2 something that
-/// --demand demands was not seen, or a broken world was not noticed; 4 usage or internal error; 130
-/// interrupted. 3 does not occur.
 #[derive(Debug, Parser)]
-#[command(name = "qemu", version)]
+#[command(name = "qemu", version, after_help = weft_shell::exit::TABLE)]
 pub(crate) struct Arguments {
     /// Parts of names of scenarios, or of the kernel's own tests; a whole name selects only that.
     #[arg(value_name = "FILTER")]
@@ -87,17 +84,6 @@ pub(crate) enum Accel {
     Tcg,
     /// The host's processor, if a probe boot shows that it can.
     Kvm,
-}
-
-/// Ways to write results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Format {
-    /// A table.
-    Human,
-    /// One document.
-    Json,
-    /// One document, as test servers take it.
-    Junit,
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {

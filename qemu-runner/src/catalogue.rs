@@ -75,26 +75,11 @@ pub(crate) fn of(run: Run) -> Result<Vec<Known>, String> {
 ///
 /// One sentence, for a filter that selects nothing.
 pub(crate) fn select(known: &[Known], filters: &[String]) -> Result<Vec<Known>, String> {
-    let is_wanted = |known: &Known| !known.self_test || known.name.starts_with(GOOD);
-    if filters.is_empty() {
-        return Ok(known.iter().filter(|known| is_wanted(known)).cloned().collect());
-    }
-    let mut selected = vec![false; known.len()];
-    for filter in filters {
-        let exactly = known.iter().position(|known| known.name == *filter);
-        let mut any = false;
-        for (index, one) in known.iter().enumerate() {
-            let matches = match exactly {
-                Some(exactly) => index == exactly,
-                None => one.name.contains(filter.as_str()) && is_wanted(one),
-            };
-            selected[index] |= matches;
-            any |= matches;
-        }
-        if !any {
-            return Err(format!("no scenario matches {filter:?}: --list shows all of them"));
-        }
-    }
+    let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
+    let by_name = |name: &str| {
+        known.iter().any(|it| it.name == name && it.self_test && !name.starts_with(GOOD))
+    };
+    let selected = weft_shell::select::select(&names, filters, by_name)?;
     let pairs = known.iter().zip(selected);
     Ok(pairs.filter(|(_, selected)| *selected).map(|(known, _)| known.clone()).collect())
 }

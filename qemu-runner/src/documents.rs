@@ -1,7 +1,7 @@
 //! Results for programs: JSON, and JUnit's XML.
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Map, Value, json};
+use weft_shell::junit::{self, TestSuite};
 
 use crate::models::{Models, Search};
 use crate::summary::{Judgement, Row, Summary, Twin};
@@ -117,34 +117,25 @@ pub fn junit(summary: &Summary) -> String {
     let mut suite = TestSuite::new("qemu");
     for row in &summary.rows {
         let verdict = &row.verdict;
-        let status = match (&verdict.failure, summary.judge(row)) {
-            (Some(failure), _) => refused(&failure.to_string(), &verdict.log.join("\n")),
+        let complaint = match (&verdict.failure, summary.judge(row)) {
+            (Some(failure), _) => failure.to_string(),
             (None, Judgement::Missing) => {
-                refused("not seen", &verdict.missing().collect::<Vec<_>>().join("\n"))
+                format!("not seen: {}", verdict.missing().collect::<Vec<_>>().join("; "))
             }
-            (None, _) => TestCaseStatus::success(),
+            (None, _) => String::new(),
         };
-        let mut case = TestCase::new(&row.request.name, status);
-        case.set_classname("qemu").set_time(verdict.elapsed);
+        let log = verdict.log.join("\n");
+        let mut case = junit::case(&row.request.name, "qemu", &complaint, &log);
+        case.set_time(verdict.elapsed);
         suite.add_test_case(case);
     }
     for twin in &summary.twins {
-        let status = if twin.is_caught() {
-            TestCaseStatus::success()
-        } else {
-            refused(&twin.fate(), &twin.verdict.log.join("\n"))
-        };
-        let mut case = TestCase::new(format!("{} with {}", twin.name, twin.sabotage), status);
-        case.set_classname("twins").set_time(twin.verdict.elapsed);
+        let complaint = if twin.is_caught() { String::new() } else { twin.fate() };
+        let (name, log) =
+            (format!("{} with {}", twin.name, twin.sabotage), twin.verdict.log.join("\n"));
+        let mut case = junit::case(&name, "twins", &complaint, &log);
+        case.set_time(twin.verdict.elapsed);
         suite.add_test_case(case);
     }
-    let mut report = Report::new("qemu");
-    report.set_time(summary.elapsed).add_test_suite(suite);
-    report.to_string().expect("text is written to memory")
-}
-
-fn refused(message: &str, description: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_message(message).set_description(description);
-    status
+    junit::document("qemu", summary.elapsed, [suite])
 }

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-
-use crate::checkout;
+use weft_shell::checkout;
 
 const PACKAGE: &str = "weft-kernel";
 const BINARY: &str = "weft-kernel";

@@ -16,8 +16,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../../scenarios/checkout.rs"]
-mod checkout;
 mod control;
 pub mod documents;
 pub mod host;

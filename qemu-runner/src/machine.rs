@@ -17,13 +17,13 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::FdFlags;
+use weft_shell::interruption;
 
 use crate::control::Control;
 use crate::host::{Accelerator, Qemu};
@@ -50,8 +50,6 @@ pub struct Settings {
     pub memory: String,
     /// After which time a run counts as hung.
     pub patience: Duration,
-    /// Once set, the run is given up: what came out of it means nothing.
-    pub interrupted: Arc<AtomicBool>,
 }
 
 impl Default for Settings {
@@ -61,7 +59,6 @@ impl Default for Settings {
             accelerator: Accelerator::Counted,
             memory: "256M".to_owned(),
             patience: Duration::from_secs(60),
-            interrupted: Arc::default(),
         }
     }
 }
@@ -133,7 +130,7 @@ pub fn run(
     let heard = listen(&mut process.0);
     let input = process.0.stdin.take().expect("the pipe was asked for");
     let mut watch = Watch::new(input);
-    let has_ended = watch.watch(&heard, &mut control, started + settings.patience, settings);
+    let has_ended = watch.watch(&heard, &mut control, started + settings.patience);
     if !has_ended {
         let _ = process.0.kill();
     }
@@ -247,7 +244,6 @@ impl Watch {
         heard: &Receiver<Heard>,
         control: &mut Control,
         mut deadline: Instant,
-        settings: &Settings,
     ) -> bool {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -262,7 +258,7 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if settings.interrupted.load(Ordering::Acquire) {
+            if interruption::is_here() {
                 return false;
             }
             // After every line: a kernel that says something without end never times out.

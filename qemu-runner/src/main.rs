@@ -5,74 +5,34 @@
 mod arguments;
 mod catalogue;
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
-use clap::error::ErrorKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use weft_qemu_runner::host::{self, Accelerator, Qemu};
 use weft_qemu_runner::machine::{self, Settings};
 use weft_qemu_runner::models::{self, Models};
 use weft_qemu_runner::protocol::argument;
-use weft_qemu_runner::summary::{Row, Summary, Twin, exit};
+use weft_qemu_runner::summary::{Row, Summary, Twin};
 use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
 use weft_qemu_runner::{documents, image, symbols, table};
 use weft_scenarios::sabotage::Sabotage;
+use weft_shell::arguments::{Form, Format};
+use weft_shell::{exit, interruption, print, print_json};
 
-use crate::arguments::{Accel, Arguments, Format};
+use crate::arguments::{Accel, Arguments};
 use crate::catalogue::{Known, KnownTwin};
 
 /// How much more often than a whole world a broken one is tried.
 const TWIN_REPEAT_FACTOR: u64 = 5;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return refused(&error),
-    };
-    let level = if arguments.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .without_time()
-        .init();
-    match qemu(&arguments) {
-        Ok(code) => ExitCode::from(code),
-        Err(sentence) => {
-            complain(&sentence);
-            ExitCode::from(exit::INTERNAL)
-        }
-    }
-}
-
-/// Help and version are results; everything else is one sentence and exit code 4.
-fn refused(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        print(&error.to_string());
-        return ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    let first = first.collect::<Vec<_>>().join(" ");
-    complain(&format!("{}; --help shows what there is", first.trim_start_matches("error: ")));
-    ExitCode::from(exit::INTERNAL)
-}
-
-/// Writes a sentence for the user to the standard error stream.
-fn complain(sentence: &str) {
-    // If nobody reads it, the exit code still says it.
-    let _ = writeln!(io::stderr(), "qemu: {sentence}");
-}
-
-/// Writes a result. A reader that went away has had enough.
-fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    weft_shell::run(|arguments: Arguments| {
+        let level = if arguments.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+        weft_shell::start_log(level);
+        qemu(&arguments)
+    })
 }
 
 /// What stays the same from machine to machine.
@@ -84,16 +44,16 @@ struct Bench {
 
 fn qemu(arguments: &Arguments) -> Result<u8, String> {
     if arguments.build {
-        print(&format!("{}\n", image::build()?.display()));
+        print(&format!("{}\n", image::build()?.display()))?;
         return Ok(exit::GOOD);
     }
     let bench = bench(arguments)?;
     let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
     let known = catalogue::of(run)?;
     if arguments.list {
-        match arguments.format {
-            Format::Json => print(&format!("{:#}\n", catalogue::json(&known))),
-            Format::Human | Format::Junit => print(&catalogue::text(&known)),
+        match arguments.format.of_list()? {
+            Form::Json => print_json(&catalogue::json(&known))?,
+            Form::Human => print(&catalogue::text(&known))?,
         }
         return Ok(exit::GOOD);
     }
@@ -108,9 +68,9 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
     }
     let summary = run_all(&bench, arguments, &selected)?;
     match arguments.format {
-        Format::Human => print(&table::of(&summary, arguments.counts, arguments.deterministic)),
-        Format::Json => print(&format!("{:#}\n", documents::json(&summary))),
-        Format::Junit => print(&format!("{}\n", documents::junit(&summary))),
+        Format::Human => print(&table::of(&summary, arguments.counts, arguments.deterministic))?,
+        Format::Json => print_json(&documents::json(&summary))?,
+        Format::Junit => print(&documents::junit(&summary))?,
     }
     Ok(summary.exit())
 }
@@ -159,10 +119,7 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         .flat_map(|known| known.twins.iter().map(move |twin| (known, twin)))
         .filter(|_| with_twins)
         .collect();
-    let interrupted = &bench.settings.interrupted;
-    let seen = Arc::clone(interrupted);
-    ctrlc::set_handler(move || seen.store(true, Ordering::Release))
-        .map_err(|error| format!("interruptions cannot be caught: {error}"))?;
+    interruption::catch()?;
     let bar = progress_bar(selected.len() + twins.len());
     let mut summary = Summary {
         rows: Vec::new(),
@@ -178,12 +135,11 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
         elapsed: Duration::ZERO,
     };
     // What was running when an interruption came is not a result.
-    let is_over = || interrupted.load(Ordering::Acquire);
     for known in selected {
         bar.set_message(known.name.clone());
-        let row = (!is_over()).then(|| run_one(bench, arguments, known));
+        let row = (!interruption::is_here()).then(|| run_one(bench, arguments, known));
         match row {
-            Some(row) if !is_over() => summary.rows.push(row),
+            Some(row) if !interruption::is_here() => summary.rows.push(row),
             _ => summary.unfinished.push(known.name.clone()),
         }
         bar.inc(1);
@@ -191,16 +147,16 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
     for (known, twin) in twins {
         let title = format!("{} with {}", known.name, twin.sabotage);
         bar.set_message(title.clone());
-        let result = (!is_over()).then(|| run_twin(bench, arguments, known, twin));
+        let result = (!interruption::is_here()).then(|| run_twin(bench, arguments, known, twin));
         match result {
-            Some(result) if !is_over() => summary.twins.push(result),
+            Some(result) if !interruption::is_here() => summary.twins.push(result),
             _ => summary.unfinished.push(title),
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     summary.elapsed = started.elapsed();
-    if !arguments.no_models && !is_over() {
+    if !arguments.no_models && !interruption::is_here() {
         let command = arguments.model_check.as_deref();
         summary.models = models::ask(&mut summary.rows, command, arguments.sabotage);
     }

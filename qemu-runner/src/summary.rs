@@ -3,24 +3,11 @@
 use std::time::Duration;
 
 use weft_scenarios::sabotage::Sabotage;
+use weft_shell::exit;
 
 use crate::host::Accelerator;
 use crate::models::Models;
 use crate::verdict::{Failure, Request, Verdict};
-
-/// Exit codes.
-pub mod exit {
-    /// All is well.
-    pub const GOOD: u8 = 0;
-    /// A scenario failed.
-    pub const VIOLATION: u8 = 1;
-    /// Something that was demanded was not seen, or a broken world was not noticed.
-    pub const MISSING: u8 = 2;
-    /// Wrong usage, or something else than the kernel failed.
-    pub const INTERNAL: u8 = 4;
-    /// Interrupted.
-    pub const INTERRUPTED: u8 = 130;
-}
 
 /// One scenario or self-test on one machine.
 #[derive(Clone, Debug)]
@@ -137,7 +124,7 @@ impl Summary {
             Some(Judgement::Missing) => exit::MISSING,
             Some(Judgement::Good) if survived || self.sabotage.is_some() => exit::MISSING,
             Some(Judgement::Good) => exit::GOOD,
-            None => exit::INTERNAL,
+            None => exit::MISSING,
         }
     }
 
@@ -207,7 +194,7 @@ mod tests {
         );
         let both = vec![verdict(internal, 1), verdict(violation(), 1)];
         assert_eq!(summary(both).exit(), exit::INTERNAL);
-        assert_eq!(summary(Vec::new()).exit(), exit::INTERNAL, "nothing was run");
+        assert_eq!(summary(Vec::new()).exit(), exit::MISSING, "nothing was run");
     }
 
     #[test]

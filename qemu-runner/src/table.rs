@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Cell, Color};
+use weft_shell::exit;
+use weft_shell::text::{self, plural};
 
 use crate::host::Accelerator;
-use crate::summary::{Judgement, Row, Summary, exit};
+use crate::summary::{Judgement, Row, Summary};
 use crate::verdict::{Count, Failure};
 use crate::walker;
 
@@ -28,21 +29,12 @@ const HEADINGS: [&str; 10] = [
 
 /// The summary as text. `details` gives each outcome and situation a line of its own.
 pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(HEADINGS);
+    let numbers = (2..HEADINGS.len()).filter(|index| !(details && (4..6).contains(index)));
+    let mut table = text::table(&HEADINGS, numbers);
     for row in &summary.rows {
         table.add_row(cells(summary, row, details));
     }
-    let numbers = (2..HEADINGS.len()).filter(|index| !(details && (4..6).contains(index)));
-    for index in numbers {
-        let column = table.column_mut(index).expect("the header has as many");
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let mut text = String::new();
-    for line in table.to_string().lines() {
-        writeln!(text, "{}", line.trim_end()).expect("memory");
-    }
+    let mut text = text::lines(&table);
     for row in &summary.rows {
         if let Some(failure) = &row.verdict.failure {
             text += &describe(summary, row, failure);
@@ -196,8 +188,4 @@ fn conclusion(summary: &Summary) -> String {
                  tried\n";
     }
     text
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

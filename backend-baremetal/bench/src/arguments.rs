@@ -4,25 +4,12 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Exit codes.
-pub mod exit {
-    /// Everything ran.
-    pub const GOOD: u8 = 0;
-    /// A target was missed and `--check` was given, or a workload did not do its work.
-    pub const MISSED: u8 = 1;
-    /// Wrong usage, or results could not be written.
-    pub const INTERNAL: u8 = 4;
-}
-
 /// Measures what Weft costs, beside raw bounds and other page-table crates.
 ///
 /// Ratios are taken within a round, in which every workload of a row runs once; medians of them
 /// decide whether a target is met. Runs are verified by an independent walk.
-///
-/// Exit codes: 0 everything ran; 1 a target was missed and --check was given, or a workload did not
-/// do its work; 4 usage or internal error.
 #[derive(Debug, Parser)]
-#[command(name = "bench", version)]
+#[command(name = "bench", version, after_help = weft_shell::exit::TABLE)]
 pub struct Arguments {
     /// Measure only rows whose name contains this; can be repeated.
     #[arg(long, value_name = "TEXT")]
@@ -34,7 +21,7 @@ pub struct Arguments {
     /// A few rounds, to see that all is well.
     #[arg(long)]
     pub quick: bool,
-    /// Exit with 1 if a target is missed, or could not be measured.
+    /// A target that is missed, or could not be measured, counts as exit code 2.
     #[arg(long)]
     pub check: bool,
     /// Write everything as one JSON document; `-` is the standard output, instead of the tables.

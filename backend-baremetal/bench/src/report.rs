@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Cell, Color, Table};
 use serde_json::{Value, json};
+use weft_shell::exit;
+use weft_shell::text::{lines, table};
 
 use crate::measure::{Column, Measured, Spread};
 use crate::target::{Demand, Judged, Outcome, judge};
@@ -34,6 +35,18 @@ impl Report {
             row.failures.clone().into_iter().map(move |failure| format!("{name}: {failure}"))
         };
         self.rows.iter().flat_map(of)
+    }
+
+    /// The exit code; whether a target was missed matters if that is `demanded`.
+    pub fn exit(&self, demanded: bool) -> u8 {
+        let is_missed = || self.judged().iter().any(|judged| judged.outcome != Outcome::Met);
+        if self.failures().next().is_some() {
+            exit::VIOLATION
+        } else if demanded && is_missed() {
+            exit::MISSING
+        } else {
+            exit::GOOD
+        }
     }
 
     /// The tables.
@@ -74,25 +87,6 @@ impl Report {
             "targets": targets,
         })
     }
-}
-
-fn table(header: &[&str], numbers: std::ops::Range<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for index in numbers {
-        let column = table.column_mut(index).expect("the header has as many");
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn lines(table: &Table) -> String {
-    let mut text = String::new();
-    for line in table.to_string().lines() {
-        writeln!(text, "{}", line.trim_end()).expect("memory");
-    }
-    text
 }
 
 fn cells(row: &Measured, column: &Column, is_first: bool) -> Vec<Cell> {
@@ -226,6 +220,16 @@ mod tests {
         assert!(text.contains("MISSED") && text.contains("met"), "{text}");
         assert!(text.contains("FAILED map: name: nothing"), "{text}");
         assert!(text.contains("name (bound)"), "{text}");
+    }
+
+    #[test]
+    fn a_missed_target_is_missing_and_work_not_done_a_violation() {
+        let mut report = report();
+        assert_eq!(report.exit(false), exit::VIOLATION);
+        report.rows[0].failures.clear();
+        assert_eq!((report.exit(false), report.exit(true)), (exit::GOOD, exit::MISSING));
+        report.rows[0].demands.remove(0);
+        assert_eq!(report.exit(true), exit::GOOD);
     }
 
     #[test]

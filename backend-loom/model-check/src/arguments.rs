@@ -1,11 +1,13 @@
-//! The command line, and what of it contradicts itself.
+//! The command line, and the combinations of options that it refuses.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use weft_backend_loom::engine::MemoryModel;
+use weft_shell::arguments::{Form, Format};
+use weft_shell::exit;
 
 use crate::checkers::{self, Checker, Use};
 
@@ -13,12 +15,12 @@ use crate::checkers::{self, Checker, Use};
 ///
 /// Every verdict says what it is worth: EXHAUSTED (every execution was run), BOUNDED (every one
 /// under a bound, or the budget ended the search), SAMPLED (so many were drawn) or FAILED.
-///
-/// Exit codes: 0 good; 1 violation; 2 something expected was never reached, or a twin survived;
-/// 3 bounded where exhaustion was demanded; 4 usage or internal error; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "model-check", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Without options, everything is explored within a minute on two cores.")]
+#[command(after_help = format!(
+    "Without options, everything is explored within a minute on two cores.\n\n{}",
+    exit::TABLE
+))]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) action: Option<Action>,
@@ -31,7 +33,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Action {
     /// Weakens every memory ordering by every step, at one line of the core at a time, and asks
     /// which scenario notices.
-    Sites(Explore),
+    Sites(Sites),
     /// Lists the lines of the core that name a site, and the public operations, with the scenarios
     /// that execute them; one that none executes is an error.
     Coverage(Coverage),
@@ -65,6 +67,41 @@ pub(crate) enum Action {
 /// What to explore, and how.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Explore {
+    #[command(flatten)]
+    pub(crate) search: Search,
+    /// Leave out the twins, the broken worlds that every scenario must catch.
+    #[arg(long)]
+    pub(crate) no_twins: bool,
+    /// List the scenarios instead: roles, outcomes, situations, twins.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// A search that does not end as EXHAUSTED counts as exit code 3.
+    #[arg(long)]
+    pub(crate) require_exhausted: bool,
+    /// Run in a broken world and show the counterexample: the name of a site, which is one step
+    /// weaker then, or `<site>@<file>:<line>` for one line of the core; `freed-at-once` (no grace
+    /// periods), `torn-updates` (updates of entries in two steps) or `forgotten-cpu-<number>`
+    /// (grace periods do not wait for that CPU). Exit codes: 1 caught, 2 survived.
+    #[arg(long, value_name = "HOW")]
+    pub(crate) sabotage: Option<String>,
+}
+
+/// Which scenarios to weaken orderings under, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sites {
+    #[command(flatten)]
+    pub(crate) search: Search,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Form::Human)]
+    pub(crate) format: Form,
+}
+
+/// Which scenarios to search, and how.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Search {
     /// Parts of names of scenarios; a whole name selects only that one.
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
@@ -86,15 +123,6 @@ pub(crate) struct Explore {
     /// Explorations at the same time; as many as there are cores if not said.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) jobs: Option<u64>,
-    /// Leave out the twins, the broken worlds that every scenario must catch.
-    #[arg(long)]
-    pub(crate) no_twins: bool,
-    /// List the scenarios instead: roles, outcomes, situations, twins.
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// How results are written.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
     /// The memory model (explorer).
     #[arg(long, value_name = "MODEL", value_parser = memory_models())]
     pub(crate) memory_model: Option<MemoryModel>,
@@ -104,15 +132,6 @@ pub(crate) struct Explore {
     /// Draw executions at random instead of exploring all, as many as --executions says (explorer).
     #[arg(long)]
     pub(crate) sample: bool,
-    /// A search that does not end as EXHAUSTED counts as exit code 3.
-    #[arg(long)]
-    pub(crate) require_exhausted: bool,
-    /// Run in a broken world and show the counterexample: the name of a site, which is one step
-    /// weaker then, or `<site>@<file>:<line>` for one line of the core; `freed-at-once` (no grace
-    /// periods), `torn-updates` (updates of entries in two steps) or `forgotten-cpu-<number>`
-    /// (grace periods do not wait for that CPU). Exit codes: 1 caught, 2 survived.
-    #[arg(long, value_name = "HOW")]
-    pub(crate) sabotage: Option<String>,
     /// Log what is started and what ends; twice for progress too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -125,8 +144,8 @@ pub(crate) struct Coverage {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) jobs: Option<u64>,
     /// How results are written.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = Form::Human)]
+    pub(crate) format: Form,
 }
 
 /// Which mutants to try.
@@ -158,9 +177,9 @@ pub(crate) struct Speed {
     /// Threads that the explorer searches with.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) threads: usize,
-    /// Human-readable, or one JSON document.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Form::Human)]
+    pub(crate) format: Form,
 }
 
 /// What to replay.
@@ -181,18 +200,6 @@ pub(crate) struct NewScenario {
     /// The folder to write to, instead of this workspace's scenarios/tests.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-}
-
-/// Ways to write results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub(crate) enum Format {
-    /// A table, and counterexamples in columns.
-    #[default]
-    Human,
-    /// One document.
-    Json,
-    /// One document, as test servers take it.
-    Junit,
 }
 
 /// What memory models are called here and in tokens.
@@ -237,6 +244,50 @@ impl Explore {
     ///
     /// # Errors
     ///
+    /// As [`Search::selection`], and for flags that contradict each other.
+    pub(crate) fn selection(&self) -> Result<Selection, String> {
+        let selection = self.search.selection()?;
+        let Search { preemptions, deviations, sample, .. } = self.search;
+        if !self.require_exhausted {
+            return Ok(selection);
+        }
+        if !selection.any(|it| it.traits().exhaustive) {
+            return Err(format!(
+                "--require-exhausted needs an engine that can exhaust, and {} only samples: add \
+                 --engine loom",
+                selection.names()
+            ));
+        }
+        if preemptions.is_some() {
+            return Err(
+                "--preemptions and --require-exhausted contradict each other: leave one out"
+                    .to_owned(),
+            );
+        }
+        if sample || deviations.is_some() {
+            return Err(
+                "--require-exhausted contradicts a bound and a sample: leave one out".to_owned()
+            );
+        }
+        Ok(selection)
+    }
+}
+
+impl Selection {
+    fn any(&self, what: fn(&Checker) -> bool) -> bool {
+        self.checkers.iter().any(|checker| what(checker))
+    }
+
+    fn names(&self) -> String {
+        self.checkers.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Search {
+    /// The engines, after the flags have been checked against them.
+    ///
+    /// # Errors
+    ///
     /// One sentence, for an unknown engine and for flags that no selected engine can follow.
     pub(crate) fn selection(&self) -> Result<Selection, String> {
         for name in self.engine.iter().filter(|name| *name != "all") {
@@ -251,31 +302,12 @@ impl Explore {
             |checker: &&Checker| every || self.engine.iter().any(|n| n == checker.name());
         let selection =
             Selection { checkers: checkers::ALL.iter().filter(selected).collect(), named };
-        self.contradiction(&selection.checkers).map_or(Ok(selection), Err)
-    }
-
-    fn contradiction(&self, selected: &[&'static Checker]) -> Option<String> {
-        let any = |what: fn(&Checker) -> bool| selected.iter().any(|checker| what(checker));
-        let names = || selected.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
-        if self.require_exhausted && !any(|it| it.traits().exhaustive) {
-            return Some(format!(
-                "--require-exhausted needs an engine that can exhaust, and {} only samples: add \
-                 --engine loom",
-                names()
-            ));
-        }
-        if self.preemptions.is_some() && !any(|it| it.used_for == Use::WithinBounds) {
-            return Some(format!(
+        if self.preemptions.is_some() && !selection.any(|it| it.used_for == Use::WithinBounds) {
+            return Err(format!(
                 "--preemptions needs an engine that bounds preemptions, and {} does not: add \
                  --engine loom",
-                names()
+                selection.names()
             ));
-        }
-        if self.preemptions.is_some() && self.require_exhausted {
-            return Some(
-                "--preemptions and --require-exhausted contradict each other: leave one out"
-                    .to_owned(),
-            );
         }
         let for_explorer = [
             ("--memory-model", self.memory_model.is_some()),
@@ -283,19 +315,14 @@ impl Explore {
             ("--sample", self.sample),
         ];
         for (flag, given) in for_explorer {
-            if given && !any(|it| it.used_for == Use::Everything) {
-                return Some(format!(
+            if given && !selection.any(|it| it.used_for == Use::Everything) {
+                return Err(format!(
                     "{flag} needs the explorer, which is not among {}: add --engine explorer",
-                    names()
+                    selection.names()
                 ));
             }
         }
-        if self.require_exhausted && (self.sample || self.deviations.is_some()) {
-            return Some(
-                "--require-exhausted contradicts a bound and a sample: leave one out".to_owned(),
-            );
-        }
-        None
+        Ok(selection)
     }
 
     /// How many explorations run at the same time.

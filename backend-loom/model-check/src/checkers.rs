@@ -8,8 +8,7 @@ use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::engine::Traits;
 use weft_backend_loom::harness::{Prepare, Prepared};
 use weft_backend_loom::model::Model;
-
-use crate::checkout;
+use weft_shell::checkout;
 
 /// The scenario files, collected by the build script.
 mod collected {

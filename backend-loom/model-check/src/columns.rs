@@ -10,6 +10,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width};
 use weft_backend_loom::engine::FailureKind;
 use weft_backend_loom::report::{Counterexample, Line, Report};
+use weft_shell::text::fold;
 
 use crate::checkers::ROOT;
 
@@ -138,33 +139,9 @@ fn push(text: &mut String, label: &str, content: &str, width: u16) {
     }
 }
 
-/// Breaks a line at spaces so that it fits, where it can be broken.
-fn fold(line: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in line.split(' ') {
-        let last = lines.last_mut().expect("there is a line");
-        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > room {
-            lines.push(word.to_owned());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_lines_are_folded_at_spaces() {
-        assert_eq!(fold("one two three", 8), ["one two", "three"]);
-        assert_eq!(fold("unbreakable", 3), ["unbreakable"]);
-        assert_eq!(fold("", 3), [""]);
-    }
 
     #[test]
     fn paths_are_seen_from_the_workspace() {

@@ -12,15 +12,14 @@ use serde_json::{Value, json};
 use weft_backend_loom::coverage::{CoreLine, Coverage};
 use weft_backend_loom::harness::Plan;
 use weft_core::sites::AnySite;
+use weft_shell::{exit, interruption, text};
 
-use crate::arguments::Explore;
+use crate::arguments::Search;
 use crate::checkers;
-use crate::human;
 use crate::jobs::{self, Job, Purpose};
 use crate::progress::Board;
 use crate::runner::{self, Done};
 use crate::source::{Excuse, Source};
-use crate::summary::exit;
 
 /// Public operations that no scenario has to race.
 const NOT_RACED: &[(&str, &str)] = &[
@@ -73,9 +72,9 @@ pub(crate) struct Covered {
 
 impl Covered {
     /// Explores `plans`.
-    pub(crate) fn by(explore: &Explore, plans: &[Plan]) -> Self {
+    pub(crate) fn by(search: &Search, plans: &[Plan]) -> Self {
         let checker = &checkers::ALL[0];
-        let stages = |plan: &Plan| jobs::broken_stages(explore, checker, plan.roles.len(), None);
+        let stages = |plan: &Plan| jobs::broken_stages(search, checker, plan.roles.len(), None);
         let job = |plan: &Plan| Job {
             scenario: plan.name,
             checker,
@@ -85,7 +84,7 @@ impl Covered {
         };
         let jobs: Vec<Job> = plans.iter().map(job).collect();
         let expected = jobs.len();
-        let done = runner::run(jobs, explore.workers(), &mut Board::new());
+        let done = runner::run(jobs, search.workers(), &mut Board::new());
         let mut covered = Self { unfinished: expected - done.len(), ..Self::default() };
         for Done { job, result } in done {
             match result {
@@ -176,7 +175,7 @@ impl Covered {
 
     /// The exit code.
     pub(crate) fn exit(&self, source: &Source) -> u8 {
-        if runner::interrupted() {
+        if interruption::is_here() {
             exit::INTERRUPTED
         } else if !self.died.is_empty() || self.unfinished > 0 {
             exit::INTERNAL
@@ -189,7 +188,7 @@ impl Covered {
 
     /// For people.
     pub(crate) fn text(&self, source: &Source) -> String {
-        let mut table = human::table(&["of the core", "where", "scenarios", "such as"], 2..3);
+        let mut table = text::table(&["of the core", "where", "scenarios", "such as"], 2..3);
         for operation in &source.operations {
             let scenarios = self.racing(&operation.name);
             table.add_row(row(&operation.name, &operation.at, &scenarios));
@@ -197,7 +196,7 @@ impl Covered {
         for named in &source.named {
             table.add_row(row(&named.0, &named.1, &self.executing(named)));
         }
-        let mut text = table.trim_fmt() + "\n\n";
+        let mut text = text::lines(&table) + "\n";
         for (name, reason) in NOT_RACED {
             writeln!(text, "{name} is not raced: {reason}").expect("memory");
         }

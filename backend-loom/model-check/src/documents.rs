@@ -1,9 +1,9 @@
 //! Results for programs: JSON, and JUnit's XML.
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 use weft_backend_loom::report::Report;
 use weft_backend_loom::sabotage;
+use weft_shell::junit::{self, TestCase, TestSuite, case};
 
 use crate::summary::{Fate, Row, Summary, Twin};
 use crate::{columns, human};
@@ -75,15 +75,14 @@ fn json_twin(twin: &Twin) -> Value {
 
 /// A suite per scenario, a case per row and per twin, and one suite for what concerns them all.
 pub(crate) fn junit(summary: &Summary) -> String {
-    let mut document = quick_junit::Report::new("model-check");
-    document.set_time(summary.elapsed);
+    let mut suites = Vec::new();
     for rows in summary.rows.chunk_by(|a, b| a.plan.name == b.plan.name) {
         let scenario = rows[0].plan.name;
         let mut suite = TestSuite::new(scenario);
         suite.add_test_cases(rows.iter().map(row_case));
         let twins = summary.twins.iter().filter(|twin| twin.scenario == scenario);
         suite.add_test_cases(twins.map(twin_case));
-        document.add_test_suite(suite);
+        suites.push(suite);
     }
     let mut suite = TestSuite::new("model-check");
     for (name, sentences) in [
@@ -92,25 +91,10 @@ pub(crate) fn junit(summary: &Summary) -> String {
         ("exhausted where demanded", &summary.not_exhausted),
         ("no internal error", &summary.internal),
     ] {
-        suite.add_test_case(case(name, "model-check", &sentences.join("\n")));
+        suite.add_test_case(case(name, "model-check", &sentences.join("\n"), ""));
     }
-    document.add_test_suite(suite);
-    document.to_string().expect("text is written to memory")
-}
-
-/// A case that fails exactly if there is something to complain about.
-fn case(name: &str, class: &str, complaint: &str) -> TestCase {
-    let status = if complaint.is_empty() {
-        TestCaseStatus::success()
-    } else {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        let message = complaint.lines().next().unwrap_or_default();
-        status.set_message(message).set_description(complaint);
-        status
-    };
-    let mut case = TestCase::new(name, status);
-    case.set_classname(class);
-    case
+    suites.push(suite);
+    junit::document("model-check", summary.elapsed, suites)
 }
 
 fn row_case(row: &Row) -> TestCase {
@@ -119,7 +103,7 @@ fn row_case(row: &Row) -> TestCase {
         Ok(report) => failed(row, report),
         Err(error) => format!("DIED: {error}"),
     };
-    let mut case = case(engine, scenario, &complaint);
+    let mut case = case(engine, scenario, &complaint, "");
     if let Ok(report) = &row.result {
         case.set_time(report.elapsed);
         let Report { verdict, executions, model, .. } = report;
@@ -148,5 +132,5 @@ fn twin_case(twin: &Twin) -> TestCase {
         Fate::Survived { verdict } => format!("SURVIVED: {verdict}"),
         Fate::Died(error) => format!("DIED: {error}"),
     };
-    case(&name, twin.scenario, &complaint)
+    case(&name, twin.scenario, &complaint, "")
 }

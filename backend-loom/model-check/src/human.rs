@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Cell, Color};
 use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::report::Report;
 use weft_scenarios::scenario::Grade;
+use weft_shell::exit;
+use weft_shell::text::{lines, plural, table, thousands};
 
 use crate::columns::{self, short_model};
-use crate::summary::{Fate, Row, Summary, exit};
+use crate::summary::{Fate, Row, Summary};
 
 /// Everything, as text.
 pub(crate) fn text(summary: &Summary) -> String {
@@ -23,27 +24,6 @@ pub(crate) fn text(summary: &Summary) -> String {
     ];
     let sections: Vec<String> = sections.into_iter().filter(|it| !it.is_empty()).collect();
     sections.join("\n")
-}
-
-/// A table without lines, as wide as it needs to be.
-pub(crate) fn table(header: &[&str], right: std::ops::Range<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if !is_coloured() {
-        table.force_no_tty();
-    } else {
-        table.enforce_styling();
-    }
-    table.set_header(header);
-    for index in right {
-        let column = table.column_mut(index).expect("the header has as many");
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn is_coloured() -> bool {
-    console::colors_enabled()
 }
 
 fn rows(summary: &Summary) -> String {
@@ -72,8 +52,7 @@ fn rows(summary: &Summary) -> String {
         };
         table.add_row(cells);
     }
-    let mut text = table.trim_fmt();
-    text.push('\n');
+    let mut text = lines(&table);
     for row in &summary.rows {
         if let Err(error) = &row.result {
             let (scenario, engine) = (row.plan.name, row.checker.name());
@@ -173,19 +152,6 @@ fn assumptions(summary: &Summary) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// A number in groups of three digits.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// One line per twin, one column per engine.
 fn twins(summary: &Summary) -> String {
     if summary.twins.is_empty() {
@@ -215,9 +181,7 @@ fn twins(summary: &Summary) -> String {
         }
         table.add_row(cells);
     }
-    let mut text = table.trim_fmt();
-    text.push('\n');
-    text
+    lines(&table)
 }
 
 fn fate_cell(fate: Option<&Fate>) -> Cell {
@@ -324,8 +288,7 @@ fn conclusion(summary: &Summary) -> String {
         }
         _ => word.to_owned(),
     };
-    let plural = if scenarios.len() == 1 { "" } else { "s" };
-    let mut text = format!("{word}; {} scenario{plural}", scenarios.len());
+    let mut text = format!("{word}; {}", plural(scenarios.len(), "scenario"));
     for word in Verdict::WORDS {
         if count(word) > 0 {
             write!(text, ", {} {word}", count(word)).expect("a string takes any text");
@@ -343,13 +306,6 @@ fn conclusion(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_come_in_groups_of_three() {
-        let numbers = [0, 999, 1_000, 123_456, 1_234_567];
-        let texts = numbers.map(thousands);
-        assert_eq!(texts, ["0", "999", "1,000", "123,456", "1,234,567"]);
-    }
 
     #[test]
     fn tokens_are_quoted_where_a_shell_would_stumble() {

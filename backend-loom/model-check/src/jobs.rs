@@ -17,7 +17,7 @@ use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::sabotage::is_shown_by;
 use weft_scenarios::sabotage::Sabotage;
 
-use crate::arguments::{Explore, Selection};
+use crate::arguments::{Explore, Search, Selection};
 use crate::checkers::{self, Checker, NAMES, Use};
 
 /// The most CPUs that are explored without a bound on preemptions.
@@ -100,22 +100,7 @@ pub(crate) fn merge(earlier: Option<Report>, later: Report) -> Report {
 ///
 /// One sentence, if a filter selects nothing.
 pub(crate) fn select(filters: &[String]) -> Result<Vec<Plan>, String> {
-    let mut selected = vec![filters.is_empty(); NAMES.len()];
-    for filter in filters {
-        let exact = NAMES.iter().position(|name| name == filter);
-        let mut found = false;
-        for (index, name) in NAMES.iter().enumerate() {
-            let hit = exact.map_or_else(|| name.contains(filter.as_str()), |it| it == index);
-            found |= hit;
-            selected[index] |= hit;
-        }
-        if filter.is_empty() || !found {
-            return Err(format!(
-                "no scenario's name contains {filter:?}: use a part of one of {}",
-                NAMES.join(", ")
-            ));
-        }
-    }
+    let selected = weft_shell::select::select(NAMES, filters, |_| false)?;
     let names = NAMES.iter().zip(selected).filter_map(|(name, selected)| selected.then_some(name));
     Ok(names.map(|name| checkers::prepare(name).expect("listed names exist").plan).collect())
 }
@@ -154,7 +139,7 @@ pub(crate) fn plan(
                     checker,
                     sabotage: Some(twin),
                     purpose: Purpose::Twin { number, message },
-                    stages: broken_stages(explore, checker, plan.roles.len(), Some(twin)),
+                    stages: broken_stages(&explore.search, checker, plan.roles.len(), Some(twin)),
                 });
             }
         }
@@ -199,16 +184,17 @@ fn row_stages(
         Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
         Use::Sample(_) => &[(None, 2.0)],
     };
-    let mut stages = requests(explore, checker, bounds, sabotage);
+    let mut stages = requests(&explore.search, checker, bounds, sabotage);
     // A bounded run, and one of a chosen model, has nothing to compare.
-    stages[0].compare_models =
-        checker.used_for == Use::Everything && explore.memory_model.is_none() && sabotage.is_none();
+    stages[0].compare_models = checker.used_for == Use::Everything
+        && explore.search.memory_model.is_none()
+        && sabotage.is_none();
     stages
 }
 
 /// The stages of a broken world.
 pub(crate) fn broken_stages(
-    explore: &Explore,
+    search: &Search,
     checker: &Checker,
     cpus: usize,
     sabotage: Option<Sabotage>,
@@ -219,35 +205,35 @@ pub(crate) fn broken_stages(
         Use::WithinBounds => &[(Some(2), 4.0)],
         Use::Sample(_) => &[(None, 4.0)],
     };
-    requests(explore, checker, bounds, sabotage)
+    requests(search, checker, bounds, sabotage)
 }
 
 fn requests(
-    explore: &Explore,
+    search: &Search,
     checker: &Checker,
     bounds: &Bounds,
     sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
-    let bounded = checker.used_for == Use::WithinBounds && explore.preemptions.is_some();
-    let asked = [(explore.preemptions, bounds[0].1)];
+    let bounded = checker.used_for == Use::WithinBounds && search.preemptions.is_some();
+    let asked = [(search.preemptions, bounds[0].1)];
     let bounds = if bounded { &asked[..] } else { bounds };
     let samples = match checker.used_for {
         Use::Sample(count) => Some(count),
         Use::Everything | Use::WithinBounds => None,
     };
-    let model = explore.memory_model.filter(|_| checker.used_for == Use::Everything);
+    let model = search.memory_model.filter(|_| checker.used_for == Use::Everything);
     let memory_model = model.unwrap_or_default();
     let everything = checker.used_for == Use::Everything;
-    let deviations = explore.deviations.filter(|_| everything);
+    let deviations = search.deviations.filter(|_| everything);
     let request = |&(bound, seconds): &(Option<usize>, f64)| Request {
         sabotage,
-        time: explore.time.unwrap_or(Duration::from_secs_f64(seconds)),
-        executions: explore.executions.or(samples),
+        time: search.time.unwrap_or(Duration::from_secs_f64(seconds)),
+        executions: search.executions.or(samples),
         preemptions: bound.filter(|_| !everything),
         deviations: deviations.or(bound.filter(|_| everything).map(|bound| bound as u32)),
-        seed: explore.seed,
+        seed: search.seed,
         memory_model,
-        sample: explore.sample && everything,
+        sample: search.sample && everything,
         ..Request::default()
     };
     bounds.iter().map(request).collect()

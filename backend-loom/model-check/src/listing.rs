@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use weft_backend_loom::harness::Plan;
 use weft_scenarios::scenario::Grade;
+use weft_shell::text::plural;
 
 use crate::checkers::{NAMES, TITLES};
 
@@ -42,8 +43,7 @@ pub(crate) fn text(plans: &[Plan]) -> String {
         }
         text.push('\n');
     }
-    let plural = if plans.len() == 1 { "" } else { "s" };
-    writeln!(text, "{} scenario{plural}", plans.len()).expect("memory");
+    writeln!(text, "{}", plural(plans.len(), "scenario")).expect("memory");
     text
 }
 

@@ -6,7 +6,6 @@
 //!
 //! * [`arguments`], [`token`]: what people type;
 //! * [`checkers`]: the list of engines, and the collected scenarios;
-//! * [`checkout`]: where the files are that are read and written;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
 //! * [`source`], [`coverage`]: the core's text, and what of it scenarios execute;
@@ -17,8 +16,6 @@
 mod agreement;
 mod arguments;
 mod checkers;
-#[path = "../../../scenarios/checkout.rs"]
-mod checkout;
 mod columns;
 mod coverage;
 mod documents;
@@ -36,20 +33,18 @@ mod summary;
 mod sweep;
 mod token;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::Parser as _;
-use clap::error::ErrorKind;
 use weft_backend_loom::child;
 use weft_backend_loom::coverage::CoreLine;
 use weft_backend_loom::harness::Plan;
 use weft_backend_loom::sabotage;
 use weft_scenarios::sabotage::{Sabotage, Weakening};
+use weft_shell::arguments::{Form, Format};
+use weft_shell::{exit, interruption, print, print_json};
 
-use crate::arguments::{Action, Arguments, Coverage, Explore, Format, Mutants, Replay};
+use crate::arguments::{Action, Arguments, Coverage, Explore, Mutants, Replay, Search, Sites};
 use crate::coverage::Covered;
 use crate::jobs::{Job, Purpose};
 use crate::mutants::catalogue::{Catalogue, Mutant};
@@ -57,16 +52,12 @@ use crate::progress::Board;
 use crate::runner::Done;
 use crate::scratch::{Scratch, Workspace};
 use crate::source::Source;
-use crate::summary::{Summary, exit};
+use crate::summary::Summary;
 use crate::token::Token;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return refused(&error),
-    };
-    let result = match arguments.action {
-        None => checkers::of_this_checkout().and_then(|()| explore(&arguments.explore)),
+    weft_shell::run(|Arguments { action, explore }| match action {
+        None => checkers::of_this_checkout().and_then(|()| search(&explore)),
         Some(Action::Replay(replay)) => replay_one(&replay),
         Some(Action::Child { scenario, engine }) => answer(&scenario, &engine),
         Some(Action::Measure { program, engine }) => speed::answer(&program, &engine),
@@ -81,73 +72,15 @@ fn main() -> ExitCode {
             checkers::of_this_checkout().and_then(|()| cover(&options))
         }
         Some(Action::NewScenario(options)) => skeleton::create(&options),
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(sentence) => {
-            complain(&sentence);
-            ExitCode::from(exit::INTERNAL)
-        }
-    }
-}
-
-/// Help and version are results; everything else is one sentence and exit code 4.
-fn refused(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match print(&error.to_string()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(sentence) => {
-                complain(&sentence);
-                ExitCode::from(exit::INTERNAL)
-            }
-        };
-    }
-    let text = error.to_string();
-    // The first paragraph says what is wrong; the others repeat what --help says.
-    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    let first = first.collect::<Vec<_>>().join(" ");
-    let first = first.trim_start_matches("error: ");
-    let tips = text.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
-    let tips: String = tips.map(|tip| format!("; {tip}")).collect();
-    complain(&format!("{first}{tips}; --help shows what there is"));
-    ExitCode::from(exit::INTERNAL)
-}
-
-/// Writes a sentence for the user to the standard error stream.
-pub(crate) fn complain(sentence: &str) {
-    // If nobody reads it, the exit code still says it.
-    let _ = writeln!(io::stderr(), "model-check: {sentence}");
-}
-
-/// Writes a result. A reader that went away has had enough, which is a quiet end.
-///
-/// # Errors
-///
-/// One sentence, if the result cannot be written.
-pub(crate) fn print(text: &str) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write the results: {error}"))
-        }
-        _ => Ok(()),
-    }
+    })
 }
 
 fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => return,
-        1 => tracing::Level::INFO,
-        _ => tracing::Level::DEBUG,
-    };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
-    log.with_ansi(console::colors_enabled_stderr()).with_target(false).init();
-}
-
-/// From now on an interruption ends the children, and what has finished is still shown.
-fn catch_interruptions() -> Result<(), String> {
-    ctrlc::set_handler(|| runner::INTERRUPTED.store(true, Ordering::Relaxed))
-        .map_err(|error| format!("cannot prepare for interruptions: {error}"))
+    match verbose {
+        0 => {}
+        1 => weft_shell::start_log(tracing::Level::INFO),
+        _ => weft_shell::start_log(tracing::Level::DEBUG),
+    }
 }
 
 fn answer(scenario: &str, engine: &str) -> Result<u8, String> {
@@ -158,27 +91,25 @@ fn answer(scenario: &str, engine: &str) -> Result<u8, String> {
     child::answer(&prepared.explore(checker.engine, request, progress))
 }
 
-fn explore(explore: &Explore) -> Result<u8, String> {
-    start_log(explore.verbose);
+fn search(explore: &Explore) -> Result<u8, String> {
+    start_log(explore.search.verbose);
     let selection = explore.selection()?;
-    let plans = jobs::select(&explore.filters)?;
+    let plans = jobs::select(&explore.search.filters)?;
     if explore.list {
-        let text = match explore.format {
-            Format::Human => listing::text(&plans),
-            Format::Json => format!("{:#}\n", listing::json(&plans)),
-            Format::Junit => return Err("--list has no JUnit form: use human or json".to_owned()),
-        };
-        print(&text)?;
+        match explore.format.of_list()? {
+            Form::Human => print(&listing::text(&plans))?,
+            Form::Json => print_json(&listing::json(&plans))?,
+        }
         return Ok(exit::GOOD);
     }
     let sabotage = explore.sabotage.as_deref().map(sabotage::decode).transpose()?.flatten();
-    let plans = breakable(explore, plans, sabotage)?;
+    let plans = breakable(&explore.search, plans, sabotage)?;
     let jobs = jobs::plan(explore, &selection, &plans, sabotage)?;
     let expected = jobs.len();
-    catch_interruptions()?;
+    interruption::catch()?;
     let start = Instant::now();
     let mut board = Board::new();
-    let done = runner::run(jobs, explore.workers(), &mut board);
+    let done = runner::run(jobs, explore.search.workers(), &mut board);
     let mut summary = Summary::of(&plans, sabotage, done, expected, explore.require_exhausted);
     summary.elapsed = start.elapsed();
     show(&summary, explore.format)
@@ -190,7 +121,7 @@ fn explore(explore: &Explore) -> Result<u8, String> {
 ///
 /// One sentence, if there are none: they have no such CPU, or no access at such a line.
 fn breakable(
-    explore: &Explore,
+    search: &Search,
     mut plans: Vec<Plan>,
     sabotage: Option<Sabotage>,
 ) -> Result<Vec<Plan>, String> {
@@ -204,7 +135,7 @@ fn breakable(
         let line = CoreLine { file: line.file.to_owned(), line: line.line };
         let named = (site.row().name.to_owned(), line);
         let is_there =
-            Source::of_core().named.contains(&named) || Covered::by(explore, &plans).lists(&named);
+            Source::of_core().named.contains(&named) || Covered::by(search, &plans).lists(&named);
         if !is_there {
             return Err(format!(
                 "no access of {} is at {}: `model-check sites` lists the lines",
@@ -216,62 +147,50 @@ fn breakable(
 }
 
 fn show(summary: &Summary, format: Format) -> Result<u8, String> {
-    print(&match format {
-        Format::Human => human::text(summary),
-        Format::Json => format!("{:#}\n", documents::json(summary)),
-        Format::Junit => documents::junit(summary),
-    })?;
+    match format {
+        Format::Human => print(&human::text(summary))?,
+        Format::Json => print_json(&documents::json(summary))?,
+        Format::Junit => print(&documents::junit(summary))?,
+    }
     Ok(summary.exit())
 }
 
 /// Weakens every site.
-fn weaken(explore: &Explore) -> Result<u8, String> {
-    start_log(explore.verbose);
-    let selection = explore.selection()?;
+fn weaken(options: &Sites) -> Result<u8, String> {
+    start_log(options.search.verbose);
+    let selection = options.search.selection()?;
     if !selection.checkers.iter().any(|checker| checker.traits().controls_schedule) {
         return Err("no selected engine controls the schedule: add --engine explorer".to_owned());
     }
-    for (is_set, flag) in [
-        (explore.list, "--list"),
-        (explore.sabotage.is_some(), "--sabotage"),
-        (explore.no_twins, "--no-twins"),
-        (explore.require_exhausted, "--require-exhausted"),
-        (explore.format == Format::Junit, "--format junit"),
-    ] {
-        if is_set {
-            return Err(format!("{flag} means nothing where sites are weakened: leave it out"));
-        }
-    }
-    catch_interruptions()?;
-    weaken_in(explore, &[])
+    interruption::catch()?;
+    weaken_in(&options.search, options.format, &[])
 }
 
 /// Weakens the sites whose names contain one of `names`, or all of them.
-fn weaken_in(explore: &Explore, names: &[String]) -> Result<u8, String> {
-    let selection = explore.selection()?;
-    let plans = jobs::select(&explore.filters)?;
+fn weaken_in(search: &Search, form: Form, names: &[String]) -> Result<u8, String> {
+    let selection = search.selection()?;
+    let plans = jobs::select(&search.filters)?;
     let wanted = |site: &str| {
         names.is_empty() || names.iter().any(|name| site.contains(&name.to_uppercase()))
     };
-    let sweep = sweep::sweep(explore, &selection, &plans, wanted);
-    print(&match explore.format {
-        Format::Json => format!("{:#}\n", sweep.json()),
-        Format::Human | Format::Junit => sweep.text(),
-    })?;
+    let sweep = sweep::sweep(search, &selection, &plans, wanted);
+    match form {
+        Form::Human => print(&sweep.text())?,
+        Form::Json => print_json(&sweep.json())?,
+    }
     Ok(sweep.exit())
 }
 
 /// Lists what scenarios execute of the core.
 fn cover(options: &Coverage) -> Result<u8, String> {
-    let explore = Explore { jobs: options.jobs, ..Explore::default() };
-    catch_interruptions()?;
-    let covered = Covered::by(&explore, &jobs::select(&[])?);
+    let search = Search { jobs: options.jobs, ..Search::default() };
+    interruption::catch()?;
+    let covered = Covered::by(&search, &jobs::select(&[])?);
     let source = Source::of_core();
-    print(&match options.format {
-        Format::Human => covered.text(&source),
-        Format::Json => format!("{:#}\n", covered.json(&source)),
-        Format::Junit => return Err("coverage has no JUnit form: use human or json".to_owned()),
-    })?;
+    match options.format {
+        Form::Human => print(&covered.text(&source))?,
+        Form::Json => print_json(&covered.json(&source))?,
+    }
     Ok(covered.exit(&source))
 }
 
@@ -295,31 +214,25 @@ fn mutate(options: &Mutants) -> Result<u8, String> {
     if selected.is_empty() && !with_sites {
         return Err("no mutant and no site is selected: see model-check mutants --list".to_owned());
     }
-    catch_interruptions()?;
-    let explore = Explore::default();
+    interruption::catch()?;
+    let search = Search::default();
     let mut codes = Vec::new();
     if !selected.is_empty() {
         let scratch = Scratch::open(&workspace)?;
-        let results = mutants::run(&scratch, &catalogue, &selected, explore.workers())?;
+        let results = mutants::run(&scratch, &catalogue, &selected, search.workers())?;
         print(&results.text())?;
         codes.push(results.exit());
     }
-    if with_sites && !runner::interrupted() {
+    if with_sites && !interruption::is_here() {
         print("\n")?;
-        codes.push(weaken_in(&explore, &options.filters)?);
+        codes.push(weaken_in(&search, Form::Human, &options.filters)?);
     }
-    Ok(worst(&codes))
-}
-
-/// The code of which the user must hear first.
-fn worst(codes: &[u8]) -> u8 {
-    let order = [exit::INTERRUPTED, exit::INTERNAL, exit::VIOLATION, exit::MISSING, exit::BOUNDED];
-    order.into_iter().find(|code| codes.contains(code)).unwrap_or(exit::GOOD)
+    Ok(exit::worst(&codes))
 }
 
 fn replay_one(replay: &Replay) -> Result<u8, String> {
     let token = Token::parse(&replay.token)?;
-    catch_interruptions()?;
+    interruption::catch()?;
     let job = Job {
         scenario: token.scenario,
         checker: token.checker,
@@ -328,7 +241,7 @@ fn replay_one(replay: &Replay) -> Result<u8, String> {
         stages: vec![token.request()],
     };
     let plans = jobs::select(&[token.scenario.to_owned()])?;
-    let plans = breakable(&Explore::default(), plans, token.sabotage)?;
+    let plans = breakable(&Search::default(), plans, token.sabotage)?;
     let result = runner::ask(&job, &token.request(), |_| {});
     let start = Instant::now();
     let failed = result.as_ref().is_ok_and(|report| report.failure.is_some());
@@ -336,7 +249,9 @@ fn replay_one(replay: &Replay) -> Result<u8, String> {
     summary.elapsed = start.elapsed();
     let code = show(&summary, replay.format)?;
     if code == exit::GOOD && !failed {
-        complain("this execution does not fail: the code has changed, or the fault is gone");
+        weft_shell::complain(
+            "this execution does not fail: the code has changed, or the fault is gone",
+        );
     }
     Ok(code)
 }

@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use weft_shell::interruption;
+
 use crate::progress::Board;
 use crate::runner::{self, Done, Task};
 use crate::scratch::{Scratch, Workspace};
@@ -55,10 +57,10 @@ pub(crate) fn run(
         }
     }
     let start = Instant::now();
-    crate::complain(&format!("{} mutants are built into one copy", catalogue.mutants.len()));
+    weft_shell::complain(&format!("{} mutants are built into one copy", catalogue.mutants.len()));
     let (programs, alone) = match build_merged(scratch, catalogue, &trials) {
         // The terminal's Ctrl-C has ended cargo as well.
-        Err(_) if runner::interrupted() => {
+        Err(_) if interruption::is_here() => {
             results.unfinished = selected.len();
             return Ok(results);
         }
@@ -73,11 +75,11 @@ pub(crate) fn run(
         let reason = alone.get(&number(index));
         let mut building = Ok(Duration::ZERO);
         if let (Ok(edits), Some(_)) = (&mutant.edits, reason) {
-            if runner::interrupted() {
+            if interruption::is_here() {
                 results.unfinished += 1;
                 continue;
             }
-            crate::complain(&format!("{mutant} is built in a copy of its own"));
+            weft_shell::complain(&format!("{mutant} is built in a copy of its own"));
             building = build_alone(scratch, catalogue, edits, &checks).map(|(programs, time)| {
                 let trials = checks.iter().map(|check| (number(index), check.clone()));
                 runs.extend(tries(&programs, trials, catalogue, workers));
@@ -85,7 +87,7 @@ pub(crate) fn run(
             });
         }
         let fate = match (&mutant.edits, &building) {
-            (_, Err(_)) if runner::interrupted() => None,
+            (_, Err(_)) if interruption::is_here() => None,
             (Err(error), _) | (_, Err(error)) => Some(Fate::Error(error.clone())),
             _ => Fate::of(mutant, number(index), &checks, &runs),
         };

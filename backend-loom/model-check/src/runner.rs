@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,20 +14,13 @@ use std::time::Duration;
 
 use weft_backend_loom::child;
 use weft_backend_loom::report::{Report, Request};
+use weft_shell::interruption;
 
 use crate::jobs::{self, Job, Purpose};
 use crate::progress::Board;
 
 /// How often the main thread looks around.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Whether the user has interrupted the command.
-pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Whether the user has interrupted the command.
-pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
 
 /// What a worker does in child processes.
 pub(crate) trait Task: Sync {
@@ -93,7 +85,7 @@ pub(crate) fn run<T: Task>(tasks: Vec<T>, workers: usize, board: &mut Board) -> 
                     let executions = (*result).as_ref().map_or(0, |answer| T::executions(answer));
                     board.done(worker, tasks[index].kind(), executions);
                     // A child that was ended by our own interruption has no result.
-                    if result.is_ok() || !interrupted() {
+                    if result.is_ok() || !interruption::is_here() {
                         results[index] = Some(*result);
                     }
                 }
@@ -118,7 +110,7 @@ fn work<T: Task>(
     let tell = |one| drop(news.send(one));
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(index) = next.filter(|_| !interrupted()) else { return };
+        let Some(index) = next.filter(|_| !interruption::is_here()) else { return };
         let task = &tasks[index];
         tell(News::Started(worker, task.title()));
         tracing::info!("begins: {}", task.title());
@@ -199,5 +191,5 @@ pub(crate) fn ask(
     command.args(["child", job.scenario, job.checker.name()]);
     // A group of its own: the terminal's Ctrl-C reaches us alone, and we end the children.
     command.process_group(0);
-    child::ask_until(&mut command, request, interrupted, progress)
+    child::ask_until(&mut command, request, interruption::is_here, progress)
 }

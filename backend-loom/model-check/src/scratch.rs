@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::checkout;
+use weft_shell::checkout;
 
 /// The workspace, as it was when it was read.
 #[derive(Debug)]

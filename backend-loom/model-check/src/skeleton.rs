@@ -8,9 +8,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use weft_shell::{checkout, exit, print};
+
 use crate::arguments::NewScenario;
-use crate::checkout;
-use crate::summary::exit;
 
 const TEMPLATE: &str = include_str!("../skeleton/writer_vs_reader.rs");
 
@@ -43,7 +43,7 @@ pub(crate) fn create(arguments: &NewScenario) -> Result<u8, String> {
         },
     )?;
     file.write_all(text.as_bytes()).map_err(cannot)?;
-    crate::print(&format!(
+    print(&format!(
         "{} is a race that works: change it into yours\n\
          cargo test -p weft-scenarios --test {name}   tries it in seconds\n\
          just model-check {name}   explores it with everything\n",

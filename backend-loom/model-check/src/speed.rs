@@ -15,11 +15,12 @@ use weft_backend_loom::engine::Verdict;
 use weft_backend_loom::harness;
 use weft_backend_loom::programs;
 use weft_backend_loom::report::{Report, Request};
+use weft_shell::arguments::Form;
+use weft_shell::text::table;
+use weft_shell::{exit, print, print_json};
 
-use crate::arguments::{Format, Speed};
+use crate::arguments::Speed;
 use crate::checkers::{self, NAMES};
-use crate::summary::exit;
-use crate::{human, print};
 
 /// The engines that are compared, the faster one first.
 const ENGINES: [EngineName; 2] = [EngineName::Explorer, EngineName::Loom];
@@ -58,9 +59,8 @@ pub(crate) fn compare(options: &Speed) -> Result<u8, String> {
         rows.push(row(name, &["child", name], |_| true, options)?);
     }
     match options.format {
-        Format::Human => print(&text(&rows, options.time))?,
-        Format::Json => print(&format!("{:#}\n", document(&rows)))?,
-        Format::Junit => return Err("speed has no JUnit form: use human or json".to_owned()),
+        Form::Human => print(&text(&rows, options.time))?,
+        Form::Json => print_json(&document(&rows))?,
     }
     let failed = rows.iter().flat_map(|row| row.reports.iter().flatten());
     let failed = failed.filter(|report| report.failure.is_some()).count();
@@ -105,7 +105,7 @@ fn text(rows: &[Row], time: Duration) -> String {
         "MiB",
         "time ratio",
     ];
-    let mut table = human::table(&header, 2..header.len());
+    let mut table = table(&header, 2..header.len());
     for Row { name, reports } in rows {
         let mut cells = vec![Cell::new(name)];
         for (report, has_blocked) in reports.iter().zip([true, false]) {

@@ -15,22 +15,13 @@ use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::Report;
 use weft_scenarios::sabotage::Sabotage;
+use weft_shell::{exit, interruption};
 
 use crate::agreement;
 use crate::checkers::Checker;
 use crate::jobs::{Job, Purpose};
 use crate::runner::{self, Done};
 use crate::token::Token;
-
-/// Exit codes.
-pub(crate) mod exit {
-    pub(crate) const GOOD: u8 = 0;
-    pub(crate) const VIOLATION: u8 = 1;
-    pub(crate) const MISSING: u8 = 2;
-    pub(crate) const BOUNDED: u8 = 3;
-    pub(crate) const INTERNAL: u8 = 4;
-    pub(crate) const INTERRUPTED: u8 = 130;
-}
 
 /// One scenario under one engine.
 #[derive(Clone, Debug)]
@@ -201,7 +192,7 @@ impl Summary {
             Ok(_) => "nothing".to_owned(),
             Err(error) => error,
         };
-        if found != *wanted && !runner::interrupted() {
+        if found != *wanted && !interruption::is_here() {
             self.internal.push(format!(
                 "the token {token} does not lead to its failure again: \"{wanted}\" became \
                  \"{found}\""
@@ -222,7 +213,7 @@ impl Summary {
         let died = |twin: &Twin| matches!(twin.fate, Fate::Died(_));
         let caught = |twin: &Twin| matches!(twin.fate, Fate::Caught { .. });
         let failed = |row: &Row| row.result.as_ref().is_ok_and(|report| report.failure.is_some());
-        if runner::interrupted() {
+        if interruption::is_here() {
             exit::INTERRUPTED
         } else if !self.internal.is_empty() || self.twins.iter().any(died) {
             exit::INTERNAL
@@ -247,6 +238,12 @@ fn missing(reports: &[&Report]) -> Vec<String> {
             reports.iter().any(|other| has(other, name))
         };
         let Report { scenario, engine, verdict, .. } = report;
+        if report.executions == 0 && report.failure.is_none() {
+            sentences.push(format!(
+                "{scenario} under {engine} ({verdict}) ran nothing: leave out --time, or give it \
+                 more"
+            ));
+        }
         for name in &report.never_reached {
             if complete || !elsewhere(|other, name| other.reached.contains(name), name) {
                 sentences
@@ -262,4 +259,62 @@ fn missing(reports: &[&Report]) -> Vec<String> {
         }
     }
     sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use weft_backend_loom::coverage::Coverage;
+
+    use crate::checkers;
+
+    use super::*;
+
+    const NAME: &str = "lock_vs_lock";
+
+    /// A summary of one row, which drew so many executions.
+    fn sampled(executions: u64) -> Summary {
+        let checker = checkers::find("threads").expect("it is listed");
+        let plan = checkers::prepare(NAME).expect("it is there").plan;
+        let job = Job {
+            scenario: NAME,
+            checker,
+            sabotage: None,
+            purpose: Purpose::Row,
+            stages: Vec::new(),
+        };
+        let report = Report {
+            scenario: NAME.to_owned(),
+            engine: checker.engine,
+            model: checker.traits().memory_model.to_owned(),
+            sabotage: None,
+            cpus: plan.roles.len(),
+            verdict: Verdict::Sampled(executions),
+            executions,
+            blocked: 0,
+            depth: 0,
+            elapsed: Duration::ZERO,
+            memory_peak: 0,
+            outcomes: BTreeMap::new(),
+            observations: BTreeSet::new(),
+            reached: BTreeSet::new(),
+            never_reached: Vec::new(),
+            never_seen: Vec::new(),
+            failure: None,
+            caveats: Vec::new(),
+            other_models: Vec::new(),
+            coverage: Coverage::default(),
+        };
+        Summary::of(&[plan], None, vec![Done { job, result: Ok(report) }], 1, false)
+    }
+
+    #[test]
+    fn a_search_that_ran_nothing_is_missing() {
+        assert_eq!(sampled(1).exit(), exit::GOOD);
+        let nothing = sampled(0);
+        assert_eq!(nothing.exit(), exit::MISSING);
+        let part = "lock_vs_lock under threads (SAMPLED 0) ran nothing: leave out --time";
+        assert!(nothing.missing[0].starts_with(part), "{:?}", nothing.missing);
+    }
 }

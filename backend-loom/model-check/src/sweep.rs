@@ -21,16 +21,15 @@ use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::sabotage;
 use weft_core::sites::{ALL, AnySite, Evidence};
 use weft_scenarios::sabotage::Sabotage;
+use weft_shell::{exit, interruption, text};
 
-use crate::arguments::{Explore, Selection};
+use crate::arguments::{Search, Selection};
 use crate::checkers::{Checker, NAMES, Use};
 use crate::coverage::{Covered, Kind};
-use crate::human;
 use crate::jobs::{self, Job, Purpose};
 use crate::progress::Board;
 use crate::runner::{self, Done};
 use crate::source::{Excuse, Source};
-use crate::summary::exit;
 
 /// Executions that a sampling engine draws in each world.
 const SAMPLES: u64 = 300;
@@ -68,16 +67,16 @@ pub(crate) struct Sweep {
 
 /// Weakens the sites that `wanted` selects and explores `plans` in each of these worlds.
 pub(crate) fn sweep(
-    explore: &Explore,
+    search: &Search,
     selection: &Selection,
     plans: &[Plan],
     wanted: impl Fn(&str) -> bool,
 ) -> Sweep {
     let source = Source::of_core();
-    let covered = Covered::by(explore, plans);
+    let covered = Covered::by(search, plans);
     let sites: Vec<AnySite> = ALL.iter().copied().filter(|site| wanted(site.row().name)).collect();
     let mut worlds = Vec::new();
-    for &site in sites.iter().filter(|_| !runner::interrupted()) {
+    for &site in sites.iter().filter(|_| !interruption::is_here()) {
         for (line, scenarios) in covered.lines(site) {
             for sabotage in sabotage::weakenings(site, &line) {
                 worlds.push((sabotage, site, line.clone(), scenarios.clone()));
@@ -86,11 +85,11 @@ pub(crate) fn sweep(
     }
     let jobs = worlds.iter().flat_map(|(world, _, _, scenarios)| {
         let executing = plans.iter().filter(|plan| scenarios.contains(plan.name));
-        executing.flat_map(|plan| jobs_in(explore, selection, plan, *world))
+        executing.flat_map(|plan| jobs_in(search, selection, plan, *world))
     });
     let jobs: Vec<Job> = jobs.collect();
     let expected = jobs.len();
-    let done = runner::run(jobs, explore.workers(), &mut Board::new());
+    let done = runner::run(jobs, search.workers(), &mut Board::new());
     let mut sweep = Sweep {
         died: covered.died().to_vec(),
         unfinished: expected - done.len(),
@@ -121,7 +120,7 @@ pub(crate) fn sweep(
 
 /// Unless engines are named, only the one that explores everything is used where there is one: it
 /// needs a fraction of the time, and its answer is final.
-fn jobs_in(explore: &Explore, selection: &Selection, plan: &Plan, world: Sabotage) -> Vec<Job> {
+fn jobs_in(search: &Search, selection: &Selection, plan: &Plan, world: Sabotage) -> Vec<Job> {
     let everything = selection.checkers.iter().any(|it| it.used_for == Use::Everything);
     let used = |checker: &&Checker| {
         let primary = selection.named || !everything || checker.used_for == Use::Everything;
@@ -129,10 +128,10 @@ fn jobs_in(explore: &Explore, selection: &Selection, plan: &Plan, world: Sabotag
     };
     let checkers = jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it));
     let job = |checker: &'static Checker| {
-        let stages = jobs::broken_stages(explore, checker, plan.roles.len(), Some(world));
+        let stages = jobs::broken_stages(search, checker, plan.roles.len(), Some(world));
         let stages = stages.into_iter().take(1).map(|request| match checker.used_for {
             Use::Sample(_) => {
-                Request { executions: explore.executions.or(Some(SAMPLES)), ..request }
+                Request { executions: search.executions.or(Some(SAMPLES)), ..request }
             }
             Use::Everything | Use::WithinBounds => request,
         });
@@ -212,7 +211,7 @@ impl Sweep {
 
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
-        if runner::interrupted() {
+        if interruption::is_here() {
             exit::INTERRUPTED
         } else if !self.died.is_empty() {
             exit::INTERNAL
@@ -226,7 +225,7 @@ impl Sweep {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let header = ["site", "line", "weakened", "killed by", "in", "and by"];
-        let mut table = human::table(&header, 4..6);
+        let mut table = text::table(&header, 4..6);
         for one in &self.weakenings {
             let first = one.first();
             let nobody = if one.survived { "SURVIVED" } else { "nothing" };
@@ -235,11 +234,11 @@ impl Sweep {
                 Cell::new(&one.line),
                 Cell::new(weakened(one.sabotage)),
                 Cell::new(first.map_or(nobody, |kill| kill.scenario)),
-                Cell::new(first.map_or("-".to_owned(), |it| human::thousands(it.executions))),
+                Cell::new(first.map_or("-".to_owned(), |it| text::thousands(it.executions))),
                 Cell::new(one.kills.len().saturating_sub(1)),
             ]);
         }
-        let mut text = table.trim_fmt() + "\n\n";
+        let mut text = text::lines(&table) + "\n";
         let mut reasons: BTreeMap<&CoreLine, &str> = BTreeMap::new();
         for one in self.weakenings.iter().filter(|one| one.kills.is_empty()) {
             match &one.reason {

@@ -10,14 +10,12 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use clap::error::ErrorKind;
-use weft_bench::arguments::{Arguments, exit};
+use weft_bench::arguments::Arguments;
 use weft_bench::heap::Counting;
 use weft_bench::measure::measure;
 use weft_bench::report::Report;
-use weft_bench::target::Outcome;
 use weft_core::address::CpuId;
+use weft_shell::{exit, print, print_json};
 
 use crate::rows::{Planned, Size};
 
@@ -25,41 +23,9 @@ use crate::rows::{Planned, Size};
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return refused(&error),
-    };
-    match weft_backend_baremetal::hosted::on_cpu(CpuId::new(0), || bench(&arguments)) {
-        Ok(code) => ExitCode::from(code),
-        Err(sentence) => {
-            complain(&sentence);
-            ExitCode::from(exit::INTERNAL)
-        }
-    }
-}
-
-/// Help and version are results; everything else is one sentence and exit code 4.
-fn refused(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        print(&error.to_string());
-        return ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let first = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
-    let first = first.collect::<Vec<_>>().join(" ");
-    complain(&format!("{}; --help shows what there is", first.trim_start_matches("error: ")));
-    ExitCode::from(exit::INTERNAL)
-}
-
-/// Writes a sentence for the user to the standard error stream.
-fn complain(sentence: &str) {
-    // If nobody reads it, the exit code still says it.
-    let _ = writeln!(io::stderr(), "bench: {sentence}");
-}
-
-/// Writes a result. A reader that went away has had enough.
-fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    weft_shell::run(|arguments: Arguments| {
+        weft_backend_baremetal::hosted::on_cpu(CpuId::new(0), || bench(&arguments))
+    })
 }
 
 /// Says what is being measured, where a person looks on.
@@ -76,7 +42,7 @@ fn bench(arguments: &Arguments) -> Result<u8, String> {
     }
     if arguments.list {
         for row in selected {
-            print(&format!("{}\n", row.name()));
+            print(&format!("{}\n", row.name()))?;
         }
         return Ok(exit::GOOD);
     }
@@ -99,13 +65,11 @@ fn bench(arguments: &Arguments) -> Result<u8, String> {
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     if arguments.json_is_output() {
-        print(&format!("{:#}\n", report.json()));
+        print_json(&report.json())?;
     } else {
-        print(&report.text());
+        print(&report.text())?;
     }
-    let is_missed = report.judged().iter().any(|judged| judged.outcome != Outcome::Met);
-    let has_failed = report.failures().next().is_some();
-    Ok(if has_failed || arguments.check && is_missed { exit::MISSED } else { exit::GOOD })
+    Ok(report.exit(arguments.check))
 }
 
 /// What the operating system calls the processor.

@@ -14,11 +14,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use weft_backend_loom::child;
+use weft_shell::interruption;
 
-use crate::arguments::Explore;
+use crate::arguments::Search;
 use crate::checkers::{self, Checker, NAMES, Use};
 use crate::jobs;
-use crate::runner;
 
 use super::builds::Programs;
 use super::choice;
@@ -179,18 +179,18 @@ fn explore(
 ) -> Result<Outcome, String> {
     let engine = engine();
     let roles = checkers::prepare(scenario).expect("listed names exist").plan.roles.len();
-    let stages = jobs::broken_stages(&Explore::default(), engine, roles, None);
+    let stages = jobs::broken_stages(&Search::default(), engine, roles, None);
     let request = stages.first().expect("there is a first stage");
     let mut command = Command::new(programs.explorer()?);
     command.args(["child", scenario, engine.name()]).env(choice::VARIABLE, mutant.to_string());
     command.process_group(0);
-    match child::ask_until(&mut command, request, runner::interrupted, progress) {
+    match child::ask_until(&mut command, request, interruption::is_here, progress) {
         Ok(report) => Ok(match report.failure {
             Some(failure) => Outcome::Failed(failure.message, Some(report.executions)),
             None => Outcome::Passed(report.verdict.to_string()),
         }),
         // A broken core may end the checker itself.
-        Err(sentence) if !runner::interrupted() => Ok(Outcome::Failed(sentence, None)),
+        Err(sentence) if !interruption::is_here() => Ok(Outcome::Failed(sentence, None)),
         Err(sentence) => Err(sentence),
     }
 }
@@ -217,7 +217,7 @@ fn finish(mut command: Command) -> Result<Outcome, String> {
         let ends = match said.recv_timeout(TICK) {
             Ok(text) => break text,
             Err(RecvTimeoutError::Disconnected) => break String::new(),
-            Err(RecvTimeoutError::Timeout) => runner::interrupted() || Instant::now() >= deadline,
+            Err(RecvTimeoutError::Timeout) => interruption::is_here() || Instant::now() >= deadline,
         };
         if !ends {
             continue;
@@ -235,7 +235,7 @@ fn finish(mut command: Command) -> Result<Outcome, String> {
     };
     let status = child.wait().map_err(cannot)?;
     match stopped {
-        Some(_) if runner::interrupted() => Err("it was stopped".to_owned()),
+        Some(_) if interruption::is_here() => Err("it was stopped".to_owned()),
         Some(sentence) => Ok(Outcome::Failed(sentence, None)),
         None if status.success() => Ok(Outcome::Passed("its tests do not fail".to_owned())),
         None => Ok(Outcome::Failed(format!("{said}\n{status}"), None)),

@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::Cell;
-
-use crate::human;
-use crate::runner;
-use crate::summary::exit;
+use weft_shell::{exit, interruption, text};
 
 use super::NO_MUTANT;
 use super::catalogue::{Claim, Mutant};
@@ -131,7 +128,7 @@ impl Results {
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
         let any = |what: fn(&Fate) -> bool| self.rows.iter().any(|row| what(&row.fate));
-        if self.unfinished > 0 || runner::interrupted() {
+        if self.unfinished > 0 || interruption::is_here() {
             exit::INTERRUPTED
         } else if any(|fate| matches!(fate, Fate::Error(_))) {
             exit::INTERNAL
@@ -195,14 +192,14 @@ impl Results {
 
     fn table(&self) -> String {
         let header = ["mutant", "killed by", "in", "time", "breaks"];
-        let mut table = human::table(&header, 2..4);
+        let mut table = text::table(&header, 2..4);
         for row in &self.rows {
             let (killers, executions) = match &row.fate {
                 Fate::Killed(killers) => {
                     let names = killers.iter().map(|(check, _)| check.to_string());
                     let counts = killers
                         .iter()
-                        .map(|(_, executions)| executions.map_or("-".to_owned(), human::thousands));
+                        .map(|(_, executions)| executions.map_or("-".to_owned(), text::thousands));
                     (names.collect::<Vec<_>>().join("\n"), counts.collect::<Vec<_>>().join("\n"))
                 }
                 Fate::Explained => ("nothing, for a reason".to_owned(), "-".to_owned()),
@@ -218,7 +215,7 @@ impl Results {
                 Cell::new(&row.mutant.breaks),
             ]);
         }
-        table.trim_fmt() + "\n\n"
+        text::lines(&table) + "\n"
     }
 }
 

@@ -14,6 +14,7 @@ fn refuses(arguments: &[&str], part: &str) {
 #[test]
 fn a_filter_that_selects_nothing() {
     refuses(&["nobody_vs_nobody"], "no scenario's name contains \"nobody_vs_nobody\"");
+    refuses(&["walk_vs_mop"], "\"walk_vs_mop\" (a similar one is walk_vs_map); --list shows all");
     refuses(&["lock", "nobody"], "no scenario's name contains \"nobody\"");
     refuses(&[""], "no scenario's name contains \"\"");
 }
@@ -54,9 +55,25 @@ fn flags_that_contradict_each_other() {
     refuses(&["--engine", "loom", "--memory-model", "tso"], "needs the explorer");
     refuses(&["--preemptions", "2", "--require-exhausted"], "contradict each other");
     refuses(&["--list", "--format", "junit"], "no JUnit form");
-    refuses(&["sites", "--no-twins"], "--no-twins means nothing");
     refuses(&["sites", "--engine", "threads"], "controls the schedule");
     refuses(&["mutants", "--no-sites", "--sites"], "cannot be used with");
+}
+
+#[test]
+fn a_command_lists_and_takes_only_its_own_options() {
+    for (command, others) in [
+        ("sites", &["--no-twins", "--list", "--sabotage", "--require-exhausted"][..]),
+        ("speed", &["--no-twins", "--engine", "--jobs"]),
+        ("coverage", &["--engine", "--time"]),
+    ] {
+        let help = run(&[command, "--help"]).out;
+        assert!(!help.contains("junit"), "{help}");
+        refuses(&[command, "--format", "junit"], "[possible values: human, json]");
+        for other in others {
+            assert!(!help.contains(other), "{command}: {help}");
+            refuses(&[command, other], "unexpected argument");
+        }
+    }
 }
 
 #[test]

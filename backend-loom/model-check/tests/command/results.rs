@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::{command, run};
+use crate::{command, ran, run};
 
 #[test]
 fn a_whole_world_is_good_and_says_what_that_means() {
@@ -218,10 +218,22 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
 }
 
 #[test]
+fn results_that_cannot_be_written_are_code_4() {
+    for arguments in [&["--help"][..], &["--list"], &["--list", "--format", "json"]] {
+        let full = std::fs::File::create("/dev/full").expect("the system has one");
+        let ran = ran(command(arguments).stdout(full).output().expect("it starts"));
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+        let said = "model-check: cannot write the results: No space left on device (os error 28)";
+        assert_eq!(ran.err.trim_end(), said);
+    }
+}
+
+#[test]
 fn help_and_version_are_results() {
     for flag in ["--help", "--version"] {
         let ran = run(&[flag]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.out.contains("model-check"), "{ran:?}");
+        assert_eq!(ran.out.contains(weft_shell::exit::TABLE), flag == "--help", "{ran:?}");
     }
 }

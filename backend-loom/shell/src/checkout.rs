@@ -1,4 +1,4 @@
-//! The checkout that a command works in: a module that the commands share, as `collect.rs` is.
+//! The checkout that a command works in.
 //!
 //! A command does not remember where it was built. What it reads and writes is found from the
 //! current folder upwards, so that a copied checkout, or a copied command, never touches the files
@@ -14,7 +14,7 @@ const MARK: &str = "scenarios/collect.rs";
 /// # Errors
 ///
 /// One sentence, if it is in none.
-pub(crate) fn root() -> Result<PathBuf, String> {
+pub fn root() -> Result<PathBuf, String> {
     let start = std::env::current_dir()
         .map_err(|error| format!("the current folder cannot be used ({error}): enter another"))?;
     above(&start)
