@@ -86,7 +86,7 @@ mod tests {
         let one = seen("explorer", "RC11", Exhausted, &all);
         let other = seen("loom", "C11 (some limits)", Exhausted, &part);
         let found = compare("one_vs_other", &[one, other]);
-        let expected = "one_vs_other: explorer (VERDICT) saw what loom (VERDICT) did not: b";
+        let expected = "one_vs_other: explorer (EXHAUSTED) saw what loom (EXHAUSTED) did not: b";
         assert_eq!(found, [expected]);
     }
 
