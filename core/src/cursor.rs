@@ -133,6 +133,9 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// A range that is empty, reversed, unaligned or not managed by the table;
     /// [`LockError::NotARoot`], or [`LockError::OutOfMemory`] if nodes are missing above the
     /// range. The table is then as it was.
+    ///
+    /// A table that manages all of its root cannot be locked as one range: the end of the upper
+    /// half is address 0, so `0..0`, which is empty. Each half can.
     #[inline(always)]
     pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         root.backend().began("Cursor::lock");

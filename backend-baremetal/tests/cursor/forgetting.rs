@@ -100,7 +100,7 @@ fn nodes_below_the_root_are_not_forgotten<G: Architecture>() {
         assert_eq!(forgotten, [&Seen::Forgotten(place)], "the root, and nothing below it");
         assert!(found.ends_with(&root_goes(place)), "the root is the last to go: {found:?}");
 
-        // A node of a lower level that is nobody's child.
+        // A node of a lower level that is the child of none.
         let single: Node<Table<G>> = node(machine, Level::LEAF);
         let place = single.paddr();
         drop(single);
