@@ -3,7 +3,7 @@
 mod histories;
 mod unwinding;
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
 use weft_backend_loom::chosen::EngineName;
@@ -51,13 +51,7 @@ fn what_only_happens_before_forbids_is_found() {
 
 #[test]
 fn marks_follow_happens_before() {
-    let unseen = (false, false, false);
-    let order = |store, load| marks::order::<Explorer>(None, store, load);
-    // What came behind the store is not known, whenever it was done.
-    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
-    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
-        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
-    }
+    marks::follow_happens_before::<Explorer>(None);
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 mod histories;
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-
 use histories::{MapThenLook, MapVsRemap, UnmapVsRemembered, caught, good, marks};
 use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::model::Model;
@@ -46,13 +44,7 @@ fn what_only_happens_before_forbids_is_found() {
 
 #[test]
 fn marks_follow_happens_before() {
-    let unseen = (false, false, false);
-    let order = |store, load| marks::order::<Shuttle>(EXECUTIONS, store, load);
-    // What came behind the store is not known, whenever it was done.
-    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
-    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
-        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
-    }
+    marks::follow_happens_before::<Shuttle>(EXECUTIONS);
 }
 
 #[test]

@@ -139,14 +139,7 @@ fn deadlocks_are_told_from_violations() {
 
 #[test]
 fn a_failure_tells_place_and_token_and_replays() {
-    let (exploration, _) = litmus::seeing_the_flag_fails::<Loom>(&search(2));
-    failed(&exploration, FailureKind::Violation, "the flag was seen");
-    let failure = exploration.failure.expect("it failed");
-    assert_eq!(failure.cpu, Some(1));
-    assert!(failure.location.as_ref().is_some_and(|place| place.contains("litmus/mod.rs")));
-    let replay = Search { replay: failure.token.clone(), ..search(2) };
-    let (again, _) = litmus::seeing_the_flag_fails::<Loom>(&replay);
-    assert_eq!(again.failure, Some(failure));
+    let [exploration, again] = litmus::a_failure_replays::<Loom>(&search(2));
     assert_eq!(again.executions, exploration.executions);
 
     let bounded = Search { preemptions: Some(1), ..search(2) };

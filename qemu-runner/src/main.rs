@@ -47,11 +47,12 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         print(&format!("{}\n", image::build()?.display()))?;
         return Ok(exit::GOOD);
     }
+    let listed = arguments.list.then(|| arguments.format.of_list()).transpose()?;
     let bench = bench(arguments)?;
     let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
     let known = catalogue::of(run)?;
-    if arguments.list {
-        match arguments.format.of_list()? {
+    if let Some(form) = listed {
+        match form {
             Form::Json => print_json(&catalogue::json(&known))?,
             Form::Human => print(&catalogue::text(&known))?,
         }

@@ -24,6 +24,7 @@ fn unknown_flags_and_values() {
     refuses(&mut command(&["--colour"]), "unexpected argument '--colour'");
     refuses(&mut command(&["--sed", "1"]), "a similar argument exists: '--seed'");
     refuses(&mut command(&["--cpus", "0"]), "--help shows what there is");
+    refuses(&mut command(&["--list", "--format", "junit"]), "--list has no JUnit form");
     refuses(&mut command(&["--format", "yaml"]), "[possible values: human, json, junit]");
 }
 

@@ -461,10 +461,9 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
 
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
     // Building the models takes minutes, and is not what is tested here.
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 11] = [
         (&["sun_vs_moon"], 4, "no scenario's name contains \"sun_vs_moon\"; --list shows"),
         (&["walk_vs_mop"], 4, "(a similar one is walk_vs_map)"),
-        (&["--list", "--format", "junit"], 4, "--list has no JUnit form"),
         (&["lock_vs_lock", "--sabotage", "forgotten-cpu-9"], 4, "no selected scenario has a CPU 9"),
         (&["--cpus", "1", "lock_vs_lock"], 4, "--cpus 1 is too few"),
         (&["--image", "/nowhere"], 4, "there is no image /nowhere"),

@@ -57,6 +57,18 @@ pub(crate) fn order<E: Engine>(
     std::mem::take(&mut outcomes.lock().expect("no test panics here"))
 }
 
+/// Asserts that marks are in order exactly where one happens before the other.
+#[track_caller]
+pub(crate) fn follow_happens_before<E: Engine>(executions: Option<u64>) {
+    let unseen = (false, false, false);
+    let order = |store, load| order::<E>(executions, store, load);
+    // What came behind the store is not known, whenever it was done.
+    assert_eq!(order(Release, Acquire), [unseen, (true, true, false)].into());
+    for (store, load) in [(Relaxed, Acquire), (Release, Relaxed)] {
+        assert_eq!(order(store, load), [unseen, (true, false, false)].into());
+    }
+}
+
 /// Two CPUs take a lock twice each, with marks or without.
 fn locking<E: Engine>(executions: Option<u64>, has_marks: bool) -> Exploration {
     let program: Program = Arc::new(move || {

@@ -291,6 +291,21 @@ pub(crate) fn seeing_the_flag_fails<E: Engine>(search: &Search) -> (Exploration,
     run(search, LOADED, 0, vec![writer, reader])
 }
 
+/// Asserts that a failure tells its place, and a token that leads to the same failure. Gives the
+/// search that failed and the one that was led by its token.
+#[track_caller]
+pub(crate) fn a_failure_replays<E: Engine>(search: &Search) -> [Exploration; 2] {
+    let (exploration, _) = seeing_the_flag_fails::<E>(search);
+    failed(&exploration, FailureKind::Violation, "the flag was seen");
+    let failure = exploration.failure.as_ref().expect("it failed");
+    assert_eq!(failure.cpu, Some(1));
+    assert!(failure.location.as_ref().is_some_and(|place| place.contains("litmus/mod.rs")));
+    let replay = Search { replay: failure.token.clone(), ..search.clone() };
+    let (again, _) = seeing_the_flag_fails::<E>(&replay);
+    assert_eq!(again.failure, exploration.failure);
+    [exploration, again]
+}
+
 /// A CPU that never waits and never ends.
 pub(crate) fn endless_loop<E: Engine>(search: &Search) -> (Exploration, Outcomes) {
     let idle = role::<E>(|state| while state.words[0].swap(1, Relaxed) < 2 {});

@@ -17,7 +17,7 @@
 //! * `edits = [{ find = "..", replace = ".." }, ..]` stands in the place of `find` and `replace` where
 //!   several texts are replaced. Each of them may name another `file`, too.
 //! * `killed-by` names every check that has to fail, with a part of its message. See
-//!   [`Check`](super::check::Check) for what a check is.
+//!   [`Check`] for what a check is.
 //! * `equivalent = ".."` or `survives = ".."` stands in the place of `killed-by` where no check notices
 //!   the mutant, and says why. Equivalent is what nothing could notice.
 //! * `alone = ".."` says why a mutant has to be built in a copy of its own.
