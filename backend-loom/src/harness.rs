@@ -62,8 +62,8 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Does what `request` says under an engine, and calls `progress` now and then with the number of executions
-    /// so far.
+    /// Does what `request` says under an engine, and calls `progress` now and then with the number
+    /// of executions so far.
     ///
     /// # Panics
     ///

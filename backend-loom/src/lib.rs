@@ -3,8 +3,9 @@
 //! [`engine`] says what a checker provides. Each engine is a module that is named for what it
 //! holds: [`explorer`] is our own engine and runs every execution exactly once, [`loom`] runs every
 //! execution of a small program, [`shuttle`] draws schedules and keeps happens-before clocks,
-//! [`threads`] is the host. [`chosen`] stands for the one of them that a process explores with: model
-//! memory and scenarios are compiled once, and not once for each engine. Words and cells of an engine are used inside its searches only.
+//! [`threads`] is the host. [`chosen`] stands for the one of them that a process explores with:
+//! model memory and scenarios are compiled once, and not once for each engine. Words and cells of
+//! an engine are used inside its searches only.
 //! loom and shuttle must not share a process, and the second one to start is refused.
 //!
 //! [`harness`], [`report`], [`testing`] and [`programs`] are here too, although they know no

@@ -48,13 +48,13 @@ impl Semaphore {
     }
 
     fn give_back(&self) {
-        // Rule 3. A read-modify-write continues the release sequence of earlier givers, so whoever
-        // takes a permit knows what all of them did.
+        // Rule 3. A read-modify-write continues the release sequence of earlier givers, so a thread
+        // that takes a permit knows what all of them did.
         self.permits.fetch_add(1, self.give);
     }
 }
 
-/// Happens once; whoever waits for it sees what came before.
+/// Happens once; a thread that waits for it sees what came before.
 struct Event(Atomic);
 
 impl Event {

@@ -173,7 +173,7 @@ fn opposite_lock_orders_deadlock_and_the_report_tells_how() {
 }
 
 #[test]
-fn a_spin_on_a_word_that_nobody_changes_is_a_deadlock() {
+fn a_spin_on_a_word_that_no_thread_changes_is_a_deadlock() {
     let report = explore(&Options::default(), || {
         let word = Atomic::new(1);
         while word.load(Acquire) != 0 {

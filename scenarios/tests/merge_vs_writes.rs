@@ -1,7 +1,7 @@
 //! # Merge vs. writes
 //! Result: Never. A dirty bit that hardware sets is lost when pages are merged into a huge one.
-//! CPUs: 0 merges the pages of a leaf into a huge page. 1 runs on the table and writes page 0; if it
-//!   faults, it waits for the range and writes again, as a handler of faults does.
+//! CPUs: 0 merges the pages of a leaf into a huge page. 1 runs on the table and writes page 0; if
+//!   it faults, it waits for the range and writes again, as a handler of faults does.
 //! Invariant: a page is as dirty as hardware made any part of it; who has waited finds it there.
 //! Guards against: bits collected before the entries are cleared; a range unlocked in the gap.
 //! Sites: CLEAR_ENTRY, PUBLISH_ITEM, LOCK_ACQUIRE, LOCK_RELEASE.

@@ -3,8 +3,8 @@
 //! The mutants on file (see [`catalogue`]) are merged into one scratch copy: every function that
 //! some mutant changes gets all of its bodies, and a word in the environment chooses at run time
 //! ([`merge`], [`choice`]). So there is one build, and the code that ships carries no switches. A
-//! mutant that cannot be chosen, because it changes more than the bodies of functions, is built in a
-//! copy of its own afterwards; so is one that does not compile beside the others.
+//! mutant that cannot be chosen, because it changes more than the bodies of functions, is built in
+//! a copy of its own afterwards; so is one that does not compile beside the others.
 //!
 //! Then every check runs once on no mutant and once on each mutant that it must notice ([`check`]).
 //! A mutant is killed if all of its checks fail, each with the expected message, and none of them

@@ -1,8 +1,8 @@
 //! Runs tasks in child processes, as many at a time as there are workers.
 //!
 //! Each worker thread takes the next task; for a job it asks children for its stages. Everything
-//! that is shown goes through the main thread, which also looks for an interruption: then no further
-//! task is begun, the children that run are ended, and what has finished is kept.
+//! that is shown goes through the main thread, which also looks for an interruption: then no
+//! further task is begun, the children that run are ended, and what has finished is kept.
 
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt as _;

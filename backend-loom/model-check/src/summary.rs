@@ -207,8 +207,8 @@ impl Summary {
     }
 
     /// The exit code. In a broken world a violation is the code of a catch, and that nothing was
-    /// noticed is as bad as a twin that survives. An internal error outranks everything, since it says that the command itself
-    /// cannot be trusted; then come violations.
+    /// noticed is as bad as a twin that survives. An internal error outranks everything, since it
+    /// says that the command itself cannot be trusted; then come violations.
     pub(crate) fn exit(&self) -> u8 {
         let died = |twin: &Twin| matches!(twin.fate, Fate::Died(_));
         let caught = |twin: &Twin| matches!(twin.fate, Fate::Caught { .. });

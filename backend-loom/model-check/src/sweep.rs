@@ -2,8 +2,8 @@
 //!
 //! First each scenario is explored in the whole world, which tells the lines that it executes.
 //! Then each line that accesses of a site belong to is weakened by itself, by every step, and the
-//! scenarios that execute it are explored in that world. Only a broken condition counts as noticing:
-//! a deadlock or a limit on steps is no argument about memory.
+//! scenarios that execute it are explored in that world. Only a broken condition counts as
+//! noticing: a deadlock or a limit on steps is no argument about memory.
 //!
 //! A line of which nothing notices the weakening has a reason in the core's text, and one that has
 //! a reason is noticed by nothing. The table of sites names scenarios for each site; each of them
@@ -183,7 +183,8 @@ fn row_complaints(site: AnySite, weakenings: &[Weakening], covered: &Covered) ->
         let able = if able.is_empty() { "none of them notices".to_owned() } else { able };
         let what = kind.name();
         format!(
-            "{name}: scenarios of {what} reach it, and the table says `caught by` none of them: {able}"
+            "{name}: scenarios of {what} reach it, and the table says `caught by` none of them: \
+             {able}"
         )
     }));
     complaints

@@ -14,12 +14,12 @@
 //! ```
 //!
 //! * `find` is text that occurs once in the file. An entry may name another `file`.
-//! * `edits = [{ find = "..", replace = ".." }, ..]` stands in the place of `find` and `replace` where
-//!   several texts are replaced. Each of them may name another `file`, too.
+//! * `edits = [{ find = "..", replace = ".." }, ..]` stands in the place of `find` and `replace`
+//!   where several texts are replaced. Each of them may name another `file`, too.
 //! * `killed-by` names every check that has to fail, with a part of its message. See
 //!   [`Check`] for what a check is.
-//! * `equivalent = ".."` or `survives = ".."` stands in the place of `killed-by` where no check notices
-//!   the mutant, and says why. Equivalent is what nothing could notice.
+//! * `equivalent = ".."` or `survives = ".."` stands in the place of `killed-by` where no check
+//!   notices the mutant, and says why. Equivalent is what nothing could notice.
 //! * `alone = ".."` says why a mutant has to be built in a copy of its own.
 
 use std::collections::{BTreeMap, BTreeSet};

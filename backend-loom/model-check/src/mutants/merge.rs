@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn signatures_are_read_as_they_are_written() {
         for text in [
-            "fn f<const N: usize = { 1 }>(x: fn(u8) -> u8) -> A<{ N }> where T: Fn() -> B<C<D>> {!}",
+            "fn f<const N: usize = { 1 }>(x: fn(u8) -> u8) -> A<{ N }> where T: F() -> B<C<D>> {!}",
             "trait T { fn g(&self) -> u8; unsafe extern \"C\" fn f() {!} }",
             "macro_rules! m { ($name:ident) => { pub fn f() {!} } }",
             "m! { fn f(self) -> Option<Vec<u8>> {!} }",

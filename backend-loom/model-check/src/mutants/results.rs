@@ -177,8 +177,8 @@ impl Results {
         let alone = count(|row| row.alone.is_some());
         writeln!(
             text,
-            "{killed}/{} mutants killed, {explained} survive for a reason; {alone} were built alone; \
-             {:.0} s, of which {:.0} s built one copy for all others",
+            "{killed}/{} mutants killed, {explained} survive for a reason; {alone} were built \
+             alone; {:.0} s, of which {:.0} s built one copy for all others",
             self.rows.len(),
             self.elapsed.as_secs_f64(),
             self.building.as_secs_f64()
