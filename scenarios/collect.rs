@@ -7,7 +7,7 @@
 //!
 //! The form of a scenario file is checked as text, for what a compiler would not notice or would
 //! say obscurely: the name, the header, the `scenario!` line (without it the file has no tests and
-//! nobody would miss them), and that it stays clear of `unsafe` and `std`, which its own test
+//! no test would miss them), and that it stays clear of `unsafe` and `std`, which its own test
 //! target would let through. Each complaint is one sentence that says what to do.
 //!
 //! `weft_collected` keeps the tests of a scenario file out of the collector.

@@ -14,11 +14,14 @@ pub const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 pub const WRITABLE: u64 = 1 << 1;
 /// Accessed and dirty, in an entry of x86-64.
 pub const USED: u64 = 1 << 5 | 1 << 6;
+/// The same, where a page may not be written: dirty is then in a bit that hardware ignores, because
+/// bit 6 would make it a page of a shadow stack.
+const USED_READ_ONLY: u64 = 1 << 5 | 1 << 58;
 
 /// How entries are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// x86-64: present 0, writable 1, accessed 5, dirty 6, page size 7.
+    /// x86-64: present 0, writable 1, accessed 5, dirty 6, page size 7, dirty and read-only 58.
     X86,
     /// AArch64, stage 1: valid 0, table or page 1, read-only 7.
     Aarch64,
@@ -67,7 +70,7 @@ pub fn walk(tree: &dyn Tree, range: &Range<u64>) -> Found {
             found.huge += 1;
         } else {
             let (is_writable, is_used) = match format {
-                Format::X86 => (page.entry & WRITABLE != 0, page.entry & USED == USED),
+                Format::X86 => (page.entry & WRITABLE != 0, is_used(page.entry)),
                 Format::Aarch64 => (page.entry & 1 << 7 == 0, false),
             };
             found.pages += 1;
@@ -76,6 +79,13 @@ pub fn walk(tree: &dyn Tree, range: &Range<u64>) -> Found {
         }
     });
     found
+}
+
+/// Whether hardware has used and written a page, by its entry of x86-64. Tables may know nothing of
+/// shadow stacks.
+fn is_used(entry: u64) -> bool {
+    let is_kept = entry & WRITABLE == 0 && entry & USED_READ_ONLY == USED_READ_ONLY;
+    entry & USED == USED || is_kept
 }
 
 /// Uses and writes every page in the range, as hardware does: its bits are then set.
@@ -169,5 +179,10 @@ mod tests {
         assert_eq!(walk(&tree, &range), expected);
         use_pages(&tree, &range);
         assert_eq!(walk(&tree, &range), Found { used: 2, ..expected });
+        // One that was used, and is read-only since; and one that only says so.
+        tree.set(nodes[3], 8, frame_of(START + 8 * 4096) | 1 << 58 | 0x21);
+        tree.set(nodes[3], 9, frame_of(START + 9 * 4096) | 1 << 58 | 0x23);
+        let more = Found { pages: 4, writable: 2, used: 3, ..expected };
+        assert_eq!(walk(&tree, &range), more);
     }
 }
