@@ -28,6 +28,7 @@ mod huge;
 mod interpreter;
 mod locking;
 mod mapping;
+mod order;
 #[expect(unsafe_code, reason = "items are a contract")]
 mod owned;
 #[expect(unsafe_code, reason = "items are a contract")]
