@@ -15,7 +15,7 @@
 //! Rules that hold for every engine:
 //!
 //! * **Nothing is asked of an engine while a thread unwinds**, or of its words and cells: the model
-//!   sees to that, in [`crate::actor`]. So an engine need not say what they do then.
+//!   sees to that, in `actor.rs`. So an engine need not say what they do then.
 //! * **No `SeqCst` accesses.** Words refuse the ordering with a failure, because checkers disagree
 //!   about it. `fence(SeqCst)` is the way to say it.
 //! * **Waiting is declared.** A CPU that cannot go on calls [`EngineWord::wait_for_change`]; it

@@ -135,7 +135,7 @@ pub struct Site {
     pub row: Row,
     /// The ordering as designed.
     pub order: Order,
-    /// Where the site is named, if [`site!`] named it.
+    /// Where the site is named, if `site!` named it.
     pub place: Option<Place>,
 }
 
@@ -153,7 +153,7 @@ pub struct FenceSite {
     pub row: Row,
     /// The ordering as designed.
     pub order: FenceOrder,
-    /// Where the site is named, if [`site!`] named it.
+    /// Where the site is named, if `site!` named it.
     pub place: Option<Place>,
 }
 

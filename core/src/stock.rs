@@ -6,7 +6,7 @@
 //! left over is freed at once when the stock is dropped, because no other CPU has seen it. While an
 //! operation of a large range fills its stock, other CPUs find that much less memory.
 //!
-//! Nodes in stock have no level and no entries yet. [`Stock::take`] says what is in one: a split
+//! Nodes in stock have no level and no entries yet. `Stock::take` says what is in one: a split
 //! writes the parts of a huge page, and nothing is written twice.
 
 use crate::address::Level;
