@@ -74,7 +74,7 @@ mod tests {
     pub(crate) mod audit;
     pub(crate) mod builder;
     pub(crate) mod flushing;
-    #[expect(unsafe_code, reason = "says when nobody is at work")]
+    #[expect(unsafe_code, reason = "says when no CPU is at work")]
     pub(crate) mod harness;
     pub(crate) mod kernel;
     pub(crate) mod options;

@@ -28,7 +28,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
         });
     }
     let frames = memory::init(&boot);
-    // SAFETY: they are memory that nobody else uses, and the direct map of the boot tables and of
+    // SAFETY: they are memory that nothing else uses, and the direct map of the boot tables and of
     // the final ones covers them.
     let machine = unsafe { metal::start(frames) };
     let space: &'static space::Space = Box::leak(Box::new(space::init(machine, &boot)));

@@ -12,7 +12,7 @@
 //! The same holds for the way to a node that is taken out: CPUs may have the entry that led there
 //! in their caches of upper levels until everything is flushed.
 //!
-//! The locks of nodes that were taken out do not count. Whoever gets one finds the node stray.
+//! The locks of nodes that were taken out do not count. A CPU that gets one finds the node stray.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -27,7 +27,7 @@ use crate::architecture::Architecture;
 use crate::interpreter::Root;
 use crate::watched::{Layout, Seen, all_seen};
 
-/// Mappings, and the changes of them since someone asked.
+/// Mappings, and the changes of them since they were last asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     mappings: BTreeMap<u64, RawItem>,

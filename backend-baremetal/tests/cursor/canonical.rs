@@ -3,23 +3,21 @@
 
 use std::ops::Range;
 
-use weft_core::address::{CpuId, FRAME_SIZE, Level, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::cursor::{Cursor, Protected, Unmapped};
 use weft_core::error::{ChangeError, MapFault, PositionError};
 use weft_core::find::lock_covering;
 use weft_core::geometry::{FiveLevels, FourLevels, Geometry};
-use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
 use weft_core::sync::Flush;
 
 use crate::architecture::{Architecture, Sv39, Table};
 use crate::fixture::{
     READABLE, Root, address, all_pages, clear, device, dump, fill, filled_with, huge_levels, lock,
-    map_huge, on_table, page, pages, physical, raw, span,
+    map_huge, on_table, on_watched_table, page, pages, physical, raw, span,
 };
-use crate::support::{WRITABLE, node, tracked_on};
-use crate::watched::{Seen, on_watched, seen};
+use crate::support::{WRITABLE, tracked_on};
+use crate::watched::{Seen, seen};
 
 on_every_architecture!(
     answers_in_the_upper_half_are_canonical,
@@ -257,10 +255,7 @@ fn a_range_on_both_sides_of_the_gap_leaves_out_the_gap<G: Architecture>() {
 fn what_is_flushed_in_the_upper_half_is_canonical<G: Architecture>() {
     let all = all_pages::<G>();
     for number in [all / 2, all - 1] {
-        on_watched::<G>(|machine| {
-            let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-            let root: Node<Table<G>> = node(machine, G::ROOT);
-            let section = cpu.read_side();
+        on_watched_table::<G>(|machine, root| {
             let range = pages::<G>(number..number + 1);
             let at = Seen::Flushed(Flush::Page(range.start));
             assert_canonical::<G>(&range);
@@ -271,7 +266,7 @@ fn what_is_flushed_in_the_upper_half_is_canonical<G: Architecture>() {
                 |cursor, _| assert!(cursor.take_next().is_ok_and(|it| it.is_some())),
             ];
             for change in changes {
-                let mut cursor = lock(root.borrow(&section), range.clone());
+                let mut cursor = lock(root, range.clone());
                 if cursor.query().expect("before the end").item.is_none() {
                     cursor.map(tracked_on(machine, WRITABLE)).expect("nothing is there");
                     cursor.jump(range.start).expect("the start");

@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::error::{ChangeError, MapFault, Refusal};
 use weft_core::format::{EntryFormat, PageFlags, RawItem};
@@ -21,7 +20,7 @@ use crate::architecture::{Architecture, Table};
 use crate::fixture::{NOTED, number, number_in, page};
 use crate::interpreter::{Expected, Run, reach};
 use crate::program::{Change, Operation, Place, Rights, Step};
-use crate::support::{untracked_at, untracked_memory};
+use crate::support::{online, untracked_at, untracked_memory};
 use crate::watched::{Machine, at_flush};
 
 /// How many pages one step maps at most, if they own their frames and if not.
@@ -264,7 +263,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         let noted = Rc::new(Cell::new(PageFlags::empty()));
         let (machine, owned, note) = (*self.machine, node.to_owned(), noted.clone());
         at_flush(Some(Box::new(move || {
-            let other = Cpu::online(&machine, CpuId::new(1)).expect("the CPU is offline");
+            let other = online(&machine, 1);
             let section = other.read_side();
             let both = G::Format::HARDWARE_BITS;
             let (bits, flags) = if writes {

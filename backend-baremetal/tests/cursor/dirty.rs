@@ -5,17 +5,16 @@
 
 use std::ops::Range;
 
-use weft_core::address::{CpuId, Level, Paddr, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
 use weft_core::format::{PageFlags, Property, X86_64};
-use weft_core::node::{Node, NodeRef};
+use weft_core::node::NodeRef;
 
 use crate::architecture::{Architecture, Table};
-use crate::fixture::{READABLE, dump, lock, pages, span};
-use crate::support::{WRITABLE, node, untracked_at};
-use crate::watched::{Machine, Seen, all_seen, hardware_writes, on_watched};
+use crate::fixture::{READABLE, dump, lock, on_watched_table, pages, span};
+use crate::support::{WRITABLE, untracked_at};
+use crate::watched::{Machine, Seen, all_seen, hardware_writes};
 
 on_every_geometry!(
     dirty_outlives_the_right_to_write,
@@ -37,11 +36,8 @@ type Root<'g, G> = NodeRef<'g, Table<G>>;
 
 /// Runs `body` on a new, watched table. No entry that was written is a shadow stack's.
 fn on_table<G: Architecture<Format = X86_64>>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
-        body(machine, root.borrow(&section));
+    on_watched_table::<G>(|machine, root| {
+        body(machine, root);
         for seen in all_seen() {
             let Seen::Wrote { new, .. } = seen else { continue };
             let is_shadow_stack = new & 1 != 0 && new & (R_W | D) == D;

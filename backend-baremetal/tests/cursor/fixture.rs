@@ -17,8 +17,9 @@ use weft_core::sync::Backend;
 use weft_scenarios::specification::{self, addresses};
 pub(crate) use weft_scenarios::specification::{address as page, end_address as end};
 
-use crate::architecture::{Architecture, Whole};
+use crate::architecture::{Architecture, Table, Whole};
 use crate::support::{Machine, live, node, on_machine, online, untracked_at};
+use crate::watched::{self, on_watched};
 
 pub(crate) type Root<'g, G> = NodeRef<'g, Whole<G>>;
 
@@ -42,6 +43,18 @@ pub(crate) fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, 
         cpu.quiescent();
         cpu.quiescent();
         assert_eq!(live(machine), 1, "unmapping gives back every frame but the root's");
+    });
+}
+
+/// Runs `body` on a new, watched table, which it leaves as it likes.
+pub(crate) fn on_watched_table<G: Architecture>(
+    body: impl FnOnce(&watched::Machine<G>, NodeRef<'_, Table<G>>),
+) {
+    on_watched::<G>(|machine| {
+        let cpu = online(machine, 0);
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let section = cpu.read_side();
+        body(machine, root.borrow(&section));
     });
 }
 

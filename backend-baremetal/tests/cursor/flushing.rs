@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use weft_core::address::{CpuId, Level, Paddr, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::entry::Child;
 use weft_core::find::{lock_covering, try_lock_covering};
@@ -14,8 +13,8 @@ use weft_core::node::Node;
 use weft_core::sync::Flush;
 
 use crate::architecture::{Architecture, Table};
-use crate::fixture::{NOTED, READABLE, huge_levels, lock, page, pages, span};
-use crate::support::{WRITABLE, node, tracked_on, untracked_at};
+use crate::fixture::{NOTED, READABLE, huge_levels, lock, on_watched_table, page, pages, span};
+use crate::support::{WRITABLE, node, online, tracked_on, untracked_at};
 use crate::watched::{Machine, Seen, at_flush, on_watched, seen};
 
 on_every_architecture!(
@@ -44,17 +43,14 @@ fn seen_while<G: Architecture>(
     body: impl FnOnce(&mut Cursor<'_, Table<G>>, &Machine<G>),
 ) -> Vec<Seen> {
     let mut found = Vec::new();
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
+    on_watched_table::<G>(|machine, root| {
         for range in [pages::<G>(0..3), pages::<G>(3..4)] {
-            let mut cursor = lock(root.borrow(&section), range.clone());
+            let mut cursor = lock(root, range.clone());
             let make = |_| tracked_on(machine, property);
             cursor.map_pages(range.end, make).expect("nothing is there");
         }
         seen();
-        let mut cursor = lock(root.borrow(&section), pages::<G>(0..3));
+        let mut cursor = lock(root, pages::<G>(0..3));
         cursor.jump(page::<G>(1)).expect("a position");
         body(&mut cursor, machine);
         drop(cursor);
@@ -76,12 +72,9 @@ fn looking_flushes_nothing_and_mapping_what_caches_faults<G: Architecture>() {
         drop(refused);
     });
     assert_eq!(found, []);
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
+    on_watched_table::<G>(|machine, root| {
         let range = pages::<G>(1..4);
-        let mut cursor = lock(root.borrow(&section), range.clone());
+        let mut cursor = lock(root, range.clone());
         let once = [Seen::Flushed(Flush::Everything)];
         let once = &once[..usize::from(G::CACHES_FAULTS)];
         assert_eq!(seen(), if G::LEVELS == 2 && G::ENTRIES == 2 { &[] } else { once }, "grown");
@@ -99,17 +92,14 @@ fn if_cached<G: Architecture>(what: Flush) -> Vec<Seen> {
 }
 
 fn a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached<G: Architecture>() {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
+    on_watched_table::<G>(|machine, root| {
         // The nodes are there.
-        let mut cursor = lock(root.borrow(&section), pages::<G>(0..1));
+        let mut cursor = lock(root, pages::<G>(0..1));
         cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
         drop(cursor);
         let range = pages::<G>(1..2);
         for bulk in [false, true] {
-            let mut cursor = lock(root.borrow(&section), range.clone());
+            let mut cursor = lock(root, range.clone());
             seen();
             if bulk {
                 let make = |_| tracked_on(machine, READABLE);
@@ -119,11 +109,11 @@ fn a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached<G: Ar
             }
             drop(cursor);
             assert_eq!(seen(), if_cached::<G>(Flush::Page(range.start)));
-            lock(root.borrow(&section), range.clone()).unmap(range.end).expect("no split");
+            lock(root, range.clone()).unmap(range.end).expect("no split");
         }
         for level in huge_levels::<G>() {
             let range = pages::<G>(span::<G>(level)..2 * span::<G>(level));
-            let mut cursor = lock(root.borrow(&section), range.clone());
+            let mut cursor = lock(root, range.clone());
             seen();
             let huge = untracked_at(Paddr::new(0), Level::new(level), READABLE);
             cursor.map(huge).expect("nothing is there");
@@ -134,20 +124,17 @@ fn a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached<G: Ar
 }
 
 fn a_node_where_nothing_was_is_flushed_with_everything_if_faults_are_cached<G: Architecture>() {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
+    on_watched_table::<G>(|machine, root| {
         let cached = if_cached::<G>(Flush::Everything);
         // On the way down, all of it at once.
-        drop(lock_covering(root.borrow(&section), page::<G>(1), Level::LEAF).expect("enough"));
+        drop(lock_covering(root, page::<G>(1), Level::LEAF).expect("enough"));
         assert_eq!(seen(), cached, "a way was grown");
-        drop(lock_covering(root.borrow(&section), page::<G>(1), Level::LEAF).expect("enough"));
+        drop(lock_covering(root, page::<G>(1), Level::LEAF).expect("enough"));
         assert_eq!(seen(), [], "nothing was grown");
-        drop(lock(root.borrow(&section), pages::<G>(1..2)));
+        drop(lock(root, pages::<G>(1..2)));
         seen();
         // By hand.
-        let mut guard = root.borrow(&section).lock();
+        let mut guard = root.lock();
         let mut entry = guard.entry(0).expect("the index is in range");
         let child = entry.allocate_if_absent().expect("frames enough");
         assert_eq!(seen(), cached, "a node was grown, and is locked");
@@ -230,12 +217,9 @@ fn several_pages_are_flushed_together<G: Architecture>() {
 }
 
 fn a_flush_comes_before_the_frames_are_retired<G: Architecture>() {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
+    on_watched_table::<G>(|machine, root| {
         for range in [0..1, 1..3, 1..4] {
-            let mut cursor = lock(root.borrow(&section), pages::<G>(range.clone()));
+            let mut cursor = lock(root, pages::<G>(range.clone()));
             let make = |_| tracked_on(machine, READABLE);
             cursor.map_pages(cursor.range().end, make).expect("nothing is there");
             cursor.jump(page::<G>(range.start)).expect("the start");
@@ -255,23 +239,20 @@ fn a_flush_comes_before_the_frames_are_retired<G: Architecture>() {
 }
 
 fn a_flush_comes_before_the_locks_go<G: Architecture>() {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
-        let mut cursor = lock(root.borrow(&section), pages::<G>(0..3));
+    on_watched_table::<G>(|machine, root| {
+        let mut cursor = lock(root, pages::<G>(0..3));
         cursor
             .map_pages(page::<G>(3), |_| tracked_on(machine, WRITABLE))
             .expect("nothing is there");
         drop(cursor);
-        let mut cursor = lock(root.borrow(&section), pages::<G>(0..2));
+        let mut cursor = lock(root, pages::<G>(0..2));
         cursor.protect_next(|_| READABLE).expect("no split");
         cursor.take_next().expect("no split").expect("a page is there");
         let flushes = Rc::new(Cell::new(0));
-        let (count, machine, owned) = (flushes.clone(), *machine, root.clone());
+        let (count, machine, owned) = (flushes.clone(), *machine, root.to_owned());
         at_flush(Some(Box::new(move || {
             count.set(count.get() + 1);
-            let other = Cpu::online(&machine, CpuId::new(1)).expect("the CPU is offline");
+            let other = online(&machine, 1);
             let section = other.read_side();
             let way = try_lock_covering(owned.borrow(&section), page::<G>(1), Level::LEAF);
             assert!(way.is_err(), "the leaf is unlocked before the flush");
@@ -296,20 +277,17 @@ fn a_cursor_flushes_when_it_is_asked_to<G: Architecture>() {
 
 fn a_split_is_flushed<G: Architecture>() {
     for level in huge_levels::<G>() {
-        on_watched::<G>(|machine| {
-            let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-            let root: Node<Table<G>> = node(machine, G::ROOT);
-            let section = cpu.read_side();
-            let mut cursor = lock(root.borrow(&section), pages::<G>(0..span::<G>(level)));
+        on_watched_table::<G>(|_, root| {
+            let mut cursor = lock(root, pages::<G>(0..span::<G>(level)));
             let huge = untracked_at(Paddr::new(0), Level::new(level), READABLE);
             cursor.map(huge).expect("nothing is there");
             drop(cursor);
             seen();
-            let mut cursor = lock(root.borrow(&section), pages::<G>(0..1));
+            let mut cursor = lock(root, pages::<G>(0..1));
             cursor.split().expect("it is huge");
             drop(cursor);
             assert_eq!(seen(), [Seen::Flushed(Flush::Everything)]);
-            let mut cursor = lock(root.borrow(&section), pages::<G>(0..1));
+            let mut cursor = lock(root, pages::<G>(0..1));
             assert_eq!(cursor.vaddr(), Vaddr::new(0));
             cursor.protect(page::<G>(1), |old| old).expect("frames enough");
         });
@@ -337,7 +315,7 @@ fn what_was_tightened_before_a_panic_is_flushed<G: Architecture>() {
 /// Also what owns nothing, and has nothing to wait for.
 fn what_is_detached_by_hand_is_flushed<G: Architecture>() {
     on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let cpu = online(machine, 0);
         let leaf: Node<Table<G>> = node(machine, Level::LEAF);
         let section = cpu.read_side();
         let mut guard = leaf.borrow(&section).lock();
@@ -355,7 +333,7 @@ fn what_is_detached_by_hand_is_flushed<G: Architecture>() {
 
 fn what_is_protected_by_hand_is_flushed_at_once<G: Architecture>() {
     on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in (1..=G::PAGE_LEVELS).map(Level::new) {
             let holds: Node<Table<G>> = node(machine, level);
@@ -376,7 +354,7 @@ fn what_is_protected_by_hand_is_flushed_at_once<G: Architecture>() {
 
 fn what_is_split_by_hand_is_flushed_while_the_parts_are_locked<G: Architecture>() {
     on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let cpu = online(machine, 0);
         let section = cpu.read_side();
         for level in huge_levels::<G>().map(Level::new) {
             let holds: Node<Table<G>> = node(machine, level);

@@ -3,7 +3,7 @@
 //! A machine tags translations with the root that they are of. A new root at the same address would
 //! find those of the old one.
 
-use weft_core::address::{CpuId, Level, Paddr};
+use weft_core::address::{Level, Paddr};
 use weft_core::cpu::Cpu;
 use weft_core::error::OutOfMemory;
 use weft_core::node::Node;
@@ -11,7 +11,7 @@ use weft_core::permanent::Permanent;
 
 use crate::architecture::{Architecture, Table};
 use crate::fixture::{READABLE, lock, pages};
-use crate::support::{KernelOn, UserOn, dismantle, node, tracked_on};
+use crate::support::{KernelOn, UserOn, dismantle, node, online, tracked_on};
 use crate::watched::{Machine, Seen, all_seen, on_watched};
 
 on_every_architecture!(
@@ -31,7 +31,7 @@ fn gone() -> Vec<Seen> {
 
 fn on_machine<G: Architecture>(body: impl FnOnce(&Machine<G>, &mut Cpu<Machine<G>>)) {
     on_watched::<G>(|machine| {
-        let mut cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+        let mut cpu = online(machine, 0);
         body(machine, &mut cpu);
     });
 }

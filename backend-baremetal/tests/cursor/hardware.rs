@@ -6,17 +6,18 @@
 use std::ops::Range;
 
 use weft_core::address::{Level, Vaddr};
-use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property, RiscVSvade};
 use weft_core::geometry::Shape;
-use weft_core::node::{Node, NodeRef};
+use weft_core::node::NodeRef;
 use weft_scenarios::specification::Rules;
 
 use crate::architecture::{Architecture, Sv39, Table};
-use crate::fixture::{NOTED, READABLE, dump, huge_levels, lock, page, pages, span};
-use crate::support::{node, tracked_on, untracked_at};
-use crate::watched::{Machine, Writes, hardware_writes, on_watched, writes_of};
+use crate::fixture::{
+    NOTED, READABLE, dump, huge_levels, lock, on_watched_table, page, pages, span,
+};
+use crate::support::{tracked_on, untracked_at};
+use crate::watched::{Writes, hardware_writes, writes_of};
 
 on_every_architecture!(
     protecting_a_range_keeps_what_hardware_notes,
@@ -29,16 +30,6 @@ on_every_architecture!(
 );
 
 type Root<'g, G> = NodeRef<'g, Table<G>>;
-
-/// Runs `body` on a new, watched table, which it leaves as it likes.
-fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, weft_core::address::CpuId::new(0)).expect("offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
-        body(machine, root.borrow(&section));
-    });
-}
 
 /// Maps pages of device memory of a level at every page of `range`, frames by address.
 fn fill<G: Architecture>(root: Root<'_, G>, level: u8, range: Range<u64>, property: Property) {
@@ -62,7 +53,7 @@ fn with(property: Property, flags: PageFlags) -> Property {
 }
 
 fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
-    on_table::<G>(|_, root| {
+    on_watched_table::<G>(|_, root| {
         fill(root, 1, 0..3, READABLE);
         let mut cursor = lock(root, pages::<G>(0..3));
         let writable = |old: Property| with(old, PageFlags::WRITE);
@@ -73,7 +64,7 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
         assert_eq!(flags(root), [NOTED | PageFlags::WRITE; 3], "hardware's bits are lost");
     });
     for level in huge_levels::<G>() {
-        on_table::<G>(|_, root| {
+        on_watched_table::<G>(|_, root| {
             let all = span::<G>(level);
             fill(root, level, 0..all, READABLE);
             let mut cursor = lock(root, pages::<G>(0..all));
@@ -88,7 +79,7 @@ fn protecting_a_range_keeps_what_hardware_notes<G: Architecture>() {
 }
 
 fn protecting_one_page_tells_what_hardware_noted<G: Architecture>() {
-    on_table::<G>(|_, root| {
+    on_watched_table::<G>(|_, root| {
         fill(root, 1, 0..2, READABLE);
         let mut cursor = lock(root, pages::<G>(0..2));
         for _ in 0..2 {
@@ -106,7 +97,7 @@ fn protecting_one_page_tells_what_hardware_noted<G: Architecture>() {
 fn what_is_taken_out_has_what_hardware_noted<G: Architecture>() {
     let levels = std::iter::once(1).chain(huge_levels::<G>());
     for level in levels {
-        on_table::<G>(|_, root| {
+        on_watched_table::<G>(|_, root| {
             let start = if level == 1 { 1 } else { 0 };
             let range = start..start + span::<G>(level);
             fill(root, level, range.clone(), READABLE);
@@ -129,7 +120,7 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Architecture>() {
     ];
     for level in huge_levels::<G>() {
         for change in changes {
-            on_table::<G>(|_, root| {
+            on_watched_table::<G>(|_, root| {
                 let all = span::<G>(level);
                 fill(root, level, 0..all, READABLE);
                 let mut cursor = lock(root, pages::<G>(1..2));
@@ -146,7 +137,7 @@ fn every_part_has_what_hardware_noted_of_the_whole<G: Architecture>() {
 fn a_merged_page_has_what_hardware_noted_of_any_part<G: Architecture>() {
     for level in huge_levels::<G>() {
         for which in [0, G::ENTRIES - 1] {
-            on_table::<G>(|_, root| {
+            on_watched_table::<G>(|_, root| {
                 let part = span::<G>(level - 1);
                 let all = span::<G>(level);
                 let noted = which as u64 * part;
@@ -168,7 +159,7 @@ fn cost<G: Architecture>(
     change: fn(&mut Cursor<'_, Table<G>>, Vaddr),
 ) -> Writes {
     let mut writes = Writes::default();
-    on_table::<G>(|machine, root| {
+    on_watched_table::<G>(|machine, root| {
         fill(root, 1, 0..1, property);
         let mut cursor = lock(root, pages::<G>(0..2));
         cursor.jump(page::<G>(1)).expect("a position");
@@ -223,7 +214,7 @@ fn entries_that_only_software_notes_in_are_stored() {
     for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY, NOTED] {
         let property = with(READABLE, noted);
         assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
-        on_table::<G>(|_, root| {
+        on_watched_table::<G>(|_, root| {
             fill(root, 1, 0..2, property);
             let writable = |old: Property| with(old, PageFlags::WRITE);
             let mut cursor = lock(root, pages::<G>(0..2));
@@ -239,7 +230,7 @@ fn entries_that_only_software_notes_in_are_stored() {
             let expected = [NOTED, noted].map(|noted| noted | PageFlags::WRITE);
             assert_eq!(flags(root), expected, "what software has noted is lost");
         });
-        on_table::<G>(|_, root| {
+        on_watched_table::<G>(|_, root| {
             let all = span::<G>(2);
             fill(root, 2, 0..all, property);
             let mut cursor = lock(root, pages::<G>(0..all));

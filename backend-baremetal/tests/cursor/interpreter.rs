@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use arbitrary::{Arbitrary, Unstructured};
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{CpuId, FRAME_SIZE, Level, Vaddr};
+use weft_core::address::{FRAME_SIZE, Level, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::entry::{ChildRef, ItemRef};
@@ -30,7 +30,7 @@ use crate::architecture::{Architecture, Table};
 use crate::caches::{Caches, Journal};
 use crate::fixture::{NOTED, assert_sound, dump, halves, lock, number, page, pages};
 use crate::program::{Operation, Place, Program, Step, Transaction, Way};
-use crate::support::node;
+use crate::support::{node, online};
 use crate::watched::Machine;
 
 pub(crate) type Root<'g, G> = NodeRef<'g, Table<G>>;
@@ -48,7 +48,7 @@ const CHECKED_EVERY: usize = 4;
 /// If table and specification do not agree, a flush is missing, or frames are lost.
 pub(crate) fn run<G: Architecture>(machine: &Machine<G>, program: &Program) {
     machine.processors().failing.cancel();
-    let mut cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
+    let mut cpu = online(machine, 0);
     quiesce(&mut cpu);
     let before = machine.region().live();
     let root: Node<Table<G>> = node(machine, G::ROOT);

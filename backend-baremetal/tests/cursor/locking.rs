@@ -141,7 +141,10 @@ fn who_would_wait_leaves_nothing_locked<G: Architecture>() {
             }
             drop(cursor);
             assert_sound(root);
-            drop(Cursor::try_lock(root, nearly_all::<G>()).expect("nobody is there any more"));
+            drop(
+                Cursor::try_lock(root, nearly_all::<G>())
+                    .expect("no other cursor is there any more"),
+            );
         }
     });
 }

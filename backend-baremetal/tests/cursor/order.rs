@@ -3,19 +3,20 @@
 
 use std::ops::Range;
 
-use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::error::LockError;
 use weft_core::find::lock_covering;
 use weft_core::format::{Decoded, EntryFormat};
-use weft_core::node::{Node, NodeRef};
+use weft_core::node::NodeRef;
 use weft_core::sync::Flush;
 
 use crate::architecture::{Architecture, Table};
-use crate::fixture::{READABLE, all_pages, dump, huge_levels, lock, page, pages, span};
-use crate::support::{child, node, tracked_on, untracked_at};
-use crate::watched::{Layout, Machine, Seen, all_seen, on_watched, seen};
+use crate::fixture::{
+    READABLE, all_pages, dump, huge_levels, lock, on_watched_table, page, pages, span,
+};
+use crate::support::{child, tracked_on, untracked_at};
+use crate::watched::{Layout, Machine, Seen, all_seen, seen};
 
 on_every_architecture!(
     a_node_left_empty_is_flushed_before_its_parent_is_unlocked,
@@ -71,16 +72,6 @@ fn nodes_of<G: Architecture>(root: NodeRef<'_, Table<G>>) -> Vec<(Level, Paddr)>
     dump(root).nodes.into_iter().map(|(level, _, frame)| (level, frame)).collect()
 }
 
-/// Runs `body` on a new, watched table.
-fn on_table<G: Architecture>(body: impl FnOnce(&Machine<G>, NodeRef<'_, Table<G>>)) {
-    on_watched::<G>(|machine| {
-        let cpu = Cpu::online(machine, CpuId::new(0)).expect("the CPU is offline");
-        let root: Node<Table<G>> = node(machine, G::ROOT);
-        let section = cpu.read_side();
-        body(machine, root.borrow(&section));
-    });
-}
-
 /// Checks that everything is flushed between the moment when a node is taken out and the next one
 /// when its parent is unlocked. Returns how many were taken out.
 #[track_caller]
@@ -108,7 +99,7 @@ fn assert_flushed_in_time(steps: &[Step]) -> usize {
 fn a_node_left_empty_is_flushed_before_its_parent_is_unlocked<G: Architecture>() {
     type Enter<'g, G> =
         fn(NodeRef<'g, Table<G>>, Range<Vaddr>) -> Result<Cursor<'g, Table<G>>, LockError>;
-    on_table::<G>(|machine, root| {
+    on_watched_table::<G>(|machine, root| {
         let ways: [Enter<'_, G>; 2] = [Cursor::lock, Cursor::try_lock];
         for enter in ways {
             lock(root, pages::<G>(1..2)).map(tracked_on(machine, READABLE)).expect("it is free");
@@ -125,7 +116,7 @@ fn a_node_left_empty_is_flushed_before_its_parent_is_unlocked<G: Architecture>()
 
 fn a_node_that_memory_ran_out_below_is_flushed_before_its_parent_is_unlocked<G: Architecture>() {
     let Some(above) = (G::LEVELS > 2).then(|| Level::new(2)) else { return };
-    on_table::<G>(|machine, root| {
+    on_watched_table::<G>(|machine, root| {
         drop(lock_covering(root, page::<G>(1), above).expect("frames enough"));
         let nodes = nodes_of(root);
         all_seen();
@@ -148,7 +139,7 @@ fn what_was_unmapped_is_flushed_before_something_else_is_mapped_there<G: Archite
     // The last page of all, too: where its range ends is address 0.
     for at in [1, all_pages::<G>() - 1] {
         for map in ways {
-            on_table::<G>(|machine, root| {
+            on_watched_table::<G>(|machine, root| {
                 let range = pages::<G>(at..at + 1);
                 lock(root, range.clone()).map(tracked_on(machine, READABLE)).expect("it is free");
                 let nodes = nodes_of(root);
@@ -174,7 +165,7 @@ fn what_was_unmapped_is_flushed_before_something_else_is_mapped_there<G: Archite
 }
 
 fn mapping_elsewhere_flushes_nothing_more<G: Architecture>() {
-    on_table::<G>(|machine, root| {
+    on_watched_table::<G>(|machine, root| {
         let range = pages::<G>(0..3);
         let mut cursor = lock(root, pages::<G>(0..1));
         cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
@@ -195,7 +186,7 @@ fn mapping_elsewhere_flushes_nothing_more<G: Architecture>() {
 
 fn a_huge_page_comes_after_the_flush_of_the_node_before_it<G: Architecture>() {
     for level in huge_levels::<G>() {
-        on_table::<G>(|machine, root| {
+        on_watched_table::<G>(|machine, root| {
             let range = pages::<G>(0..span::<G>(level));
             lock(root, pages::<G>(1..2)).map(tracked_on(machine, READABLE)).expect("it is free");
             let nodes = nodes_of(root);
@@ -219,7 +210,7 @@ fn a_huge_page_comes_after_the_flush_of_the_node_before_it<G: Architecture>() {
 
 fn small_pages_come_after_the_flush_of_the_huge_page_before_them<G: Architecture>() {
     for level in huge_levels::<G>() {
-        on_table::<G>(|machine, root| {
+        on_watched_table::<G>(|machine, root| {
             let range = pages::<G>(0..span::<G>(level));
             let huge = untracked_at(Paddr::new(0), Level::new(level), READABLE);
             lock(root, range.clone()).map(huge).expect("nothing is there");
@@ -239,7 +230,7 @@ fn small_pages_come_after_the_flush_of_the_huge_page_before_them<G: Architecture
 /// As long as the guard of the child is there, the parent cannot be changed: so nothing is left to
 /// do for the child's lock when the parent's entry is.
 fn what_is_grown_by_hand_is_detached_in_order<G: Architecture>() {
-    on_table::<G>(|_, root| {
+    on_watched_table::<G>(|_, root| {
         let mut guard = root.lock();
         all_seen();
         let mut entry = guard.entry(1).expect("the index is in range");

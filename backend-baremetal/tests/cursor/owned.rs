@@ -11,7 +11,6 @@ use weft_backend_baremetal::backend::Tables;
 use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::Config;
-use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::error::{MapFault, Refusal};
@@ -25,7 +24,7 @@ use weft_core::sync::Backend;
 
 use crate::architecture::Architecture;
 use crate::fixture::{NOTED, READABLE, all_pages, lock, page, pages, span};
-use crate::support::node;
+use crate::support::{node, online};
 
 on_every_geometry!(
     an_item_is_shown_as_its_type_wants,
@@ -154,7 +153,7 @@ fn on_pages<G: Architecture>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     let machine = hosted::start::<G, Kinds>(1024).expect("the host has a few megabytes");
     FATES.take();
     hosted::on_cpu(CpuId::new(0), || {
-        let cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
+        let cpu = online(&machine, 0);
         let root: Node<Pages<Machine<G>>> = node(&machine, G::ROOT);
         let section = cpu.read_side();
         body(&machine, root.borrow(&section));

@@ -7,9 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use weft_backend_baremetal::backend::{self, Tables};
 use weft_backend_baremetal::hosted;
-use weft_core::address::{CpuId, Level, Paddr, Vaddr};
+use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::config::Config;
-use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::format::{RawItem, X86_64};
@@ -21,7 +20,7 @@ use weft_core::reclaim::Erased;
 use weft_core::sync::{Backend, Flush};
 
 use crate::fixture::{READABLE, assert_sound, dump, lock, page, pages};
-use crate::support::{node, put};
+use crate::support::{node, online, put};
 use crate::watched::{Seen, Watch, seen};
 
 on_every_geometry!(
@@ -124,7 +123,7 @@ fn on_table<G: Geometry>(body: impl FnOnce(&Machine<G>, Root<'_, G>)) {
     let machine = hosted::start_with::<G, Kinds, _>(1024, watch).expect("a few megabytes");
     seen();
     {
-        let cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
+        let cpu = online(&machine, 0);
         let root: Node<Table<Machine<G>>> = node(&machine, G::ROOT);
         let section = cpu.read_side();
         body(&machine, root.borrow(&section));
@@ -255,7 +254,7 @@ fn a_rollback_that_ends_in_a_panic_is_flushed<G: Geometry>() {
 fn what_is_taken_out_by_hand_is_flushed_although_its_item_panics<G: Geometry>() {
     for (point, replaces) in POINTS.into_iter().flat_map(|point| [(point, false), (point, true)]) {
         on_table::<G>(|machine, root| {
-            let cpu = Cpu::online(machine, CpuId::new(1)).expect("the CPU is offline");
+            let cpu = online(machine, 1);
             let section = cpu.read_side();
             let leaf: Node<Table<Machine<G>>> = node(root.backend(), Level::LEAF);
             let mut guard = leaf.borrow(&section).lock();

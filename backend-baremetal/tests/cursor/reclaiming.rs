@@ -99,7 +99,7 @@ fn a_cursor_that_must_not_wait_leaves_what_it_cannot_lock<G: Architecture>() {
     on_table::<G>(|_, root| {
         fill(root, 0..1, READABLE);
         let before = dump(root).nodes;
-        let mut cursor = Cursor::try_lock(root, pages::<G>(0..1)).expect("nobody has it");
+        let mut cursor = Cursor::try_lock(root, pages::<G>(0..1)).expect("no CPU has it");
         assert_eq!(cursor.unmap(page::<G>(1)), Ok(1));
         let held = root.try_lock();
         drop(cursor);

@@ -142,7 +142,7 @@ pub(crate) fn on_machine_of<G: Geometry>(frames: u64, body: impl FnOnce(&Machine
 }
 
 /// Puts CPU `number` online.
-pub(crate) fn online<G: Geometry>(machine: &Machine<G>, number: u32) -> Cpu<Machine<G>> {
+pub(crate) fn online<B: Backend>(machine: &B, number: u32) -> Cpu<B> {
     Cpu::online(machine, CpuId::new(number)).expect("the CPU is offline")
 }
 

@@ -9,7 +9,6 @@ use weft_backend_baremetal::hosted::{self, HostedMachine, on_cpu};
 use weft_core::address::CpuId;
 use weft_core::audit::Found;
 use weft_core::config::Config;
-use weft_core::cpu::Cpu;
 use weft_core::format::{RiscV, RiscVSvade, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
@@ -18,7 +17,7 @@ use weft_core::sync::Backend;
 
 use crate::support::interrupted::Interrupted;
 use crate::support::{
-    KernelOn, LowerKernelOn, Machine, UpperUserOn, UserOn, WholeOn, live, node, on_machine,
+    KernelOn, LowerKernelOn, Machine, UpperUserOn, UserOn, WholeOn, live, node, on_machine, online,
 };
 
 on_every_geometry!(
@@ -94,7 +93,7 @@ fn configurations_that_say_the_same_are_told_apart<G: Geometry>() {
         assert_of::<WholeOn<_>>(&machine, &questions, 0);
         assert_of::<Twin<_>>(&machine, &questions, 1);
         // Given up without its type being known.
-        let mut cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
+        let mut cpu = online(&machine, 0);
         for _ in 0..2 {
             let root: Node<Twin<_>> = node(&machine, G::ROOT);
             let section = cpu.read_side();

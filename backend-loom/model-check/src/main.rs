@@ -8,7 +8,7 @@
 //! * [`checkers`]: the list of engines, and the collected scenarios;
 //! * [`jobs`], [`runner`], [`progress`]: what is explored with which budget, and its running;
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
-//! * [`source`], [`coverage`]: the core's text, and what of it scenarios execute;
+//! * [`source`], [`coverage`]: the core's text, and which of its lines scenarios execute;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: broken copies of the workspace;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.

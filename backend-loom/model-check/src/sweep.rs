@@ -229,12 +229,12 @@ impl Sweep {
         let mut table = text::table(&header, 4..6);
         for one in &self.weakenings {
             let first = one.first();
-            let nobody = if one.survived { "SURVIVED" } else { "nothing" };
+            let unkilled = if one.survived { "SURVIVED" } else { "nothing" };
             table.add_row(vec![
                 Cell::new(one.site.row().name),
                 Cell::new(&one.line),
                 Cell::new(weakened(one.sabotage)),
-                Cell::new(first.map_or(nobody, |kill| kill.scenario)),
+                Cell::new(first.map_or(unkilled, |kill| kill.scenario)),
                 Cell::new(first.map_or("-".to_owned(), |it| text::thousands(it.executions))),
                 Cell::new(one.kills.len().saturating_sub(1)),
             ]);

@@ -15,6 +15,7 @@ use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
 use weft_backend_baremetal::frame::Region;
 use weft_backend_baremetal::word::AtomicWord;
 use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::cpu::Cpu;
 use weft_core::format::X86_64;
 use weft_core::geometry::FourLevels;
 use weft_core::grace::Monitor;
@@ -35,6 +36,12 @@ use crate::machine::{cpu, trap};
 /// The machine that the core runs on here.
 pub(crate) type MetalMachine = Machine<FourLevels, ScenarioTables, Metal>;
 
+/// Puts a CPU of the core online. Numbers from [`cpu::online`] on are those of no processor: the
+/// code that builds tables runs as one of them.
+pub(crate) fn online(machine: &MetalMachine, number: usize) -> Cpu<MetalMachine> {
+    Cpu::online(machine, CpuId::new(number as u32)).expect("each CPU is online once")
+}
+
 static PARTS: Once<Parts<FourLevels, ScenarioTables, Metal>> = Once::new();
 
 /// The two configurations of tables that scenarios use.
@@ -49,7 +56,7 @@ impl Tables for ScenarioTables {
 ///
 /// # Safety
 ///
-/// The direct map covers the range, which is memory that nobody else uses, from now on.
+/// The direct map covers the range, which is memory that nothing else uses, from now on.
 pub(crate) unsafe fn start(frames: Range<Paddr>) -> MetalMachine {
     let metal = Metal { in_use: InUse::up_to(frames.end) };
     // SAFETY: by the caller's contract.

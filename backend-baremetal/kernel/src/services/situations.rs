@@ -13,7 +13,7 @@ const SITUATIONS_MAX: usize = 16;
 static SITUATIONS: Once<&'static [Situation]> = Once::new();
 static TIMES: [AtomicU64; SITUATIONS_MAX] = [const { AtomicU64::new(0) }; SITUATIONS_MAX];
 static RACING: AtomicBool = AtomicBool::new(false);
-/// How often somebody waited for a lock.
+/// How often a CPU waited for a lock.
 static CONTENTIONS: AtomicU64 = AtomicU64::new(0);
 /// The same when the race began.
 static CONTENTIONS_BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -37,14 +37,14 @@ pub(crate) fn set_racing(racing: bool) {
     RACING.store(racing, Ordering::Release);
 }
 
-/// Counts that somebody waits for a lock. This is [`Event::LockContended`], which only
-/// [`set_racing`] makes anything of, because whoever locks must not pay for it.
+/// Counts that a CPU waits for a lock. This is [`Event::LockContended`], which only
+/// [`set_racing`] makes anything of, because a CPU that locks must not pay for it.
 #[inline]
 pub(crate) fn count_contention() {
     CONTENTIONS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often anybody had to look again for a lock that was held.
+/// How often a CPU had to look again for a lock that was held.
 pub(crate) fn contentions() -> u64 {
     CONTENTIONS.load(Ordering::Relaxed)
 }

@@ -22,8 +22,8 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::cpu::{Cpu, ReadSide};
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::cpu::ReadSide;
 use weft_core::cursor::Cursor;
 use weft_core::format::{CachePolicy, PageFlags, Property};
 use weft_core::frame::Frame;
@@ -34,7 +34,7 @@ use weft_core::permanent::Permanent;
 use weft_scenarios::tables::KernelTable;
 use weft_scenarios::world::World;
 
-use super::metal::MetalMachine;
+use super::metal::{self, MetalMachine};
 use super::roots::{self, HALF};
 use crate::machine::boot::{BootInformation, DIRECT_MAP, IMAGE_BASE};
 use crate::machine::cpu::CPUS_MAX;
@@ -116,7 +116,7 @@ fn map(root: Root<'_>, pages: &Pages) {
 
 /// Builds the kernel's address space and runs on it. Called once, on the boot tables.
 pub(crate) fn init(machine: MetalMachine, boot: &BootInformation) -> Space {
-    let cpu = Cpu::online(&machine, CpuId::new(CPUS_MAX as u32)).expect("nobody is online");
+    let cpu = metal::online(&machine, CPUS_MAX);
     let section = cpu.read_side();
     let root = Node::allocate(&machine, FourLevels::ROOT).expect("the kernel has memory");
     let end = boot.usable.iter().map(|range| range.end).max().unwrap_or(0);
@@ -170,7 +170,7 @@ fn map_image(root: Root<'_>) {
 
 /// Maps a page of device registers, not cached, and says where.
 pub(crate) fn map_device(space: &Space, machine: MetalMachine, frame: u64) -> *mut u8 {
-    let cpu = Cpu::online(&machine, CpuId::new(CPUS_MAX as u32)).expect("nobody is online");
+    let cpu = metal::online(&machine, CPUS_MAX);
     let section = cpu.read_side();
     let property = Property { flags: READ | PageFlags::WRITE, cache: CachePolicy::Uncached };
     let vaddr = DEVICES + frame % (1 << 32);
@@ -181,7 +181,7 @@ pub(crate) fn map_device(space: &Space, machine: MetalMachine, frame: u64) -> *m
 
 /// Maps a stack of `pages` pages above a page that stays absent, and gives its upper end.
 pub(crate) fn stack(space: &Space, machine: MetalMachine, pages: u64) -> u64 {
-    let cpu = Cpu::online(&machine, CpuId::new(CPUS_MAX as u32)).expect("nobody is online");
+    let cpu = metal::online(&machine, CPUS_MAX);
     let section = cpu.read_side();
     let bytes = (pages + 1) * FRAME_SIZE;
     let guard_page = NEXT_STACK_AREA.fetch_add(bytes, Ordering::Relaxed);
@@ -198,7 +198,7 @@ pub(crate) fn stack(space: &Space, machine: MetalMachine, pages: u64) -> u64 {
 
 /// How many pages of the kernel can be both written and executed.
 pub(crate) fn count_wrong(space: &Space, machine: MetalMachine) -> u64 {
-    let cpu = Cpu::online(&machine, CpuId::new(CPUS_MAX as u32)).expect("nobody is online");
+    let cpu = metal::online(&machine, CPUS_MAX);
     let section = cpu.read_side();
     let both = PageFlags::WRITE | PageFlags::EXECUTE;
     let end = Vaddr::new(0);

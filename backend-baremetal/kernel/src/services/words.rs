@@ -1,9 +1,8 @@
 //! The production backend's words, with what a kernel that tests itself wants to know and to break.
 //!
-//! [`WatchedWord`] is the word of a lock; it tells when somebody waits. It does so by counting, in
-//! place: a call, even on the way that is taken only by who waits, would make everybody who locks
-//! save registers for it. `qemu-runner/tests/code_generation` reads from the image
-//! that nobody does.
+//! [`WatchedWord`] is the word of a lock; it tells when a CPU waits. It does so by counting, in
+//! place: a call, even on the way that only a waiting CPU takes, would make every CPU that locks
+//! save registers for it. `qemu-runner/tests/code_generation` reads from the image that none does.
 //!
 //! [`EntryWord`] is an entry. In a world that is sabotaged so, its updates are a load and a store,
 //! with a pause in between for others, the MMU among them, to come in.
@@ -74,7 +73,7 @@ impl Word for EntryWord {
     }
 }
 
-/// The word of a lock that notes when somebody waits for it.
+/// The word of a lock that notes when a CPU waits for it.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct WatchedWord(AtomicWord);

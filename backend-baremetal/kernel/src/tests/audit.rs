@@ -10,9 +10,8 @@
 
 use core::mem::ManuallyDrop;
 
-use weft_core::address::{CpuId, Paddr};
+use weft_core::address::Paddr;
 use weft_core::audit::{self, Found};
-use weft_core::cpu::Cpu;
 use weft_core::entry::ChildRef;
 use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
@@ -25,7 +24,7 @@ use weft_scenarios::world::Machine;
 use super::kernel::Kernel;
 use crate::machine::cpu;
 use crate::services::frames::Moment;
-use crate::services::metal::MetalMachine;
+use crate::services::metal::{self, MetalMachine};
 use crate::services::sabotage;
 use crate::services::space::{self, Space};
 
@@ -75,7 +74,7 @@ pub(crate) unsafe fn check(machine: MetalMachine, before: &Moment) -> u64 {
 ///
 /// If a node is not in order.
 pub(crate) fn check_kernel(space: &Space, machine: MetalMachine) {
-    let cpu = Cpu::online(&machine, CpuId::new(cpu::CPUS_MAX as u32)).expect("nobody is online");
+    let cpu = metal::online(&machine, cpu::CPUS_MAX);
     let section = cpu.read_side();
     let audited = audit::audit(space::root_of(space, &section));
     audited.unwrap_or_else(|broken| panic!("in the kernel's table: {broken}"));
@@ -119,7 +118,7 @@ fn keep_stray(node: User<'_>) -> bool {
 pub(crate) fn tables_are_in_order(kernel: &Kernel) {
     let machine = kernel.machine;
     let (frames, before) = (machine.region().live(), machine.processors().in_use.now());
-    let boot = Cpu::online(&machine, CpuId::new(cpu::online() as u32)).expect("nobody is online");
+    let boot = metal::online(&machine, cpu::online());
     let world = Machine::of_kernel(&machine, boot, kernel.space);
     let (root, single) = (world.user_root(), world.node(1));
     for path in [[0, 0, 0, 0], [0, 1, 0, 0], [511, 1, 2, 1]] {

@@ -14,7 +14,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
+use weft_core::address::{FRAME_SIZE, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property};
@@ -30,7 +30,7 @@ use weft_scenarios::world::{Machine, World};
 use super::kernel::Kernel;
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::machine::{cpu, serial};
-use crate::services::metal::MetalMachine;
+use crate::services::metal::{self, MetalMachine};
 use crate::services::{preemption, situations, smp};
 
 /// What all these tests fail with.
@@ -125,7 +125,7 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     assert!(processors > 1, "a stale translation takes two processors");
     let machine = kernel.machine;
     let frames = machine.region().live();
-    let boot = Cpu::online(&machine, CpuId::new(processors as u32)).expect("nobody is online");
+    let boot = metal::online(&machine, processors);
     let world = Machine::of_kernel(&machine, boot, kernel.space);
     let root = world.user_root();
     for index in 0..processors {
@@ -138,8 +138,7 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     let meeting = Rendezvous::new(processors);
     let table = Table { machine, root, meeting, stale: AtomicU64::new(0) };
     smp::on_all(&|processor| {
-        let id = CpuId::new(processor as u32);
-        let mut own = Cpu::online(&machine, id).expect("each processor is online once");
+        let mut own = metal::online(&machine, processor);
         own.activate(&table.root).expect("it is a root");
         for index in 0..processors {
             assert!(machine.user_read(page(index)) == Some(index as u64), "a page is not there");

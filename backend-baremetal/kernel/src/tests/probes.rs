@@ -10,8 +10,6 @@
 
 use core::mem::ManuallyDrop;
 
-use weft_core::address::CpuId;
-use weft_core::cpu::Cpu;
 use weft_core::guard::Guard;
 use weft_core::node::NodeRef;
 use weft_core::sites::WALK_ENTRY;
@@ -21,7 +19,7 @@ use weft_scenarios::world::Machine;
 
 use super::kernel::Kernel;
 use crate::machine::cpu;
-use crate::services::metal::MetalMachine;
+use crate::services::metal::{self, MetalMachine};
 
 type User<'g> = NodeRef<'g, UserTable<MetalMachine>>;
 type UserGuard<'g> = Guard<'g, UserTable<MetalMachine>>;
@@ -96,7 +94,7 @@ fn control_load_twice(entry: &EntryWord) -> u64 {
 /// Self-test: the functions do what they say.
 pub(crate) fn probes_do_what_they_say(kernel: &Kernel) {
     let machine = kernel.machine;
-    let boot = Cpu::online(&machine, CpuId::new(cpu::online() as u32)).expect("nobody is online");
+    let boot = metal::online(&machine, cpu::online());
     let world = Machine::of_kernel(&machine, boot, kernel.space);
     let root = world.user_root();
     let section = world.section();

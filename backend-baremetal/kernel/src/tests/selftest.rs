@@ -7,8 +7,7 @@ use core::arch::asm;
 use core::fmt::Display;
 use core::mem::ManuallyDrop;
 
-use weft_core::address::{CpuId, Paddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::Paddr;
 use weft_core::entry::ChildRef;
 use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
@@ -23,7 +22,7 @@ use super::{audit, flushing, probes, tables, windows};
 use crate::machine::trap::{self, Fault};
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::machine::{cpu, runtime, serial};
-use crate::services::metal::MetalMachine;
+use crate::services::metal::{self, MetalMachine};
 use crate::services::smp;
 use crate::services::space::{self, Space};
 
@@ -168,8 +167,7 @@ fn bad_panic(_: &Kernel) {
 
 /// An entry of the kernel's table appears that nobody has counted.
 fn bad_count(kernel: &Kernel) {
-    let boot = CpuId::new(cpu::online() as u32);
-    let cpu = Cpu::online(&kernel.machine, boot).expect("nobody is online");
+    let cpu = metal::online(&kernel.machine, cpu::online());
     let section = cpu.read_side();
     let root = space::root_of(kernel.space, &section);
     let ChildRef::Node(unused) = root.walk(FourLevels::upper_half().start) else {
@@ -262,14 +260,13 @@ fn bad_overcount(_: &Kernel) {}
 /// A processor forgets to unlock a node; another one waits for it.
 fn bad_unlock(kernel: &Kernel) {
     let machine = kernel.machine;
-    let boot = Cpu::online(&machine, CpuId::new(cpu::online() as u32)).expect("nobody is online");
+    let boot = metal::online(&machine, cpu::online());
     let world = Machine::of_kernel(&machine, boot, kernel.space);
     let root = world.user_root();
     assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
     let meeting = Rendezvous::new(cpu::online());
     smp::on_all(&|processor| {
-        let id = CpuId::new(processor as u32);
-        let own = Cpu::online(&machine, id).expect("each processor is online once");
+        let own = metal::online(&machine, processor);
         let section = own.read_side();
         if processor == 0 {
             // Neither unlocked nor dropped.

@@ -17,7 +17,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::cpu::Cpu;
 use weft_core::find::lock_covering;
 use weft_core::format::{EntryFormat, Property, RawItem, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
@@ -45,12 +44,12 @@ const CHANGED_AT: &str = "entry changed at";
 pub(crate) fn everybody_sees_the_same_table(kernel: &Kernel) {
     let (machine, seed) = (kernel.machine, kernel.seed);
     let frames = machine.region().live();
-    let boot = Cpu::online(&machine, CpuId::new(cpu::online() as u32)).expect("nobody is online");
+    let boot = metal::online(&machine, cpu::online());
     let world = Machine::of_kernel(&machine, boot, kernel.space);
     let root = world.user_root();
     assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
     metal::play(CpuId::new(0));
-    let mut own = Cpu::online(&machine, CpuId::new(0)).expect("nobody is online");
+    let mut own = metal::online(&machine, 0);
     own.activate(&root).expect("it is a root");
     let mut builder = Builder {
         machine,

@@ -8,16 +8,15 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
-use weft_core::cpu::Cpu;
+use weft_core::address::{FRAME_SIZE, Vaddr};
 use weft_core::format::PageFlags;
 
 use super::flushing::{self, fresh, read_only};
 use super::kernel::Kernel;
 use crate::machine::waiting::Rendezvous;
 use crate::machine::{cpu, trap};
-use crate::services::smp;
 use crate::services::space::{self, KernelCursor, WINDOWS};
+use crate::services::{metal, smp};
 
 /// How many pages there are.
 const PAGES: u64 = 4;
@@ -44,8 +43,7 @@ pub(crate) fn pages_of_the_kernel_come_and_go(kernel: &Kernel) {
         stale.fetch_add(wrong as u64, Ordering::AcqRel);
     };
     smp::on_all(&|processor| {
-        let own = Cpu::online(&machine, CpuId::new(processor as u32));
-        let own = own.expect("each processor is online once");
+        let own = metal::online(&machine, processor);
         // The first processor changes these pages; then all go on.
         let change = |pages: Range<u64>, change: &dyn Fn(&mut KernelCursor<'_>)| {
             meeting.wait();
