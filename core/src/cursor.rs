@@ -282,7 +282,8 @@ impl<'g, C: Config> Cursor<'g, C> {
         let (above, index) = (node.level(), node.index(position));
         match node.child(index) {
             ChildRef::Absent => self.grow(above, level)?,
-            ChildRef::Node(_) if node.is_vacant(index) && node.is_removable(index) => {
+            // Not one that stays: those are the root's, and a page of that level was refused.
+            ChildRef::Node(_) if node.is_vacant(index) => {
                 node.detach(index, owed);
             }
             _ => {
