@@ -154,11 +154,12 @@ impl<B: Backend> Region<B> {
         (count * size_of::<Metadata<B>>() as u64).div_ceil(FRAME_SIZE)
     }
 
-    /// How many bytes a region of at least `frames` frames takes, its metadata included.
-    pub fn bytes_for(frames: u64) -> u64 {
+    /// How many bytes a region of at least `frames` frames takes, its metadata included. `None` if
+    /// there are not so many addresses.
+    pub fn bytes_for(frames: u64) -> Option<u64> {
         // Each frame of metadata serves this many frames beside itself.
         let served = FRAME_SIZE / size_of::<Metadata<B>>() as u64 - 1;
-        (frames + frames.div_ceil(served)) * FRAME_SIZE
+        frames.checked_add(frames.div_ceil(served))?.checked_mul(FRAME_SIZE)
     }
 
     /// A frame that the caller owns, or `None` if there is none left.

@@ -39,7 +39,7 @@ pub type HostedMachine<G, T> = Machine<G, T, Threads>;
 ///
 /// # Errors
 ///
-/// If there is not so much memory.
+/// [`io::ErrorKind::OutOfMemory`] if there is not so much memory.
 pub fn start<G: Geometry, T: Tables>(frames: u64) -> io::Result<HostedMachine<G, T>> {
     start_with(frames, Threads::default())
 }
@@ -48,15 +48,17 @@ pub fn start<G: Geometry, T: Tables>(frames: u64) -> io::Result<HostedMachine<G,
 ///
 /// # Errors
 ///
-/// If there is not so much memory.
+/// [`io::ErrorKind::OutOfMemory`] if there is not so much memory.
 pub fn start_with<G: Geometry, T: Tables, P: Processors>(
     frames: u64,
     processors: P,
 ) -> io::Result<Machine<G, T, P>> {
     let bytes = Region::<Machine<G, T, P>>::bytes_for(frames);
+    let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
     // An allocator clears what it has to align to a page by touching it: align by hand.
-    let room = usize::try_from(bytes + FRAME_SIZE).map_err(io::Error::other)?;
-    let layout = Layout::from_size_align(room, align_of::<u64>()).map_err(io::Error::other)?;
+    let room = bytes.checked_add(FRAME_SIZE).and_then(|room| usize::try_from(room).ok());
+    let layout = room.and_then(|room| Layout::from_size_align(room, align_of::<u64>()).ok());
+    let layout = layout.ok_or(io::ErrorKind::OutOfMemory)?;
     // SAFETY: the layout has a size: a frame's at least.
     let memory = unsafe { alloc_zeroed(layout) };
     if memory.is_null() {

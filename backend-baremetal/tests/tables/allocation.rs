@@ -1,5 +1,8 @@
 //! Nodes and their handles.
 
+use std::io;
+
+use weft_backend_baremetal::hosted;
 use weft_core::address::Level;
 use weft_core::entry::ChildRef;
 use weft_core::error::OutOfMemory;
@@ -7,7 +10,7 @@ use weft_core::frame::Frame;
 use weft_core::geometry::{Geometry, TinyTwo};
 use weft_core::node::{Metadata, Node};
 
-use crate::support::{Machine, Whole, erased, levels, live, node, on_machine, online};
+use crate::support::{AllKinds, Machine, Whole, erased, levels, live, node, on_machine, online};
 
 on_every_geometry!(
     new_nodes_have_absent_entries,
@@ -124,6 +127,14 @@ fn levels_above_the_root_are_refused() {
     on_machine::<TinyTwo>(|machine| {
         drop(Node::<Whole<TinyTwo>>::allocate(machine, Level::new(3)));
     });
+}
+
+#[test]
+fn a_machine_with_more_frames_than_there_are_addresses_is_refused() {
+    for frames in [1 << 60, 1 << 52, 1 << 51, u64::MAX] {
+        let refused = hosted::start::<TinyTwo, AllKinds>(frames).expect_err("no host has so many");
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory, "{frames} frames");
+    }
 }
 
 #[test]
