@@ -3,8 +3,14 @@
 #![expect(unsafe_code, reason = "gives memory to a region, and frames back")]
 
 use weft_backend_baremetal::frame::Region;
-use weft_core::address::{FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Paddr, Vaddr};
+use weft_core::cpu::Cpu;
+use weft_core::cursor::Cursor;
+use weft_core::error::{MapFault, OutOfMemory, Refusal};
+use weft_core::format::{PageFlags, Property};
+use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
+use weft_core::item::MappedItem;
 use weft_core::node::Node;
 
 use crate::one_processor::{OneMachine, Table, machine};
@@ -103,6 +109,37 @@ fn nodes_live_in_such_a_region() {
     assert_eq!(node.paddr(), Paddr::of_frame(FIRST + 3));
     drop(node);
     assert_eq!(machine.region().live(), 0);
+}
+
+/// Memory may go on where no entry leads: such a frame is no node, and no page.
+#[test]
+fn a_frame_beyond_what_an_entry_holds_is_not_used_by_a_table() {
+    const BEYOND: Paddr = Paddr::of_frame(1 << 40);
+    let machine = machine::<FourLevels>(one_processor::region((1 << 40) - 8, 16, 0, 0));
+    let allocate = || Node::<Table<Four>>::allocate(&machine, FourLevels::ROOT);
+    let mut nodes = vec![allocate().expect("memory is left")];
+    let refused = loop {
+        match allocate() {
+            Ok(node) => nodes.push(node),
+            Err(error) => break error,
+        }
+        assert!(nodes.iter().all(|node| node.paddr() < BEYOND), "no entry leads to a node");
+    };
+    assert_eq!((refused, nodes.len()), (OutOfMemory, 7), "the other frame is metadata");
+    assert_eq!(machine.region().live(), 7, "a frame that is no node goes back");
+
+    // The nodes of a page are there; what is left is data.
+    nodes.truncate(4);
+    let cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
+    let section = cpu.read_side();
+    let page = Vaddr::new(0)..Vaddr::new(FRAME_SIZE);
+    let mut cursor = Cursor::lock(nodes[0].borrow(&section), page).expect("memory is left");
+    let mut frames = std::iter::from_fn(|| Frame::allocate(&machine).ok());
+    let frame = frames.find(|frame| frame.paddr() >= BEYOND).expect("memory goes on there");
+    let place = frame.paddr();
+    let item = MappedItem::Tracked { frame, property: Property::new(PageFlags::WRITE) };
+    let refused = cursor.map(item).expect_err("no entry holds it");
+    assert_eq!(refused.reason, MapFault::Refused(Refusal::OutOfRange { frame: place }));
 }
 
 #[test]

@@ -228,14 +228,14 @@ fn an_item_of_any_level_and_frame_is_refused_where_none_fits<G: Architecture>() 
             for frame in [0, 1, u64::MAX] {
                 let entry = Level::new(level);
                 let expected = MapFault::Refused(Refusal::NoPagesHere { entry });
-                assert_eq!(refusal(frame, level), expected);
+                assert_eq!(refusal(frame, level), expected, "no entry maps a page of this level");
             }
         }
         for level in 1..=G::PAGE_LEVELS {
             for frame in [1 << G::PHYSICAL_BITS, u64::MAX - FRAME_SIZE + 1, u64::MAX] {
                 let frame = Paddr::new(frame);
                 let expected = MapFault::Refused(Refusal::OutOfRange { frame });
-                assert_eq!(refusal(frame.as_u64(), level), expected);
+                assert_eq!(refusal(frame.as_u64(), level), expected, "no entry holds this frame");
             }
         }
     });

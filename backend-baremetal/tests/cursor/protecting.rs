@@ -18,6 +18,7 @@ on_every_architecture!(
     protecting_nothing_asks_nothing,
     of_a_huge_page_only_what_is_in_the_range_changes,
     protect_next_splits_as_far_as_it_must,
+    protect_next_changes_nothing_before_the_position_or_behind_the_range,
 );
 
 fn a_range_gets_another_property_and_its_neighbours_do_not<G: Architecture>() {
@@ -160,5 +161,42 @@ fn protect_next_splits_as_far_as_it_must<G: Architecture>() {
             let nodes = dump(root).nodes.len() - usize::from(G::LEVELS - level) - 1;
             assert_eq!(nodes, usize::from(level) - 1, "one split for each level");
         });
+    }
+}
+
+fn protect_next_changes_nothing_before_the_position_or_behind_the_range<G: Architecture>() {
+    for level in huge_levels::<G>() {
+        let whole = span::<G>(level);
+        let starts = [0, 1, whole / 2, whole - 1];
+        let behind = [whole - 1, whole, (whole + 1).min(all_pages::<G>() - 1)];
+        let parts = starts.into_iter().flat_map(|start| behind.map(|end| start..end));
+        for part in parts.filter(|part| !part.is_empty()) {
+            // The range begins there, or long before.
+            for first in [part.start, 0] {
+                on_table::<G>(|_, root| {
+                    map_huge(root, level, 0, READABLE);
+                    let mut cursor = lock(root, pages::<G>(first..part.end));
+                    cursor.jump(page::<G>(part.start)).expect("a position");
+                    let changed = cursor.protect_next(|_| WRITABLE).expect("frames enough");
+                    let sizes = (1..=level).rev().map(span::<G>);
+                    let fits = |size: &u64| {
+                        part.start % size == 0 && part.start + size <= part.end.min(whole)
+                    };
+                    let size = { sizes }.find(fits).expect("the smallest page fits");
+                    let range = pages::<G>(part.start..part.start + size);
+                    assert_eq!(
+                        changed.expect("it is mapped").range,
+                        range,
+                        "not the largest page from the position that the range has all of"
+                    );
+                    drop(cursor);
+                    for (vaddr, item) in dump(root).pages {
+                        let inside = vaddr == range.start;
+                        let property = if inside { WRITABLE } else { READABLE };
+                        assert_eq!(item.property, property, "of the page at {vaddr:?}");
+                    }
+                });
+            }
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! Nodes that become empty go, as far up as they are empty, and come back as free frames.
 
+use weft_core::address::{Level, Paddr};
 use weft_core::cursor::Cursor;
 use weft_core::node::Node;
 
 use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
-    READABLE, all_pages, assert_sound, dump, fill, lock, on_table, page, pages, span,
+    READABLE, all_pages, assert_sound, dump, fill, lock, on_table, on_watched_table, page, pages,
+    span,
 };
-use crate::support::{live, node, on_machine, online, tracked};
+use crate::support::{child, live, node, on_machine, online, tracked, untracked_at};
 
 on_every_architecture!(
     a_leaf_that_is_emptied_page_by_page_goes,
@@ -95,19 +97,22 @@ fn what_was_unmapped_waits_for_a_grace_period<G: Architecture>() {
     });
 }
 
+/// Whichever node of the way is locked. On a watched table, a CPU that waits panics.
 fn a_cursor_that_must_not_wait_leaves_what_it_cannot_lock<G: Architecture>() {
-    on_table::<G>(|_, root| {
-        fill(root, 0..1, READABLE);
-        let before = dump(root).nodes;
-        let mut cursor = Cursor::try_lock(root, pages::<G>(0..1)).expect("no CPU has it");
-        assert_eq!(cursor.unmap(page::<G>(1)), Ok(1));
-        let held = root.try_lock();
-        drop(cursor);
-        drop(held);
-        let left = if G::LEVELS == 2 { before.len() } else { 2 };
-        assert_eq!(dump(root).nodes.len(), left, "the root was held, so its child stays");
-        // Whoever comes by next takes it out.
-        drop(lock(root, pages::<G>(0..1)));
-        assert_eq!(dump(root).nodes.len(), 1);
-    });
+    for held in 0..usize::from(G::LEVELS) - 1 {
+        on_watched_table::<G>(|_, root| {
+            let item = untracked_at(Paddr::of_frame(1), Level::LEAF, READABLE);
+            lock(root, pages::<G>(0..1)).map(item).expect("nothing is there");
+            let mut cursor = Cursor::try_lock(root, pages::<G>(0..1)).expect("no CPU has it");
+            assert_eq!(cursor.unmap(page::<G>(1)), Ok(1));
+            let node = (0..held).fold(root, |node, _| child(node, 0));
+            let guard = node.try_lock().expect("the cursor holds the leaf only");
+            drop(cursor);
+            drop(guard);
+            assert_eq!(dump(root).nodes.len(), held + 2, "the child of a locked node stays");
+            // The cursor that comes by next takes it out.
+            drop(lock(root, pages::<G>(0..1)));
+            assert_eq!(dump(root).nodes.len(), 1, "only the root is left");
+        });
+    }
 }

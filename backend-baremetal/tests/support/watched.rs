@@ -8,6 +8,7 @@
 //! says.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use weft_backend_baremetal::backend::{self, Processors};
 use weft_backend_baremetal::frame::Region;
@@ -207,36 +208,70 @@ unsafe impl Processors for Watch {
     }
 }
 
-/// The core's monitor, watched.
+/// The core's monitor, watched. The monitor does nothing when a section begins or ends; other
+/// reclamations rely on being told, and this one checks that it is.
 #[derive(Debug)]
-pub(crate) struct Watched<B: Backend>(Monitor<B>);
+pub(crate) struct Watched<B: Backend> {
+    monitor: Monitor<B>,
+    /// How many sections of each CPU have begun and not ended.
+    sections: [AtomicU64; CpuId::MAX as usize + 1],
+}
 
 impl<B: Backend> Default for Watched<B> {
     fn default() -> Self {
-        Self(Monitor::new())
+        Self {
+            monitor: Monitor::new(),
+            sections: [const { AtomicU64::new(0) }; CpuId::MAX as usize + 1],
+        }
+    }
+}
+
+impl<B: Backend> Watched<B> {
+    fn sections(&self, cpu: CpuId) -> &AtomicU64 {
+        &self.sections[cpu.as_u32() as usize]
+    }
+
+    fn assert_outside(&self, cpu: CpuId) {
+        let sections = self.sections(cpu).load(Ordering::Relaxed);
+        assert_eq!(sections, 0, "a CPU says that it is in no section, and has not left all");
     }
 }
 
 // SAFETY: everything is passed on to the monitor, which keeps the promise.
 unsafe impl<B: Backend> Reclaim<B> for Watched<B> {
     fn online(&self, cpu: CpuId) -> bool {
-        self.0.online(cpu)
+        self.monitor.online(cpu)
     }
 
     unsafe fn offline(&self, backend: &B, cpu: CpuId) {
+        self.assert_outside(cpu);
         // SAFETY: both contracts say the same, word for word.
-        unsafe { self.0.offline(backend, cpu) }
+        unsafe { self.monitor.offline(backend, cpu) }
+    }
+
+    unsafe fn enter(&self, cpu: CpuId) {
+        self.sections(cpu).fetch_add(1, Ordering::Relaxed);
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.monitor.enter(cpu) }
+    }
+
+    unsafe fn leave(&self, cpu: CpuId) {
+        let sections = self.sections(cpu).fetch_sub(1, Ordering::Relaxed);
+        assert_ne!(sections, 0, "a CPU leaves a section that it has not entered");
+        // SAFETY: both contracts say the same, word for word.
+        unsafe { self.monitor.leave(cpu) }
     }
 
     unsafe fn quiescent(&self, backend: &B, cpu: CpuId) {
+        self.assert_outside(cpu);
         // SAFETY: both contracts say the same, word for word.
-        unsafe { self.0.quiescent(backend, cpu) }
+        unsafe { self.monitor.quiescent(backend, cpu) }
     }
 
     unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
         see(Seen::Retired);
         // SAFETY: both contracts say the same, word for word.
-        unsafe { self.0.retire(backend, batch) }
+        unsafe { self.monitor.retire(backend, batch) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Hardware or another CPU comes in between: each time at the same point.
 
 use weft_backend_baremetal::hosted::hardware_sets;
-use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
+use weft_core::cursor::Cursor;
 use weft_core::entry::{Child, ChildRef};
 use weft_core::find::lock_covering;
 use weft_core::format::{EntryFormat, PageFlags, Property, RawItem, X86_64};
@@ -11,8 +12,8 @@ use weft_core::node::{Node, NodeRef};
 
 use crate::support::interrupted::{Interrupted, Question, assert_interrupted, interrupt};
 use crate::support::{
-    Machine, WRITABLE, WholeOn, device_frame, live, node, on_machine, online, page_levels, put,
-    untracked,
+    Machine, WRITABLE, WholeOn, child, device_frame, live, node, on_machine, online, page_levels,
+    put, untracked,
 };
 
 on_every_geometry!(
@@ -21,6 +22,7 @@ on_every_geometry!(
     a_replacement_gives_back_what_hardware_set_during_it,
     who_loses_a_growth_finds_what_the_other_grew,
     who_walks_into_a_detached_sub_tree_starts_over,
+    a_cursor_that_ends_leaves_a_detached_sub_tree_as_it_is,
 );
 
 const SET: PageFlags = PageFlags::ACCESSED.union(PageFlags::DIRTY);
@@ -150,5 +152,39 @@ fn who_walks_into_a_detached_sub_tree_starts_over<G: Geometry>() {
         });
         assert_ne!(found, before, "the leaf of the detached sub-tree was found");
         assert_eq!(live(machine), u64::from(G::LEVELS), "the old nodes are gone");
+    });
+}
+
+/// A cursor that ends takes an empty leaf out. Meanwhile the sub-tree is detached, and queries that
+/// are on their way in it rely on entries that stand still.
+fn a_cursor_that_ends_leaves_a_detached_sub_tree_as_it_is<G: Geometry>() {
+    if G::LEVELS == 2 {
+        // The parent of a leaf is the root, which no entry leads to.
+        return;
+    }
+    on_machine::<G>(|machine| {
+        let root: Node<Table<G>> = node(machine, G::ROOT);
+        let cpu = online(machine, 0);
+        let section = cpu.read_side();
+        let range = Vaddr::new(0)..Vaddr::new(FRAME_SIZE);
+        let cursor = Cursor::lock(root.borrow(&section), range).expect("frames enough");
+        let mut parent = root.borrow(&section);
+        while parent.level() > Level::new(2) {
+            parent = child(parent, 0);
+        }
+        let leaf = child(parent, 0).paddr();
+        let (other, owned) = (*machine, root.clone());
+        let detach = move || {
+            let cpu = online(&other, 1);
+            let section = cpu.read_side();
+            drop(owned.borrow(&section).lock().entry(0).expect("in range").detach());
+        };
+        interrupt(Question::Decode, Box::new(detach));
+        drop(cursor);
+        assert_interrupted();
+        let after = parent.lock();
+        assert!(after.is_stray(), "the node above the leaf was detached");
+        let stays = matches!(parent.walk(0), ChildRef::Node(child) if child.paddr() == leaf);
+        assert!(stays && after.children() == 1, "an entry of a detached node has changed");
     });
 }
