@@ -281,8 +281,16 @@ mod tests {
             ((1 << 47) + 0x1000, 0xffff_8000_0000_1000),
             (1 << 48, 0),
         ] {
-            assert_eq!(FourLevels::end_vaddr(Offset(offset)), Vaddr::new(vaddr));
-            assert_eq!(FourLevels::end_offset(Vaddr::new(vaddr)), Some(Offset(offset)));
+            assert_eq!(
+                FourLevels::end_vaddr(Offset(offset)),
+                Vaddr::new(vaddr),
+                "an end is behind its last byte"
+            );
+            assert_eq!(
+                FourLevels::end_offset(Vaddr::new(vaddr)),
+                Some(Offset(offset)),
+                "an end is behind its last byte"
+            );
         }
         let upper = Vaddr::new(0xffff_8000_0000_0000);
         assert_eq!(FourLevels::end_offset(upper), Some(Offset(1 << 47)), "a beginning is an end");
@@ -309,7 +317,11 @@ mod tests {
         let indices = |start, end| FourLevels::indices(node, Level::LEAF, &range(start, end));
         let (page, table) = (1 << 12, 1 << 21);
         assert_eq!(indices(0, u64::MAX), 0..512);
-        assert_eq!(indices(table + page, table + 2 * page), 1..2);
+        assert_eq!(
+            indices(table + page, table + 2 * page),
+            1..2,
+            "what is behind the end is not touched"
+        );
         assert_eq!(indices(table, table + 1), 0..1);
         assert!(indices(0, table).is_empty(), "beside it on the left");
         assert!(indices(2 * table, 3 * table).is_empty(), "beside it on the right");

@@ -182,7 +182,7 @@ fn tightening_flushes_the_page<G: Architecture>() {
         let change = |old| Property { cache: CachePolicy::Uncached, ..old };
         cursor.protect_next(change).expect("no split");
     });
-    assert_eq!(caches_less, [Seen::Flushed(Flush::Page(page::<G>(1)))]);
+    assert_eq!(caches_less, [Seen::Flushed(Flush::Page(page::<G>(1)))], "the old policy is cached");
 }
 
 fn one_page_is_flushed_by_its_address<G: Architecture>() {
@@ -190,24 +190,24 @@ fn one_page_is_flushed_by_its_address<G: Architecture>() {
     let found = seen_while::<G>(READABLE, |cursor, _| {
         assert!(cursor.take_next().expect("no split").is_some());
     });
-    assert_eq!(found, one);
+    assert_eq!(found, one, "one page is flushed by its address");
     let found =
         seen_while::<G>(READABLE, |cursor, _| assert_eq!(cursor.unmap(page::<G>(2)), Ok(1)));
-    assert_eq!(found, one);
+    assert_eq!(found, one, "one page is flushed by its address");
 }
 
 fn several_pages_are_flushed_together<G: Architecture>() {
     let together = [Seen::Flushed(Flush::Everything), Seen::Retired];
     let found =
         seen_while::<G>(READABLE, |cursor, _| assert_eq!(cursor.unmap(page::<G>(3)), Ok(2)));
-    assert_eq!(found, together);
+    assert_eq!(found, together, "several pages are flushed together");
     let found = seen_while::<G>(
         READABLE,
         |cursor, _| {
             while cursor.take_next().expect("no split").is_some() {}
         },
     );
-    assert_eq!(found, together);
+    assert_eq!(found, together, "several pages are flushed together");
     let found = seen_while::<G>(READABLE, |cursor, _| {
         assert!(cursor.take_next().expect("no split").is_some());
         cursor.jump(page::<G>(0)).expect("the start");
@@ -286,7 +286,7 @@ fn a_split_is_flushed<G: Architecture>() {
             let mut cursor = lock(root, pages::<G>(0..1));
             cursor.split().expect("it is huge");
             drop(cursor);
-            assert_eq!(seen(), [Seen::Flushed(Flush::Everything)]);
+            assert_eq!(seen(), [Seen::Flushed(Flush::Everything)], "the huge page is cached");
             let mut cursor = lock(root, pages::<G>(0..1));
             assert_eq!(cursor.vaddr(), Vaddr::new(0));
             cursor.protect(page::<G>(1), |old| old).expect("frames enough");

@@ -175,13 +175,21 @@ fn cost<G: Architecture>(
 fn entries_that_hardware_may_write_are_updated<G: Architecture>() {
     for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY] {
         let property = with(READABLE, noted);
-        assert_eq!(each_cost::<G>(property), [Writes { stores: 0, updates: 1 }; 4]);
+        assert_eq!(
+            each_cost::<G>(property),
+            [Writes { stores: 0, updates: 1 }; 4],
+            "a store loses what hardware sets"
+        );
     }
 }
 
 fn entries_that_hardware_has_done_with_are_stored<G: Architecture>() {
     let property = with(READABLE, NOTED);
-    assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
+    assert_eq!(
+        each_cost::<G>(property),
+        [Writes { stores: 1, updates: 0 }; 4],
+        "a store is enough"
+    );
 }
 
 /// Sv39 with hardware that sets no accessed and dirty bits.
@@ -213,7 +221,11 @@ fn entries_that_only_software_notes_in_are_stored() {
     type G = Svade;
     for noted in [PageFlags::empty(), PageFlags::ACCESSED, PageFlags::DIRTY, NOTED] {
         let property = with(READABLE, noted);
-        assert_eq!(each_cost::<G>(property), [Writes { stores: 1, updates: 0 }; 4]);
+        assert_eq!(
+            each_cost::<G>(property),
+            [Writes { stores: 1, updates: 0 }; 4],
+            "a store is enough"
+        );
         on_watched_table::<G>(|_, root| {
             fill(root, 1, 0..2, property);
             let writable = |old: Property| with(old, PageFlags::WRITE);

@@ -68,7 +68,7 @@ fn parts_are_merged_into_the_page_that_they_were<G: Architecture>() {
                 cursor.split().expect("it is huge");
             }
             for _ in 1..level {
-                assert_eq!(cursor.merge(), Ok(()));
+                assert_eq!(cursor.merge(), Ok(()), "the parts are those of one page");
                 assert_eq!(cursor.vaddr(), page::<G>(all - 1), "a merge does not move");
             }
             drop(cursor);
@@ -99,7 +99,7 @@ fn merging_gives_back_the_node<G: Architecture>() {
 fn assert_refused<G: Architecture>(root: Root<'_, G>, expected: ChangeError) {
     let before = (dump(root), live(root.backend()));
     let mut cursor = lock(root, nearly_all::<G>());
-    assert_eq!(cursor.merge(), Err(expected));
+    assert_eq!(cursor.merge(), Err(expected), "a merge is not refused for what is in its way");
     assert_eq!(cursor.vaddr(), page::<G>(0));
     drop(cursor);
     assert_eq!((dump(root), live(root.backend())), before, "a refused merge changes nothing");

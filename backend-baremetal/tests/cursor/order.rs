@@ -222,7 +222,11 @@ fn small_pages_come_after_the_flush_of_the_huge_page_before_them<G: Architecture
             cursor.jump(page::<G>(1)).expect("a position");
             cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
             let flushed = Step::Flushed(Flush::Page(range.start));
-            assert_eq!(steps(root, &nodes), [Step::Unmapped(holds), flushed, Step::Put(holds)]);
+            assert_eq!(
+                steps(root, &nodes),
+                [Step::Unmapped(holds), flushed, Step::Put(holds)],
+                "caches lead to the huge page that was there before"
+            );
         });
     }
 }

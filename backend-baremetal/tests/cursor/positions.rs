@@ -59,7 +59,11 @@ fn a_query_inside_a_huge_page_shows_all_of_it<G: Architecture>() {
                     SharedCursor::new(root, pages::<G>(number..number + 1)).expect("a range");
                 for slot in [cursor.query(), shared.query()] {
                     let slot = slot.expect("before the end");
-                    assert_eq!(slot.range, pages::<G>(start..start + span));
+                    assert_eq!(
+                        slot.range,
+                        pages::<G>(start..start + span),
+                        "a query shows all that the entry translates"
+                    );
                     let expected = raw::<G>(level, physical(start) / span, READABLE);
                     assert_eq!(slot.item.map(|item| *item), Some(expected));
                 }
@@ -80,10 +84,18 @@ fn a_query_of_nothing_shows_what_is_not_mapped<G: Architecture>() {
             let slot = pages::<G>(span::<G>(level)..2 * span::<G>(level));
             cursor.jump(slot.start).expect("a position");
             let found = cursor.query().expect("before the end");
-            assert_eq!((found.range, found.item.is_none()), (slot.clone(), true));
+            assert_eq!(
+                (found.range, found.item.is_none()),
+                (slot.clone(), true),
+                "a query shows what is at the position"
+            );
             shared.jump(nearly_all::<G>().end).expect("a position");
             shared.jump(slot.start).expect("a position");
-            assert_eq!(shared.query().expect("before the end").range, slot);
+            assert_eq!(
+                shared.query().expect("before the end").range,
+                slot,
+                "a query shows all that the entry translates"
+            );
         }
     });
 }
@@ -145,7 +157,11 @@ fn visited<G: Architecture>(root: Root<'_, G>, from: u64, to: u64) -> Vec<Vaddr>
     shared.jump(page::<G>(from)).expect("a position");
     let mut also = Vec::new();
     shared.visit(page::<G>(to), |vaddr, item| also.push((vaddr, *item))).expect("a position");
-    assert_eq!((shared.vaddr(), &also), (page::<G>(to), &seen));
+    assert_eq!(
+        (shared.vaddr(), &also),
+        (page::<G>(to), &seen),
+        "a visit without locks shows something else"
+    );
     assert!(seen.iter().all(|shown| dump(root).pages.contains(shown)), "what is shown is there");
     seen.into_iter().map(|(vaddr, _)| vaddr).collect()
 }

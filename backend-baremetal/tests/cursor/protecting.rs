@@ -101,7 +101,11 @@ fn who_owns_the_frame_stays<G: Architecture>() {
             while cursor.protect_next(|_| Property::new(flags)).expect("no split").is_some() {}
             drop(cursor);
             let is_tracked = |at: usize| dump(root).pages[at].1.property.flags & PageFlags::TRACKED;
-            assert_eq!((is_tracked(0), is_tracked(1)), (PageFlags::TRACKED, PageFlags::empty()));
+            assert_eq!(
+                (is_tracked(0), is_tracked(1)),
+                (PageFlags::TRACKED, PageFlags::empty()),
+                "protecting has changed the frame's owner"
+            );
         }
     });
 }

@@ -28,9 +28,17 @@ on_every_architecture!(
 #[track_caller]
 fn assert_refused<G: Architecture>(root: Root<'_, G>, range: Range<Vaddr>, expected: LockError) {
     let before = (dump(root), live(root.backend()));
-    assert_eq!(Cursor::lock(root, range.clone()).err().as_ref(), Some(&expected));
-    assert_eq!(Cursor::try_lock(root, range.clone()).err().as_ref(), Some(&expected));
-    assert_eq!(SharedCursor::new(root, range).err().as_ref(), Some(&expected));
+    assert_eq!(
+        Cursor::lock(root, range.clone()).err().as_ref(),
+        Some(&expected),
+        "this is no range"
+    );
+    assert_eq!(
+        Cursor::try_lock(root, range.clone()).err().as_ref(),
+        Some(&expected),
+        "this is no range"
+    );
+    assert_eq!(SharedCursor::new(root, range).err().as_ref(), Some(&expected), "this is no range");
     assert_eq!((dump(root), live(root.backend())), before, "a refused range changes nothing");
     assert_sound(root);
 }
@@ -177,8 +185,12 @@ fn positions_outside_are_refused<G: Architecture>() {
         let before = [0, 1, FRAME_SIZE - 1].map(Vaddr::new);
         for vaddr in [before, beyond, in_the_gap].concat() {
             let expected = PositionError::Outside { vaddr, range: range.clone() };
-            assert_eq!(cursor.jump(vaddr), Err(expected.clone()));
-            assert_eq!(shared.jump(vaddr), Err(expected));
+            assert_eq!(
+                cursor.jump(vaddr),
+                Err(expected.clone()),
+                "an address outside is no position"
+            );
+            assert_eq!(shared.jump(vaddr), Err(expected), "an address outside is no position");
         }
         for vaddr in [page::<G>(1).plus(1), page::<G>(2).plus(8), page::<G>(2).plus(FRAME_SIZE - 1)]
         {

@@ -132,14 +132,30 @@ fn a_user_has_no_cursor_in_the_kernels_half<G: Architecture>() {
             for range in [ours.clone(), ours.start..ours.start + 1, border - 1..border + 1] {
                 let range = pages::<G>(range);
                 let expected = LockError::NotManaged { range: range.clone() };
-                assert_eq!(Cursor::lock(user, range.clone()).err(), Some(expected.clone()));
-                assert_eq!(Cursor::try_lock(user, range.clone()).err(), Some(expected.clone()));
-                assert_eq!(SharedCursor::new(user, range).err(), Some(expected));
+                assert_eq!(
+                    Cursor::lock(user, range.clone()).err(),
+                    Some(expected.clone()),
+                    "another table has this half"
+                );
+                assert_eq!(
+                    Cursor::try_lock(user, range.clone()).err(),
+                    Some(expected.clone()),
+                    "another table has this half"
+                );
+                assert_eq!(
+                    SharedCursor::new(user, range).err(),
+                    Some(expected),
+                    "another table has this half"
+                );
             }
             for range in [theirs.clone(), theirs.end - 1..theirs.end, border - 1..border + 1] {
                 let range = pages::<G>(range);
                 let expected = LockError::NotManaged { range: range.clone() };
-                assert_eq!(Cursor::lock(kernel, range).err(), Some(expected));
+                assert_eq!(
+                    Cursor::lock(kernel, range).err(),
+                    Some(expected),
+                    "another table has this half"
+                );
             }
         });
     }
@@ -184,7 +200,11 @@ fn entries_that_stay_stay_when_all_is_unmapped<G: Architecture>() {
                 frames += taken.frames;
             }
             drop(cursor);
-            assert_eq!((frames, nodes()), (2, before.clone()));
+            assert_eq!(
+                (frames, nodes()),
+                (2, before.clone()),
+                "a shared entry of the root is gone"
+            );
             lock(kernel, pages::<G>(ours.start..ours.start + 1))
                 .map(tracked(machine))
                 .expect("free");

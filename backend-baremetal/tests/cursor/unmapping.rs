@@ -110,7 +110,7 @@ fn a_range_is_counted_in_frames_of_the_smallest_size<G: Architecture>() {
         let mut cursor = lock(root, nearly_all::<G>());
         assert_eq!(cursor.protect(end, |old| old), Ok(frames + 1));
         cursor.jump(page::<G>(0)).expect("the start");
-        assert_eq!(cursor.unmap(end), Ok(frames + 1));
+        assert_eq!(cursor.unmap(end), Ok(frames + 1), "every frame of a huge page is counted");
         assert_eq!(cursor.vaddr(), end);
         cursor.jump(page::<G>(0)).expect("the start");
         assert_eq!(cursor.unmap(end), Ok(0), "it is all gone");

@@ -77,7 +77,7 @@ fn nodes_that_are_no_roots_are_refused<G: Geometry>() {
         for level in levels::<G>().filter(|&level| level < G::ROOT) {
             let node: Node<Whole<G>> = node(machine, level);
             let expected = Err(ActivateError::NotARoot(NotARoot { level }));
-            assert_eq!(cpu.activate(&node), expected);
+            assert_eq!(cpu.activate(&node), expected, "a CPU runs on a node that is no root");
             assert_eq!(cpu.active(), Some(root.paddr()), "the CPU runs on what it ran on");
             assert_eq!(loaded(machine, 0).times, 1);
         }

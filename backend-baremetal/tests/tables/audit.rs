@@ -100,7 +100,11 @@ fn a_reachable_stray_node_is_named<G: Geometry>() {
         drop(entry.allocate_if_absent().expect("frames enough"));
         drop(guard);
         let before = overwrite(root, 0, X86_64::node(stray.paddr()));
-        assert_eq!(audit(root), broken(stray, Defect::Stray));
+        assert_eq!(
+            audit(root),
+            broken(stray, Defect::Stray),
+            "a stray node is reachable and not named"
+        );
         overwrite(root, 0, before);
         assert_eq!(audit(root), Ok(2), "the stray node is not reachable any more");
         drop(detached);
@@ -127,7 +131,11 @@ fn a_node_in_a_place_that_is_not_its_own_is_named<G: Geometry>() {
         let other: Node<User<G>> = node(machine, below);
         assert_eq!(kind_of(other.paddr()), "table 5 of the backend's list");
         let high: Node<Whole<G>> = node(machine, G::ROOT);
-        assert_eq!(defect_of(high.paddr()), Defect::WrongLevel { found: G::LEVELS });
+        assert_eq!(
+            defect_of(high.paddr()),
+            Defect::WrongLevel { found: G::LEVELS },
+            "a node of another level is not named"
+        );
         let fresh: Node<Whole<G>> = node(machine, below);
         assert_eq!(defect_of(fresh.paddr()), Defect::Unattached);
     });

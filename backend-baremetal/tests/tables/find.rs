@@ -26,6 +26,12 @@ fn last_of_lower_half<G: Geometry>() -> Vaddr {
     Vaddr::new(G::entry_span(G::ROOT) * (G::ENTRIES as u64 / 2) - 1)
 }
 
+/// An address that has another index on each level, where there are so many.
+fn all_indices_different<G: Geometry>() -> Vaddr {
+    let path: Vec<usize> = (0..usize::from(G::LEVELS)).map(|level| level % G::ENTRIES).collect();
+    G::address(&path)
+}
+
 /// The node of `level` for `vaddr`, by following entries.
 fn follow<'g, G: Geometry>(
     root: NodeRef<'g, Whole<G>>,
@@ -35,7 +41,7 @@ fn follow<'g, G: Geometry>(
     let mut node = root;
     while node.level() > target {
         let ChildRef::Node(child) = node.walk(G::index(vaddr, node.level())) else {
-            panic!("no node below {node:?}");
+            panic!("a node is not where its address leads: nothing below {node:?}");
         };
         node = child;
     }
@@ -46,8 +52,9 @@ fn nodes_are_found_on_every_level<G: Geometry>() {
     on_machine::<G>(|machine| {
         let cpu = online(machine, 0);
         let section = cpu.read_side();
-        let vaddr = last_of_lower_half::<G>();
-        for level in levels::<G>() {
+        let addresses = [last_of_lower_half::<G>(), all_indices_different::<G>()];
+        let on_levels = |vaddr| levels::<G>().map(move |level| (vaddr, level));
+        for (vaddr, level) in addresses.into_iter().flat_map(on_levels) {
             let root: Node<Whole<G>> = node(machine, G::ROOT);
             let root = root.borrow(&section);
             let guard = lock_covering(root, vaddr, level).expect("frames enough");
@@ -96,7 +103,11 @@ fn a_huge_page_ends_the_way<G: Geometry>() {
             drop(guard);
             let before = live(machine);
             let guard = lock_covering(root, vaddr, Level::LEAF).expect("the way is there");
-            assert_eq!((guard.level(), guard.node().paddr()), (huge, place));
+            assert_eq!(
+                (guard.level(), guard.node().paddr()),
+                (huge, place),
+                "the way does not end at the huge page"
+            );
             assert_eq!(live(machine), before, "nothing is grown below a huge page");
         }
     });
@@ -137,7 +148,11 @@ fn levels_above_the_root_are_refused<G: Geometry>() {
         let root: Node<Whole<G>> = node(machine, G::ROOT);
         let level = Level::new(G::LEVELS + 1);
         let error = lock_covering(root.borrow(&section), Vaddr::new(0), level).err();
-        assert_eq!(error, Some(LockError::NoSuchLevel { level }));
+        assert_eq!(
+            error,
+            Some(LockError::NoSuchLevel { level }),
+            "a node above the root is looked for"
+        );
     });
 }
 

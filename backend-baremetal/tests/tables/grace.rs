@@ -29,7 +29,7 @@ fn retire<G: Geometry>(machine: &Machine<G>, frames: usize) {
 fn without_cpus_nothing_waits<G: Geometry>() {
     on_machine::<G>(|machine| {
         retire(machine, 2);
-        assert_eq!(live(machine), 0);
+        assert_eq!(live(machine), 0, "there is no CPU to wait for");
     });
 }
 
@@ -65,7 +65,7 @@ fn a_cpu_that_goes_offline_is_no_longer_waited_for<G: Geometry>() {
         first.quiescent();
         retire(machine, 1);
         drop(second);
-        assert_eq!(live(machine), 1);
+        assert_eq!(live(machine), 1, "a CPU that went offline is waited for");
         first.quiescent();
         assert_eq!(live(machine), 0);
     });
@@ -81,7 +81,7 @@ fn a_batch_is_freed_as_a_whole<G: Geometry>() {
         cpu.quiescent();
         assert_eq!(live(machine), 6, "what came later waits for the next grace period");
         cpu.quiescent();
-        assert_eq!(live(machine), 0);
+        assert_eq!(live(machine), 0, "a batch is not freed as a whole");
     });
 }
 

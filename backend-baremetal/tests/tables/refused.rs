@@ -109,13 +109,21 @@ fn frames_beyond_the_format_are_refused<G: Geometry>() {
             };
             for bit in 52..64 {
                 let frame = Paddr::new(1 << bit);
-                assert_eq!(offer(&mut guard, frame), Some(Refusal::OutOfRange { frame }));
+                assert_eq!(
+                    offer(&mut guard, frame),
+                    Some(Refusal::OutOfRange { frame }),
+                    "no entry holds this frame"
+                );
             }
             // The bits below a frame are a matter of alignment.
             for bit in (0..64).take_while(|&bit| 1 << bit < G::entry_span(level)) {
                 let (frame, alignment) = (Paddr::new(1 << bit), G::entry_span(level));
                 let expected = Some(Refusal::Unaligned { frame, alignment });
-                assert_eq!(offer(&mut guard, frame), expected);
+                assert_eq!(
+                    offer(&mut guard, frame),
+                    expected,
+                    "a page begins inside of a frame of its size"
+                );
             }
             let last = Paddr::new((1 << 52) - G::entry_span(level));
             assert_eq!(offer(&mut guard, last), None, "the last frame of all fits");
@@ -147,7 +155,11 @@ fn what_a_permanent_root_has_stays<G: Geometry>() {
                     let reason = Refusal::Permanent { index };
                     let bits = guard.read_raw(index);
                     let mut entry = guard.entry(index).expect("the index is in range");
-                    assert_eq!(entry.detach().err(), Some(reason));
+                    assert_eq!(
+                        entry.detach().err(),
+                        Some(reason),
+                        "an entry of a permanent root is gone"
+                    );
                     let below: Node<K> = node(machine, G::ROOT.below().expect("not a leaf"));
                     let place = below.paddr();
                     let refused =
@@ -196,7 +208,11 @@ fn shared_entries_are_not_walked_as_ones_own<G: Geometry>() {
             let not_managed = Refusal::NotManaged { index };
             assert_eq!(entry.detach().err(), Some(not_managed));
             let not_managed = Some(Refusal::NotManaged { index });
-            assert_eq!(entry.allocate_if_absent().err(), not_managed);
+            assert_eq!(
+                entry.allocate_if_absent().err(),
+                not_managed,
+                "an entry of another table is grown"
+            );
             assert_eq!(entry.split().err(), not_managed);
             assert_eq!(entry.protect(|property| property).err(), not_managed);
             drop(guard);
@@ -289,8 +305,16 @@ fn a_find_begins_at_a_root<G: Geometry>() {
             }
             for target in levels::<G>() {
                 let expected = Some(LockError::NotARoot(NotARoot { level }));
-                assert_eq!(lock_covering(start, Vaddr::new(0), target).err(), expected);
-                assert_eq!(try_lock_covering(start, Vaddr::new(0), target).err(), expected);
+                assert_eq!(
+                    lock_covering(start, Vaddr::new(0), target).err(),
+                    expected,
+                    "a descent begins at no root"
+                );
+                assert_eq!(
+                    try_lock_covering(start, Vaddr::new(0), target).err(),
+                    expected,
+                    "a descent begins at no root"
+                );
             }
         }
     });
@@ -307,7 +331,11 @@ fn a_cpu_is_online_once<G: Geometry>() {
                 let start = root.borrow(&section);
                 drop(lock_covering(start, Vaddr::new(0), Level::LEAF).expect("frames enough"));
                 drop(root.borrow(&section).lock().entry(0).expect("in range").detach());
-                assert_eq!(Cpu::online(machine, cpu).err(), Some(AlreadyOnline { cpu }));
+                assert_eq!(
+                    Cpu::online(machine, cpu).err(),
+                    Some(AlreadyOnline { cpu }),
+                    "a CPU is online twice"
+                );
                 assert_eq!(live(machine), u64::from(G::LEVELS), "an attempt ends no section");
             }
             first.quiescent();

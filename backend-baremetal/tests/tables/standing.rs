@@ -63,7 +63,7 @@ where
 {
     let before = (cpu.active(), loaded(machine), machine.region().live());
     let expected = Err(ActivateError::CarriesNothing { root: root.paddr() });
-    assert_eq!(cpu.activate(&root), expected);
+    assert_eq!(cpu.activate(&root), expected, "a CPU leaves what it stands on");
     assert_eq!((cpu.active(), loaded(machine), machine.region().live()), before);
     drop(root);
     assert_eq!(machine.region().live(), before.2 - 1, "a refused root is kept");
@@ -92,7 +92,7 @@ fn a_root_that_shares_what_cpus_stand_on_is_loaded<G: Geometry>() {
         let kernel = carry(kernel);
         let users = [(); 2].map(|()| sharing(&kernel));
         for (times, user) in (1..).zip(&users) {
-            assert_eq!(cpu.activate(user), Ok(()));
+            assert_eq!(cpu.activate(user), Ok(()), "a root that carries the CPU is refused");
             let expected = Loaded { root: Some(user.paddr()), times };
             assert_eq!((cpu.active(), loaded(machine)), (Some(user.paddr()), expected));
         }
@@ -108,7 +108,7 @@ fn a_root_that_shares_what_cpus_stand_on_is_loaded<G: Geometry>() {
         let kernel = Permanent::new(root, &cpu.read_side()).expect("frames enough");
         let kernel = carry(kernel);
         let user = Node::<UpperUserOn<Machine<G>>>::root_sharing(&kernel).expect("frames enough");
-        assert_eq!(cpu.activate(&user), Ok(()));
+        assert_eq!(cpu.activate(&user), Ok(()), "a root that carries the CPU is refused");
         cpu.deactivate();
         drop(user);
         dismantle(kernel);
@@ -123,7 +123,7 @@ fn a_root_from_before_is_not_loaded<G: Geometry>() {
         let kernel = carry(kernel);
         assert_refused(machine, cpu, before);
         let after = sharing(&kernel);
-        assert_eq!(cpu.activate(&after), Ok(()));
+        assert_eq!(cpu.activate(&after), Ok(()), "a root that carries the CPU is refused");
         cpu.deactivate();
         drop(after);
         dismantle(kernel);

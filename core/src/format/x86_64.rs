@@ -160,7 +160,11 @@ mod tests {
                     let flags = PageFlags::from_bits_truncate(bits);
                     let frame = Paddr::new(0x000f_ffff_c000_0000);
                     let item = RawItem { frame, level, property: Property { flags, cache } };
-                    assert_eq!(X86_64::decode(X86_64::item(item), level), Decoded::Item(item));
+                    assert_eq!(
+                        X86_64::decode(X86_64::item(item), level),
+                        Decoded::Item(item),
+                        "an item is read as written"
+                    );
                     let elsewhere = RawItem { frame: Paddr::new(0), ..item };
                     assert_eq!(X86_64::item(elsewhere) | X86_64::frame(frame), X86_64::item(item));
                     let attributes = X86_64::item(elsewhere);
