@@ -38,6 +38,10 @@ impl Atomic {
         self.0.location
     }
 
+    pub(crate) fn handle(&self) -> Handle {
+        self.0
+    }
+
     fn read(
         &self,
         update: Update,

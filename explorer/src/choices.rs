@@ -42,6 +42,7 @@ use crate::event::{
     Event, EventId, INITIAL, Kind, Payload, Request, Update, View, acquires, releases,
 };
 use crate::graph::Graph;
+use crate::window::Window;
 
 /// A choice that was put aside. `position` is that of the event that chooses.
 #[derive(Clone, Debug)]
@@ -112,17 +113,29 @@ impl Search {
     }
 
     /// Adds a read that takes the newest value, and puts the older ones aside.
-    pub(crate) fn add_read(&mut self, thread: usize, request: Request) -> EventId {
+    pub(crate) fn add_read(
+        &mut self,
+        thread: usize,
+        request: Request,
+        window: Option<&Window>,
+    ) -> EventId {
         let (location, update) = (request.location, request.update);
-        let event = self.graph.blank(thread, request);
+        let mut event = self.graph.blank(thread, request);
         let known = self.graph.known_before(thread, self.graph.threads[thread].len());
-        let oldest = self.graph.coherence_bound(location, &known);
+        let mut oldest_now = self.graph.coherence_bound(location, &known);
+        let mut oldest = oldest_now;
+        if let Some(window) = window {
+            (event.released, event.after) = (window.known, window.last);
+            oldest = self.graph.window_bound(location, window);
+            oldest_now = oldest_now.max(oldest);
+        }
         let newest = self.graph.place(location).coherence.len();
         let read = self.graph.push(thread, event);
         let position = self.graph.event(read).position;
         for index in oldest..newest {
             let write = self.graph.write_at(location, index);
-            if !update.blocks(self.graph.written_value(location, write)) {
+            let value = self.graph.written_value(location, write);
+            if !update.blocks(value) && (index >= oldest_now || update.may_have_kept(value)) {
                 self.alternatives.push(Alternative::ReadFrom { position, write });
             }
         }
@@ -131,12 +144,22 @@ impl Search {
     }
 
     /// Adds a write, not yet placed in coherence, and puts aside the reads that it may revisit.
-    fn push_write(&mut self, thread: usize, request: Request, read: Option<EventId>) -> EventId {
+    fn push_write(
+        &mut self,
+        thread: usize,
+        request: Request,
+        read: Option<EventId>,
+        window: Option<&Window>,
+    ) -> EventId {
         let mut event = self.graph.blank(thread, request);
         event.exclusive = read.is_some();
         event.released = event.release_fence;
         if releases(event.request.order) {
             event.released.join(&event.happens_before);
+        }
+        // A handler passes on what it knows, and not what the thread knows that plays it.
+        if let Some(window) = window {
+            (event.released, event.after) = (window.known, window.last);
         }
         // A read-modify-write continues the release sequence that it read from (C++20).
         if let Some(source) = read.map(|read| self.graph.event(read).reads_from)
@@ -155,10 +178,11 @@ impl Search {
         thread: usize,
         request: Request,
         payload: Payload,
+        window: Option<&Window>,
     ) -> EventId {
         let location = request.location;
         let known = self.graph.known_before(thread, self.graph.threads[thread].len());
-        let write = self.push_write(thread, request, None);
+        let write = self.push_write(thread, request, None, window);
         if payload.is_some() {
             self.graph.place_mut(location).unlocked.push((write, payload));
         }
@@ -185,9 +209,14 @@ impl Search {
         let source = event.reads_from;
         let mut request = event.request;
         request.kind = Kind::Write;
-        request.update = Update::Store(value);
+        let mut window = None;
+        match request.update {
+            Update::Lock => {}
+            Update::Interrupt => window = Some(Window { known: event.released, last: read }),
+            _ => request.update = Update::Store(value),
+        }
         let location = request.location;
-        let write = self.push_write(read.thread(), request, Some(read));
+        let write = self.push_write(read.thread(), request, Some(read), window.as_ref());
         let index = self.graph.coherence_position(location, source);
         let next = self.graph.place(location).coherence.get(index).copied();
         if next.is_some_and(|next| self.graph.is_exclusive(next)) {
@@ -397,8 +426,7 @@ impl Search {
         graph.restrict(graph.event(read).position, &causes);
         let position = graph.event(write).position;
         // The write comes after everything that the read knows, and that it knows itself.
-        let known = graph.known_before(read.thread(), read.index());
-        let oldest_for_read = graph.coherence_bound(location, &known);
+        let oldest_for_read = graph.oldest_source(read, graph.event(write).value);
         let known = graph.known_before(write.thread(), write.index());
         let oldest_for_write = graph.coherence_bound(location, &known);
         let newest = graph.place(location).coherence.len();

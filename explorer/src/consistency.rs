@@ -76,8 +76,7 @@ impl Graph {
                     continue;
                 }
                 let source = event.reads_from;
-                // Under TSO a thread reads its own writes from its buffer, before they are visible.
-                if source != INITIAL && (!tso || source.thread != read.thread) {
+                if source != INITIAL && !(tso && self.is_forwarded(source, *read)) {
                     successors[position(source) as usize].push(event.position);
                 }
                 let newer = self.coherence_position(event.request.location, source);
@@ -92,11 +91,32 @@ impl Graph {
         is_acyclic(&successors)
     }
 
+    /// Under TSO a thread reads its own writes from its buffer, before they are visible.
+    fn is_forwarded(&self, write: EventId, read: EventId) -> bool {
+        let event = self.event(write);
+        write.thread == read.thread && !is_locked(event) && !event.stands_apart()
+    }
+
     fn add_preserved_program_order(&self, tso: bool, successors: &mut [Vec<u32>]) {
-        for events in &self.threads {
+        for (thread, events) in self.threads.iter().enumerate() {
             // Only the last event of each class that orders later ones needs an edge.
             let (mut last_of_all, mut last_read, mut last_write) = (None, None, None);
-            for event in events {
+            // Events that stand apart since the last one of the thread that is behind them all;
+            // those of handlers count from the fence on with which the thread learns of their end.
+            let (mut apart, mut unlearnt): (Vec<u32>, Vec<u32>) = Default::default();
+            for (index, event) in events.iter().enumerate() {
+                if event.stands_apart() {
+                    self.order_apart(event, tso, successors);
+                    if tso {
+                        self.order_before_missed(EventId::new(thread, index), successors);
+                    }
+                    let list = if event.is_of_handler() { &mut unlearnt } else { &mut apart };
+                    list.push(event.position);
+                    continue;
+                }
+                if event.is_acquire_fence() {
+                    apart.append(&mut unlearnt);
+                }
                 if tso && !is_ordered_by_tso(event) {
                     continue;
                 }
@@ -107,6 +127,10 @@ impl Graph {
                 };
                 let locked = !tso || is_locked(event);
                 let is_read = event.request.kind == Kind::Read;
+                apart.iter().for_each(|earlier| after(Some(*earlier)));
+                if locked || is_read {
+                    apart.clear();
+                }
                 after(last_of_all);
                 after(last_read);
                 if locked || !is_read {
@@ -118,15 +142,73 @@ impl Graph {
                     (false, false) => last_write = Some(event.position),
                 }
                 if event.request.kind == Kind::Join {
-                    for child in &self.threads[event.request.location as usize] {
-                        successors[child.position as usize].push(event.position);
+                    let child = &self.threads[event.request.location as usize];
+                    let learnt = child.iter().rposition(Event::is_acquire_fence).unwrap_or(0);
+                    for (index, earlier) in child.iter().enumerate() {
+                        if index < learnt || !earlier.is_of_handler() {
+                            successors[earlier.position as usize].push(event.position);
+                        }
                     }
                 }
             }
         }
         for event in self.threads[0].iter().filter(|event| event.request.kind == Kind::Spawn) {
-            for child in &self.threads[event.request.location as usize] {
-                successors[event.position as usize].push(child.position);
+            let child = &self.threads[event.request.location as usize];
+            for later in child.iter().filter(|later| !later.stands_apart()) {
+                successors[event.position as usize].push(later.position);
+            }
+        }
+    }
+
+    /// Orders an event that stands apart from its thread behind what it knows.
+    fn order_apart(&self, event: &Event, tso: bool, successors: &mut [Vec<u32>]) {
+        let mut after =
+            |earlier: &Event| successors[earlier.position as usize].push(event.position);
+        if event.after != INITIAL {
+            after(self.event(event.after));
+        }
+        for (thread, count) in event.released.0.iter().enumerate() {
+            let mut is_learnt = false;
+            for earlier in self.threads[thread].iter().take(usize::from(*count)).rev() {
+                is_learnt |= earlier.is_acquire_fence();
+                if earlier.stands_apart() {
+                    if is_learnt || !earlier.is_of_handler() {
+                        after(earlier);
+                    }
+                } else if !tso || is_read_or_locked(earlier) {
+                    // What is further back is before this one.
+                    after(earlier);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// A load that stands apart and misses a store of its own thread was done before that store
+    /// entered the store buffer, and so before what its thread did behind it.
+    fn order_before_missed(&self, id: EventId, successors: &mut [Vec<u32>]) {
+        let event = self.event(id);
+        if event.request.kind != Kind::Read || event.is_of_handler() {
+            return;
+        }
+        let (location, events) = (event.request.location, &self.threads[id.thread()]);
+        let newer = self.coherence_position(location, event.reads_from);
+        let missed = &self.place(location).coherence[newer..];
+        let first = usize::from(event.released.0[id.thread()]);
+        let Some(store) = (first..id.index())
+            .map(|index| EventId::new(id.thread(), index))
+            .find(|other| missed.contains(other))
+        else {
+            return;
+        };
+        for later in &events[store.index() + 1..id.index()] {
+            let knows_store = || later.stands_apart() && store.within(&later.released);
+            let is_next = !later.stands_apart() && is_read_or_locked(later);
+            if is_next || knows_store() {
+                successors[event.position as usize].push(later.position);
+            }
+            if is_next {
+                break;
             }
         }
     }
@@ -141,13 +223,22 @@ fn is_ordered_by_tso(event: &Event) -> bool {
     }
 }
 
-/// Whether x86 drains the store buffer at this event.
+/// Whether x86 drains the store buffer at this event. Engine mutexes are no instructions: they
+/// order what comes behind taking and before giving back, and nothing else.
 fn is_locked(event: &Event) -> bool {
+    let update = event.request.update;
     match event.request.kind {
-        Kind::Read => event.request.update.may_write(),
-        Kind::Write => event.exclusive || event.request.order == Ordering::SeqCst,
+        Kind::Read => update.may_write() && !update.is_of_mutex(),
+        Kind::Write => {
+            event.exclusive && !update.is_of_mutex() || event.request.order == Ordering::SeqCst
+        }
         _ => true,
     }
+}
+
+/// Whether a load that comes next in the thread is behind the event.
+fn is_read_or_locked(event: &Event) -> bool {
+    is_ordered_by_tso(event) && (event.request.kind == Kind::Read || is_locked(event))
 }
 
 fn is_acyclic(successors: &[Vec<u32>]) -> bool {

@@ -24,6 +24,7 @@ use crate::report::{FailureKind, RawFailure, SourcePlace};
 use crate::token::Guide;
 use crate::trace::describe;
 use crate::waiting::Probe;
+use crate::window::Window;
 
 /// Why a thread was stopped. As large as a value, so that a result of either fits into registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,13 +302,25 @@ impl Engine {
 
     /// An atomic read, with its write if it is a read-modify-write.
     pub(crate) fn read(&mut self, request: Request) -> Result<(u64, EventId), Stop> {
+        self.read_apart(request, None)
+    }
+
+    /// The same for a read that may stand apart from its thread.
+    pub(crate) fn read_apart(
+        &mut self,
+        request: Request,
+        window: Option<&Window>,
+    ) -> Result<(u64, EventId), Stop> {
         if self.is_probing() {
             return self.probe_read(&request).map(|value| (value, INITIAL));
         }
         let read = match self.find(&request)? {
             Some(read) => read,
             None => {
-                let read = self.search.add_read(self.run.current, request);
+                if let Some(window) = window {
+                    self.refuse_unknown(window, request.at)?;
+                }
+                let read = self.search.add_read(self.run.current, request, window);
                 self.guide_read(read)?;
                 self.note_created(read);
                 if !self.search.add_update(read) {
@@ -359,12 +372,25 @@ impl Engine {
 
     /// An atomic store.
     pub(crate) fn write(&mut self, request: Request, payload: Payload) -> Result<(), Stop> {
+        self.write_apart(request, payload, None)
+    }
+
+    /// The same for a store that may stand apart from its thread.
+    pub(crate) fn write_apart(
+        &mut self,
+        request: Request,
+        payload: Payload,
+        window: Option<&Window>,
+    ) -> Result<(), Stop> {
         if self.is_probing() {
             return self.probe_write(&request);
         }
         if self.find(&request)?.is_none() {
+            if let Some(window) = window {
+                self.refuse_unknown(window, request.at)?;
+            }
             let location = request.location;
-            let write = self.search.add_store(self.run.current, request, payload);
+            let write = self.search.add_store(self.run.current, request, payload, window);
             self.note_created(write);
             if let Some(guide) = &mut self.guide {
                 self.search.alternatives.clear();

@@ -14,11 +14,16 @@
 //!   `release_fence`: what the last release fence gave to all later writes of the thread;
 //!   `released`: for a write, what a reader that synchronises with it learns.
 //!
+//! Some events *stand apart* from their thread: loads within a window, which may have been done
+//! earlier, and interrupts, which another thread handles. Their thread's order does not order them
+//! ([`Event::knows`]); `window` says more.
+//!
 //! A read-modify-write is two events, a read and the write directly behind it (`exclusive`). The
 //! read's [`Update`] holds the operation with its operands, so that the engine can compute the
 //! write for any source of the read *without running the thread*.
 
 use std::any::Any;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,6 +43,11 @@ impl View {
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
             *mine = (*mine).max(*theirs);
         }
+    }
+
+    /// Whether everything that `other` includes is included.
+    pub(crate) fn contains(&self, other: &View) -> bool {
+        self.0.iter().zip(&other.0).all(|(mine, theirs)| mine >= theirs)
     }
 
     /// Includes the event itself, and so all events before it in its thread.
@@ -92,6 +102,24 @@ pub(crate) enum Kind {
     Choose,
 }
 
+/// Which values a load within a window may have taken before now.
+///
+/// All are equal: one function may have several addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cacheable(pub(crate) fn(u64) -> bool);
+
+impl PartialEq for Cacheable {
+    fn eq(&self, _: &Cacheable) -> bool {
+        true
+    }
+}
+
+impl Eq for Cacheable {}
+
+impl Hash for Cacheable {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// The operands: what an atomic read does with the value that it gets, and what others need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Update {
@@ -119,6 +147,14 @@ pub(crate) enum Update {
     },
     AwaitEqual(u64),
     AwaitUnequal(u64),
+    /// A load that may have been done earlier, if it took a value of this kind.
+    Within(Cacheable),
+    /// Blocks until an engine mutex is free, and takes it; also the write that does so.
+    Lock,
+    /// The same for a handler that another thread plays.
+    Interrupt,
+    /// The write with which the handler ends.
+    Return,
 }
 
 impl Update {
@@ -126,7 +162,8 @@ impl Update {
     pub(crate) fn written(self, value: u64) -> Option<u64> {
         match self {
             Update::None | Update::AwaitEqual(_) | Update::AwaitUnequal(_) => None,
-            Update::Store(_) | Update::Choose(_) => None,
+            Update::Store(_) | Update::Choose(_) | Update::Within(_) | Update::Return => None,
+            Update::Lock | Update::Interrupt => (value == 0).then_some(1),
             Update::CompareExchange { expected, new } | Update::AwaitExchange { expected, new } => {
                 (value == expected).then_some(new)
             }
@@ -148,13 +185,31 @@ impl Update {
                 value != expected
             }
             Update::AwaitUnequal(refused) => value == refused,
+            Update::Lock | Update::Interrupt => value != 0,
             _ => false,
         }
     }
 
-    /// Whether it is a locked instruction on x86: one that may write.
+    /// Whether a read with this operation may write too.
     pub(crate) fn may_write(self) -> bool {
-        !matches!(self, Update::None | Update::AwaitEqual(_) | Update::AwaitUnequal(_))
+        !matches!(
+            self,
+            Update::None
+                | Update::AwaitEqual(_)
+                | Update::AwaitUnequal(_)
+                | Update::Within(_)
+                | Update::Return
+        )
+    }
+
+    /// Whether it takes or gives back an engine mutex, which is no instruction of any machine.
+    pub(crate) fn is_of_mutex(self) -> bool {
+        matches!(self, Update::Lock | Update::Interrupt | Update::Return)
+    }
+
+    /// Whether a load may have taken this value before now.
+    pub(crate) fn may_have_kept(self, value: u64) -> bool {
+        matches!(self, Update::Within(Cacheable(cacheable)) if cacheable(value))
     }
 }
 
@@ -241,16 +296,39 @@ pub(crate) struct Event {
     pub(crate) value: u64,
     /// What an atomic read reads.
     pub(crate) reads_from: EventId,
+    /// The event that comes directly before one that stands apart, if any does.
+    pub(crate) after: EventId,
     /// The place of the event in the order of addition.
     pub(crate) position: u32,
     pub(crate) happens_before: View,
     pub(crate) causes: View,
     pub(crate) pending_acquires: View,
     pub(crate) release_fence: View,
+    /// For a read that may stand apart, what comes before it.
     pub(crate) released: View,
 }
 
 impl Event {
+    /// Whether the event is ordered by what [`Event::knows`] says, and not by its thread.
+    pub(crate) fn stands_apart(&self) -> bool {
+        self.is_of_handler() || self.request.update.may_have_kept(self.value)
+    }
+
+    /// Whether the event is of an interrupt's handler.
+    pub(crate) fn is_of_handler(&self) -> bool {
+        matches!(self.request.update, Update::Interrupt | Update::Return)
+    }
+
+    /// What comes before the event: what its thread knew, unless it stands apart.
+    pub(crate) fn knows(&self) -> &View {
+        if self.stands_apart() { &self.released } else { &self.happens_before }
+    }
+
+    /// Whether the event is a fence with which its thread learns what it has only read.
+    pub(crate) fn is_acquire_fence(&self) -> bool {
+        self.request.kind == Kind::Fence && acquires(self.request.order)
+    }
+
     /// Whether the thread waits here, given what the read returned.
     pub(crate) fn blocks(&self) -> bool {
         self.request.kind == Kind::Read && self.would_block(self.value)

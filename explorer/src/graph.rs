@@ -212,6 +212,7 @@ impl Graph {
         Event {
             value: match request.update {
                 Update::Store(value) => value,
+                Update::Lock | Update::Interrupt if request.kind == Kind::Write => 1,
                 _ => 0,
             },
             request,
@@ -222,6 +223,7 @@ impl Graph {
             waits: false,
             waits_on: 0,
             reads_from: INITIAL,
+            after: INITIAL,
             position: 0,
             happens_before,
             causes,

@@ -100,6 +100,7 @@ mod threads;
 mod token;
 mod trace;
 mod waiting;
+mod window;
 mod workers;
 
 pub use atomic::{Atomic, assume, fence, wait_for_any_change};
@@ -112,6 +113,7 @@ pub use report::{Failure, FailureKind, Report, SourcePlace, Verdict};
 pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id};
 pub use token::{Token, TokenError};
 pub use trace::{BlockedThread, EventRef, Source, Trace, TraceEvent, TraceKind};
+pub use window::Window;
 
 /// Runs the program once for every execution that the memory model allows.
 ///

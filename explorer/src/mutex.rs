@@ -14,8 +14,10 @@ use crate::engine::perform;
 use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
 use crate::inert::skips;
+use crate::window::Window;
 
-/// A mutex. Locking is an acquire, unlocking a release; each `lock` copies the data.
+/// A mutex. Locking is an acquire, unlocking a release, and neither is a fence: under TSO they
+/// leave the store buffer as it is. Each `lock` copies the data.
 ///
 /// Copies of the data are dropped when the engine has no more use for them, and their destructors
 /// are inert. Inert while the thread unwinds: locking succeeds at once with a copy of the first
@@ -67,9 +69,9 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
         }
         let payload = perform(|engine| {
             let location = self.handle.enter(engine, at)?;
-            let update = Update::AwaitExchange { expected: 0, new: 1 };
             let request = Request::new(Kind::Read, location, at);
-            let (_, read) = engine.read(Request { order: Ordering::Acquire, update, ..request })?;
+            let (order, update) = (Ordering::Acquire, Update::Lock);
+            let (_, read) = engine.read(Request { order, update, ..request })?;
             Ok(engine.search.graph.payload_read(read))
         });
         // Copied outside of the engine: the data's own code may use it.
@@ -81,6 +83,67 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     #[track_caller]
     pub fn with<R>(&self, action: impl FnOnce(&mut T) -> R) -> R {
         action(&mut self.lock())
+    }
+
+    /// Plays the handler of an interrupt: the mutex is another CPU's, which holds it while its
+    /// interrupts are masked, and the data is what the handler changes.
+    ///
+    /// Waits until the mutex is free, as [`Mutex::lock`] does. The handler is not ordered with what
+    /// the calling thread does, but only with what it knew when it sent the interrupt: `sent`, a
+    /// window that was opened there. So
+    ///
+    /// * the next holder learns what `sent` knows, what the last holder knew, and what the handler
+    ///   has loaded within its window; not what the calling thread has learnt from other handlers;
+    /// * the calling thread learns what the handler knows by its next acquire fence, which stands
+    ///   for having waited until the handler was done.
+    ///
+    /// The handler gets the data, and a window that opens in the handler. It may leave the window
+    /// with the data, for the holder, and may load within it, which it does at any time since then.
+    /// Whatever else the closure does, the calling thread does.
+    ///
+    /// Handlers of one thread come in the order of the calls, although they know nothing of each
+    /// other: a holder cannot see what the holder of a mutex that is interrupted later did *after*
+    /// that. Where that matters, let [`crate::choose`] order the calls.
+    ///
+    /// ```
+    /// use std::sync::atomic::{Ordering::SeqCst, Ordering::Release};
+    /// use weft_explorer::{Atomic, Mutex, Options, Window, explore, fence};
+    ///
+    /// explore(&Options::default(), || {
+    ///     let (entry, other_cpu) = (Atomic::new(1), Mutex::new(Window::default()));
+    ///     entry.store(0, Release);
+    ///     fence(SeqCst);
+    ///     let sent = Window::open();
+    ///     other_cpu.interrupt(&sent, |since, here| *since = *here);
+    ///     fence(SeqCst);
+    ///     // What the other CPU loads from now on is no older than the store.
+    ///     let mut since = *other_cpu.lock();
+    ///     assert_eq!(entry.load_within(&mut since, |_| true), 0);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn interrupt<R>(&self, sent: &Window, action: impl FnOnce(&mut T, &mut Window) -> R) -> R {
+        let at = Location::caller();
+        if skips(at) {
+            return action(&mut T::clone(&self.first), &mut Window::default());
+        }
+        let (payload, mut here) = perform(|engine| {
+            let location = self.handle.enter(engine, at)?;
+            let update = Update::Interrupt;
+            let request = Request { update, ..Request::new(Kind::Read, location, at) };
+            let (_, read) = engine.read_apart(request, Some(sent))?;
+            Ok((engine.search.graph.payload_read(read), engine.window_of_handler(read)))
+        });
+        let data = payload.get::<T>().expect("the thread that unlocked has left the data");
+        let mut data = data.clone();
+        let result = action(&mut data, &mut here);
+        perform(|engine| {
+            let location = self.handle.enter(engine, at)?;
+            let update = Update::Return;
+            let request = Request { update, ..Request::new(Kind::Write, location, at) };
+            engine.write_apart(request, Payload::new(Arc::new(data)), Some(&here))
+        });
+        result
     }
 }
 

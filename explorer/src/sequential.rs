@@ -15,6 +15,9 @@
 //!   thread, in `hb=`, or in `co | fr`; likewise into a fence. Where both ends are fences, `scb`
 //!   adds nothing to the second part of `psc`.
 //!
+//! An event that stands apart from its thread (see `window`) has what it knows in place of what
+//! happens before it; its thread's `SeqCst` accesses are ordered with it by that alone.
+//!
 //! Plain accesses are items of other locations; they are no events, and have the view of the event
 //! before them.
 
@@ -84,9 +87,11 @@ impl Graph {
 
     fn sequential_access(&self, id: EventId) -> Access<'_> {
         let (events, event) = (&self.threads[id.thread()], self.event(id));
+        // What stands apart is not ordered with the access by its thread.
         let is_elsewhere = |other: &Event| {
-            !matches!(other.request.kind, Kind::Read | Kind::Write)
-                || other.request.location != event.request.location
+            !other.stands_apart()
+                && (!matches!(other.request.kind, Kind::Read | Kind::Write)
+                    || other.request.location != event.request.location)
         };
         let plain_count = self.plain[id.thread()].len();
         let plain_before = |index: usize| {
@@ -102,12 +107,19 @@ impl Graph {
         let before_elsewhere = (0..=id.index())
             .rev()
             .find(|index| has_plain(*index) || *index > 0 && is_elsewhere(&events[*index - 1]));
+        let mut before = before_elsewhere.map(|index| self.known_before(id.thread(), index));
+        for load in &events[before_elsewhere.unwrap_or(0)..id.index()] {
+            let is_elsewhere = load.request.location != event.request.location;
+            if load.stands_apart() && !load.is_of_handler() && is_elsewhere {
+                before.get_or_insert_default().join(&self.learnt_apart(load));
+            }
+        }
         Access {
             id,
             event,
             key: self.coherence_key(id),
             next_elsewhere: next_elsewhere.map(|index| index as u16),
-            before_elsewhere: before_elsewhere.map(|index| self.known_before(id.thread(), index)),
+            before_elsewhere: before,
         }
     }
 
@@ -129,7 +141,7 @@ impl Graph {
             lowest.fill(usize::MAX);
             highest.fill(0);
             for id in place.coherence.iter().chain(&place.reads) {
-                let (key, view) = (self.coherence_key(*id), &self.event(*id).happens_before);
+                let (key, view) = (self.coherence_key(*id), self.event(*id).knows());
                 for (index, fence) in fences.iter().enumerate() {
                     if fence.within(view) {
                         lowest[index] = lowest[index].min(key);
@@ -157,7 +169,7 @@ impl Graph {
         }
         let place = self.place(access.event.request.location);
         place.coherence.iter().chain(&place.reads).any(|other| {
-            let is_between = fence.within(&self.event(*other).happens_before);
+            let is_between = fence.within(self.event(*other).knows());
             let happens_before = other.within(&access.event.happens_before);
             *other != access.id
                 && is_between
@@ -178,7 +190,7 @@ impl Graph {
         let writes = place.coherence.iter().zip(std::iter::repeat(true));
         let reads = place.reads.iter().zip(std::iter::repeat(false));
         writes.chain(reads).any(|(other, is_write)| {
-            let happens_before = access.id.within(&self.event(*other).happens_before);
+            let happens_before = access.id.within(self.event(*other).knows());
             *other != access.id
                 && other.within(known)
                 && (happens_before || is_write && access.key < self.coherence_key(*other))

@@ -157,6 +157,9 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
             feed(value);
             feed(u64::from(source.thread) << 16 | u64::from(source.index));
             let (tag, first, second) = match request.update {
+                // As a compare-exchange that waits, which it once was.
+                Update::Lock if request.kind == Kind::Write => (9, 1, 0),
+                Update::Lock => (6, 0, 1),
                 Update::None => (0, 0, 0),
                 Update::CompareExchange { expected, new } => (1, expected, new),
                 Update::Add(operand) => (2, operand, 0),
@@ -172,6 +175,9 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
                 Update::Nand(operand) => (12, operand, 0),
                 Update::Max(operand) => (13, operand, 0),
                 Update::Min(operand) => (14, operand, 0),
+                Update::Within(_) => (15, 0, 0),
+                Update::Interrupt => (16, 0, 0),
+                Update::Return => (17, 0, 0),
             };
             [tag, first, second].into_iter().for_each(&mut feed);
         }

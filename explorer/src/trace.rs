@@ -78,6 +78,12 @@ pub enum TraceKind {
     Locked,
     /// The store that unlocks an engine mutex.
     Unlock,
+    /// The read half of interrupting the holder of an engine mutex.
+    Interrupt,
+    /// The write half of that.
+    Interrupted,
+    /// The store with which the handler ends.
+    Return,
     /// The main thread spawns the thread in `value`.
     Spawn,
     /// The main thread joins the thread in `value`.
@@ -100,6 +106,9 @@ impl TraceKind {
             TraceKind::Lock => "lock",
             TraceKind::Locked => "has locked",
             TraceKind::Unlock => "unlock",
+            TraceKind::Interrupt => "interrupt",
+            TraceKind::Interrupted => "has interrupted",
+            TraceKind::Return => "return",
             TraceKind::Spawn => "spawn",
             TraceKind::Join => "join",
             TraceKind::Choose => "choose",
@@ -126,6 +135,8 @@ pub struct TraceEvent {
     pub reads_from: Option<Source>,
     /// The newest write that came earlier in the trace although the read did not see it.
     pub stale: Option<EventRef>,
+    /// A load within a window took a value that its thread could not have loaded now.
+    pub is_old: bool,
     /// The source text.
     pub at: &'static Location<'static>,
 }
@@ -135,7 +146,8 @@ impl fmt::Display for TraceEvent {
         write!(formatter, "{}", self.kind.name())?;
         match (self.kind, self.location) {
             (TraceKind::Spawn | TraceKind::Join, _) => write!(formatter, " T{}", self.value)?,
-            (TraceKind::Lock | TraceKind::Locked | TraceKind::Unlock, Some(_)) => {
+            (TraceKind::Lock | TraceKind::Locked | TraceKind::Unlock, Some(_))
+            | (TraceKind::Interrupt | TraceKind::Interrupted | TraceKind::Return, Some(_)) => {
                 write!(formatter, " {}", self.name)?;
             }
             (_, Some(_)) => write!(formatter, " {} = {:#x}", self.name, self.value)?,
@@ -149,7 +161,8 @@ impl fmt::Display for TraceEvent {
             write!(formatter, " from {source}")?;
         }
         if let Some(missed) = self.stale {
-            write!(formatter, " (!) missed {missed}")?;
+            let old = if self.is_old { "old: " } else { "" };
+            write!(formatter, " (!) {old}missed {missed}")?;
         }
         Ok(())
     }
@@ -315,6 +328,7 @@ impl<'graph> Teller<'graph> {
             value: access.value,
             reads_from: None,
             stale: None,
+            is_old: false,
             at: access.at,
         }
     }
@@ -330,7 +344,9 @@ impl<'graph> Teller<'graph> {
         let stale = is_read.then(|| {
             let place = graph.place(request.location);
             let newer = graph.coherence_position(request.location, event.reads_from);
-            let told = |write: &&EventId| self.is_told(**write) && write.thread != id.thread;
+            let is_apart = event.stands_apart();
+            let told =
+                |write: &&EventId| self.is_told(**write) && (is_apart || write.thread != id.thread);
             place.coherence[newer..]
                 .iter()
                 .rev()
@@ -350,6 +366,7 @@ impl<'graph> Teller<'graph> {
             value: if is_thread { u64::from(request.location) } else { event.value },
             reads_from: is_read.then(|| source(graph, event.reads_from)),
             stale: stale.flatten(),
+            is_old: is_read && event.request.update.may_have_kept(event.value) && graph.is_old(id),
             at: request.at,
         }
     }
@@ -359,6 +376,9 @@ fn trace_kind(graph: &Graph, event: &Event) -> TraceKind {
     let request = &event.request;
     let is_mutex = || graph.place(request.location).is_mutex;
     match request.kind {
+        Kind::Read if request.update == Update::Interrupt => TraceKind::Interrupt,
+        Kind::Write if request.update == Update::Interrupt => TraceKind::Interrupted,
+        Kind::Write if request.update == Update::Return => TraceKind::Return,
         Kind::Read if is_mutex() => TraceKind::Lock,
         Kind::Read if !request.update.may_write() => TraceKind::Load,
         Kind::Read if request.update.written(event.value).is_none() => TraceKind::CasFailed,
@@ -386,6 +406,9 @@ pub(crate) fn describe(graph: &Graph, request: &Request) -> String {
     let name = graph.name(location);
     let is_mutex = graph.known_place(location).is_some_and(|place| place.is_mutex);
     let what = match (request.kind, request.update) {
+        (Kind::Read, Update::Interrupt) => format!("an interrupt of {name}"),
+        (Kind::Write, Update::Return) => format!("the return from an interrupt of {name}"),
+        (Kind::Read, Update::Within(_)) => format!("a load of {name} within a window"),
         (Kind::Read, _) if is_mutex => format!("a lock of {name}"),
         (Kind::Write, _) if is_mutex => format!("an unlock of {name}"),
         (Kind::Read, Update::None) => format!("a load of {name} ({order:?})"),

@@ -5,10 +5,15 @@
 //! computed from its definition, and nothing is incremental: on purpose, this shares neither code
 //! nor representation with the engine. Each compare-exchange is split into "succeeds" (a swap) and
 //! "fails" (a load with the failure order), and the candidates whose values contradict are dropped.
+//!
+//! A load within a window that took a value which can be kept is a load of an observer, forked when
+//! the window was opened and joined at the load: all that changes is `sb`. Behind the window's
+//! opening, only the earlier loads of the same window (and what is before them) come before it. What
+//! a load depends on, for the absence of `porf` cycles, is still all that is before it in the text.
 
 use std::sync::atomic::Ordering;
 
-use super::program::{Operation, Outcome, Outcomes, Program};
+use super::program::{Operation, Outcome, Outcomes, Program, is_cacheable};
 
 /// A relation on at most 64 events: one word of successors per event.
 #[derive(Clone)]
@@ -83,6 +88,8 @@ impl Relation {
 struct Event {
     /// `None` for an initial write.
     thread: Option<usize>,
+    /// For a load within a window, the first event of its thread behind the window's opening.
+    opened: usize,
     operation: Operation,
 }
 
@@ -97,7 +104,10 @@ impl Event {
     fn reads(&self) -> bool {
         matches!(
             self.operation,
-            Operation::Load { .. } | Operation::Swap { .. } | Operation::Add { .. }
+            Operation::Load { .. }
+                | Operation::Within { .. }
+                | Operation::Swap { .. }
+                | Operation::Add { .. }
         )
     }
 
@@ -161,10 +171,13 @@ pub(crate) fn enumerate(program: &Program, awaits: bool) -> Enumerated {
                         Operation::Load { word, order: failure }
                     };
                 }
-                Operation::Load { .. } | Operation::Swap { .. } | Operation::Add { .. } => {
+                Operation::Load { .. }
+                | Operation::Within { .. }
+                | Operation::Swap { .. }
+                | Operation::Add { .. } => {
                     compared.push(None);
                 }
-                Operation::Store { .. } | Operation::Fence { .. } => {}
+                Operation::Store { .. } | Operation::Fence { .. } | Operation::Open => {}
             }
         }
         Candidates::new(&split, compared).enumerate(&mut result);
@@ -187,13 +200,20 @@ impl Candidates {
         let words = program.word_count();
         let initial = |word| Event {
             thread: None,
+            opened: 0,
             operation: Operation::Store { word, value: 0, order: Ordering::Relaxed },
         };
         let mut events: Vec<Event> = (0..words).map(initial).collect();
         for (thread, operations) in program.threads.iter().enumerate() {
-            let event =
-                |operation: &Operation| Event { thread: Some(thread), operation: *operation };
-            events.extend(operations.iter().map(event));
+            let mut opened = events.len();
+            for operation in operations {
+                match operation {
+                    Operation::Open => opened = events.len(),
+                    operation => {
+                        events.push(Event { thread: Some(thread), opened, operation: *operation });
+                    }
+                }
+            }
         }
         let size = events.len();
         assert!(size <= 64, "the gate's programs are small");
@@ -251,9 +271,7 @@ impl Candidates {
                 values[known] = match event.operation {
                     Operation::Store { value, .. } | Operation::Swap { value, .. } => Some(value),
                     Operation::Add { value: operand, .. } => value.map(|value| value + operand),
-                    Operation::Load { .. } | Operation::Cas { .. } | Operation::Fence { .. } => {
-                        value
-                    }
+                    _ => value,
                 };
             }
         }
@@ -279,7 +297,8 @@ impl Candidates {
             return;
         }
         let Some(values) = self.values(sources) else { return };
-        let hb = self.happens_before(&rf);
+        let sb = self.sequenced_before(&values);
+        let hb = self.happens_before(&sb, &rf);
         if !hb.is_irreflexive() {
             return;
         }
@@ -299,19 +318,44 @@ impl Candidates {
             orders = extended;
         }
         for order in &orders {
-            self.with_order(sources, &rf, &hb, order, &values, result);
+            let relations = [&sb, &rf, &hb];
+            self.with_order(sources, relations, order, &values, result);
         }
     }
 
+    /// The order of the text, without what loads within windows need not come behind.
+    fn sequenced_before(&self, values: &[u64]) -> Relation {
+        let mut sb = self.sb.clone();
+        for (load, event) in self.events.iter().enumerate() {
+            let is_within = matches!(event.operation, Operation::Within { .. });
+            if !is_within || !is_cacheable(values[load]) {
+                continue;
+            }
+            let same_window = |other: &usize| {
+                let operation = self.events[*other].operation;
+                matches!(operation, Operation::Within { .. })
+                    && self.events[*other].opened == event.opened
+            };
+            let earlier: Vec<usize> = (event.opened..load).filter(same_window).collect();
+            for other in event.opened..load {
+                let before = |middle: &usize| *middle == other || sb.has(other, *middle);
+                if !earlier.iter().any(before) {
+                    sb.0[other] &= !(1 << load);
+                }
+            }
+        }
+        sb
+    }
+
     /// `hb = (sb | sw)+`, `sw = [Rel] ; ([F];sb)? ; rs ; rf ; (sb;[F])? ; [Acq]`.
-    fn happens_before(&self, rf: &Relation) -> Relation {
+    fn happens_before(&self, sb: &Relation, rf: &Relation) -> Relation {
         let size = self.size();
         let events = &self.events;
         let update_reads = rf.and(&Relation::from(size, |_, to| events[to].updates()));
         let writes = Relation::identity(size, |event| events[event].writes());
         let release_sequence = writes.then(&update_reads.plus().optional());
-        let from_fence = self.sb.and(&Relation::from(size, |from, _| events[from].is_fence()));
-        let to_fence = self.sb.and(&Relation::from(size, |_, to| events[to].is_fence()));
+        let from_fence = sb.and(&Relation::from(size, |from, _| events[from].is_fence()));
+        let to_fence = sb.and(&Relation::from(size, |_, to| events[to].is_fence()));
         let releases = Relation::identity(size, |event| events[event].releases());
         let acquires = Relation::identity(size, |event| events[event].acquires());
         let synchronises = releases
@@ -320,14 +364,13 @@ impl Candidates {
             .then(rf)
             .then(&to_fence.optional())
             .then(&acquires);
-        self.sb.or(&synchronises).plus()
+        sb.or(&synchronises).plus()
     }
 
     fn with_order(
         &self,
         sources: &[usize],
-        rf: &Relation,
-        hb: &Relation,
+        [sb, rf, hb]: [&Relation; 3],
         order: &[Vec<usize>],
         values: &[u64],
         result: &mut Enumerated,
@@ -351,8 +394,8 @@ impl Candidates {
             }
         }
         let eco = rf.or(&mo).or(&rb).plus();
-        if !hb.then(&eco).is_irreflexive() || !self.psc(hb, &eco, &mo, &rb).plus().is_irreflexive()
-        {
+        let psc = self.psc([sb, hb], &eco, &mo, &rb);
+        if !hb.then(&eco).is_irreflexive() || !psc.plus().is_irreflexive() {
             return;
         }
         result.executions += 1;
@@ -364,13 +407,18 @@ impl Candidates {
         });
     }
 
-    fn psc(&self, hb: &Relation, eco: &Relation, mo: &Relation, rb: &Relation) -> Relation {
+    fn psc(
+        &self,
+        [sb, hb]: [&Relation; 2],
+        eco: &Relation,
+        mo: &Relation,
+        rb: &Relation,
+    ) -> Relation {
         let size = self.size();
         let events = &self.events;
         let elsewhere =
-            Relation::from(size, |from, to| self.sb.has(from, to) && !self.same.has(from, to));
-        let scb =
-            self.sb.or(&elsewhere.then(hb).then(&elsewhere)).or(&hb.and(&self.same)).or(mo).or(rb);
+            Relation::from(size, |from, to| sb.has(from, to) && !self.same.has(from, to));
+        let scb = sb.or(&elsewhere.then(hb).then(&elsewhere)).or(&hb.and(&self.same)).or(mo).or(rb);
         let sequential = |event: usize| events[event].is_sequential();
         let accesses =
             Relation::identity(size, |event| sequential(event) && !events[event].is_fence());

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use weft_explorer::{
-    Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, explore, fence, spawn,
+    Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, Window, explore, fence, spawn,
     wait_for_any_change,
 };
 
-use super::program::{Operation, Outcome, Outcomes, Program};
+use super::program::{Operation, Outcome, Outcomes, Program, is_cacheable};
 use super::random::Flavour;
 use super::{axiomatic, operational};
 
@@ -90,17 +90,22 @@ fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u6
             }
             Some(expected)
         }
-        Operation::Fence { .. } => None,
+        Operation::Fence { .. } | Operation::Open | Operation::Within { .. } => None,
     }
 }
 
 fn perform_all(memory: &Memory, operations: &[Operation], harness: Harness) -> Vec<u64> {
     let mut registers = Vec::new();
+    let mut window = Window::open();
     for operation in operations {
-        if let Operation::Fence { order } = *operation {
-            fence(order);
+        match *operation {
+            Operation::Fence { order } => fence(order),
+            Operation::Open => window = Window::open(),
+            Operation::Within { word } => {
+                registers.push(memory.words[word].load_within(&mut window, is_cacheable));
+            }
+            _ => registers.extend(perform(memory, *operation, harness)),
         }
-        registers.extend(perform(memory, *operation, harness));
     }
     registers
 }

@@ -93,6 +93,16 @@ fn random_programs_of_two_threads_with_plain_memory() {
 }
 
 #[test]
+fn random_programs_of_two_threads_with_windows() {
+    compare_random(|name| name.starts_with("windows") && !name.contains("three"));
+}
+
+#[test]
+fn random_programs_of_three_threads_with_windows() {
+    compare_random(|name| name.starts_with("windows, three"));
+}
+
+#[test]
 fn random_programs_of_three_threads() {
     compare_random(|name| name.starts_with("three threads"));
 }

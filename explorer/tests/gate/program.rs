@@ -3,7 +3,8 @@
 //! Threads are separated by `||` and operations by `;`. With `x`, `y`, `z` as words and `rlx`,
 //! `acq`, `rel`, `ar`, `sc` as orders: `x = 1 rel` stores, `x acq` loads, `fence sc`, `swap x 1
 //! ar`, `add x 1 rlx`, and `cas x 0 1 acq rlx` compares and exchanges (success order, failure
-//! order). An outcome is the value of every read in thread order, and the final memory.
+//! order). `open` opens the thread's window, which is open at its start too, and `x win` loads within
+//! it, what is even at any time since then. An outcome is the value of every read in thread order, and the final memory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,6 +28,13 @@ pub(crate) enum Operation {
     Swap { word: usize, value: u64, order: Ordering },
     Add { word: usize, value: u64, order: Ordering },
     Cas { word: usize, expected: u64, value: u64, order: Ordering, failure: Ordering },
+    Open,
+    Within { word: usize },
+}
+
+/// What a load within a window may have read before now.
+pub(crate) fn is_cacheable(value: u64) -> bool {
+    value.is_multiple_of(2)
 }
 
 impl Operation {
@@ -36,8 +44,9 @@ impl Operation {
             | Operation::Load { word, .. }
             | Operation::Swap { word, .. }
             | Operation::Add { word, .. }
-            | Operation::Cas { word, .. } => Some(word),
-            Operation::Fence { .. } => None,
+            | Operation::Cas { word, .. }
+            | Operation::Within { word } => Some(word),
+            Operation::Fence { .. } | Operation::Open => None,
         }
     }
 
@@ -49,6 +58,8 @@ impl Operation {
             | Operation::Add { order, .. }
             | Operation::Cas { order, .. }
             | Operation::Fence { order } => order,
+            Operation::Within { .. } => Ordering::Acquire,
+            Operation::Open => Ordering::Relaxed,
         }
     }
 }
@@ -91,6 +102,8 @@ impl fmt::Display for Operation {
                 let failure = order_name(*failure);
                 write!(formatter, "cas {name} {expected} {value} {order} {failure}")
             }
+            Operation::Open => write!(formatter, "open"),
+            Operation::Within { .. } => write!(formatter, "{name} win"),
         }
     }
 }
@@ -132,6 +145,8 @@ fn parse_operation(text: &str) -> Option<Operation> {
         [target, "=", value, name] => {
             Operation::Store { word: word(target)?, value: number(value)?, order: order(name)? }
         }
+        ["open"] => Operation::Open,
+        [target, "win"] => Operation::Within { word: word(target)? },
         [target, name] => Operation::Load { word: word(target)?, order: order(name)? },
         _ => return None,
     })

@@ -54,7 +54,7 @@ const fn three_words(family: Family) -> Family {
 }
 
 /// Lower-case letters: no `SeqCst` accesses. `w` store, `r` load, `f` fence, `x` swap, `a` add, `c`
-/// compare-exchange; upper case: the same with `SeqCst` among the orders; `l` takes a lock
+/// compare-exchange, `o` opens a window, `v` loads within it; upper case: the same with `SeqCst` among the orders; `l` takes a lock
 /// (compare-exchange 0 to something, acquire), `u` releases it (store 0).
 pub(crate) const FAMILIES: &[Family] = &[
     family("two threads", "wrf", 2, 4, 3000),
@@ -71,6 +71,11 @@ pub(crate) const FAMILIES: &[Family] = &[
     three_words(family("three threads, SeqCst", "WRFXAC", 3, 2, 600)),
     awaiting(family("three threads, locks", "lwruc", 3, 3, 400)),
     plain(family("three threads, plain", "wrfxac", 3, 2, 400)),
+    family("windows", "wrfvvo", 2, 5, 2000),
+    family("windows, updates", "wrfxacvvvo", 2, 5, 2000),
+    family("windows, SeqCst", "WRFXACvvo", 2, 5, 1000),
+    family("windows, three threads", "wrxfvvo", 3, 3, 300),
+    three_words(family("windows, three words", "wxRFvvvo", 3, 3, 300)),
     family("four threads", "wrc", 4, 2, 200),
     three_words(family("four threads, SeqCst", "WRFC", 4, 2, 200)),
 ];
@@ -152,6 +157,8 @@ impl Family {
                 let (order, failure) = (random.pick(updates), random.pick(loads));
                 Operation::Cas { word, expected, value, order, failure }
             }
+            'o' => Operation::Open,
+            'v' => Operation::Within { word },
             'l' => {
                 let (order, failure) = (Acquire, Relaxed);
                 Operation::Cas { word, expected: 0, value, order, failure }
