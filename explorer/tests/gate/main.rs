@@ -3,23 +3,28 @@
 //! For the litmus catalogue and for thousands of random programs, the set of outcomes, the *number*
 //! of executions, and the verdicts on data races and deadlocks must be what the enumerators say,
 //! and no execution may be visited twice. The RC11 enumerator is written from the definition of the
-//! model and shares no code with the engine; the SC and TSO ones are machines.
+//! model and shares no code with the engine; the SC and TSO ones are machines. Loads within windows
+//! are compared twice: as loads of observers, in the families called "windows", and as what paging
+//! hardware does with its caches, in `tables`.
 //!
 //! `cargo test -p weft-explorer --test gate` runs a share of each family; all of it is run by
 //! `cargo run --release -p weft-explorer --example fuzz -- --long`. A failure names family, seed
 //! and program; `--program "<text>"` runs that program alone.
 
 mod axiomatic;
+mod caches;
 mod check;
 mod litmus;
 mod operational;
 mod program;
 mod random;
+mod tables;
 
 use check::{Harness, Tally, compare, run};
 use litmus::{CATALOGUE, Verdict, Z6U_EXECUTIONS};
 use program::Program;
 use random::{FAMILIES, Flavour};
+use tables::{GROUPS, Group, Step, UPPER, leaf_word};
 use weft_explorer::Model;
 
 #[test]
@@ -100,6 +105,61 @@ fn random_programs_of_two_threads_with_windows() {
 #[test]
 fn random_programs_of_three_threads_with_windows() {
     compare_random(|name| name.starts_with("windows, three"));
+}
+
+/// Compares windows with caches, for all programs of a group under all models, and bounds how many
+/// of them have outcomes beyond those of the caches: several entries, mixed levels, RC11 alone.
+fn compare_tables(group: Group, excess_max: [u64; 3]) {
+    for model in Model::ALL {
+        let mut tally = tables::Tally::default();
+        for seed in 1..=group.programs {
+            let program = group.generate(seed);
+            match tables::compare(&program, model) {
+                Ok(part) => tally.add(part),
+                Err(difference) => panic!("{model}, seed {seed}: {difference}\nprogram: {program}"),
+            }
+        }
+        println!("{model}, {} CPUs: {tally:?}", group.cpus);
+        let excess = [tally.several, tally.mixed, tally.weaker];
+        let is_within = excess.iter().zip(&excess_max).all(|(count, most)| count <= most);
+        assert!(is_within, "{model}: more programs than before have other outcomes: {excess:?}");
+    }
+}
+
+#[test]
+fn windows_are_the_caches_of_two_cpus() {
+    compare_tables(GROUPS[0], [112, 1, 1]);
+}
+
+#[test]
+fn windows_are_the_caches_of_three_cpus() {
+    compare_tables(GROUPS[1], [14, 0, 0]);
+}
+
+#[test]
+fn what_windows_have_in_excess_of_caches_is_seen() {
+    use Step::{Flush, Look, Read, Signal, Write};
+    let upper = |value| Write { word: UPPER, value, is_locked: true };
+    let leaf = |page, value| Write { word: leaf_word(0, page), value, is_locked: true };
+    let tally = |cpus: Vec<Vec<Step>>, model| {
+        let program = tables::Program { cpus };
+        tables::compare(&program, model).expect("engine and caches agree as far as they should")
+    };
+    for model in Model::ALL {
+        // The new entry, then the old one again.
+        let several = tally(vec![vec![leaf(0, 8), Read(0), Read(0)]], model);
+        assert_eq!((several.several, several.mixed, several.weaker), (1, 0, 0), "{model}");
+        // The node is taken out and written to, and the other page is flushed in between.
+        let mixed = vec![vec![upper(2), Flush(Some(1)), leaf(0, 8), Read(0)]];
+        let mixed = tally(mixed, model);
+        assert_eq!((mixed.several, mixed.mixed, mixed.weaker), (0, 1, 0), "{model}");
+        // One CPU signals and then faults, the other one maps the page and then sees no signal:
+        // locked writes are no fences in RC11.
+        let map = Write { word: leaf_word(1, 1), value: 8, is_locked: true };
+        let weaker = tally(vec![vec![upper(2), Signal, Read(1)], vec![map, Look]], model);
+        let is_weaker = u64::from(model == Model::Rc11);
+        assert_eq!((weaker.several, weaker.mixed, weaker.weaker), (0, 0, is_weaker), "{model}");
+    }
 }
 
 #[test]
