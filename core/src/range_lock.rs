@@ -390,7 +390,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     }
 
     /// Puts a page, raw and checked, at an absent entry of the range.
-    #[inline]
+    // Always: what is put, and that nothing is owed, is known where a page is mapped.
+    #[inline(always)]
     pub(crate) fn put(&mut self, index: usize, raw: RawItem, owed: &mut Obligation<C::Backend>) {
         owed.settle(&self.addresses(index));
         let flush = self.flush_of(index);
