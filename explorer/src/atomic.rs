@@ -62,7 +62,8 @@ impl Atomic {
                 ));
             }
             let request = Request::new(Kind::Read, location, at);
-            let (value, _) = engine.read(Request { order, failure_order, update, ..request })?;
+            let request = Request { order, failure_order, update, ..request };
+            let (value, _) = engine.read(request, None)?;
             Ok(value)
         })
     }
@@ -90,6 +91,7 @@ impl Atomic {
             engine.write(
                 Request { order, update: Update::Store(value), ..request },
                 Payload::default(),
+                None,
             )
         });
     }

@@ -32,6 +32,9 @@
 //!   value which the loop does not accept. Which values those are is learnt when the thread says
 //!   so, and noted at the read; a thread is a function of what it read, so the note stays true
 //!   until the read is deleted. From then on the previous point applies.
+//! * *Loads within windows* have further options, older ones, and are otherwise reads like any: the
+//!   newest value is always allowed, and a load that took another one is not maximal. Where a later
+//!   write revisits one, the write's places go back to what the window knows.
 //! * *Other events* are always maximal: spawns, joins and fences have no options. Plain accesses
 //!   have none either (a plain read that had two sources would be a data race), and are no events:
 //!   see `accesses`. A choice is maximal only if it is 0; otherwise every deleted choice would

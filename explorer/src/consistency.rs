@@ -13,6 +13,10 @@
 //!   mapping of C11 to x86 does. The model here is TSO *and* RC11.
 //! * **SC**: `sb | rf | co | fr` is acyclic.
 //!
+//! Events that stand apart from their thread (see `window`) come behind what they know instead of
+//! what is before them in program order. What follows in program order comes behind a load within a
+//! window at once, and behind a handler from the next acquire fence on.
+//!
 //! Both stronger models are prefix-closed and allow the newest choice always, which is what TruSt
 //! asks of a model; the exploration still proposes RC11's choices and drops what the model forbids.
 

@@ -300,13 +300,9 @@ impl Engine {
         self.run.next[self.run.current] += 1;
     }
 
-    /// An atomic read, with its write if it is a read-modify-write.
-    pub(crate) fn read(&mut self, request: Request) -> Result<(u64, EventId), Stop> {
-        self.read_apart(request, None)
-    }
-
-    /// The same for a read that may stand apart from its thread.
-    pub(crate) fn read_apart(
+    /// An atomic read, with its write if it is a read-modify-write. One that may stand apart from
+    /// its thread comes with a window.
+    pub(crate) fn read(
         &mut self,
         request: Request,
         window: Option<&Window>,
@@ -370,13 +366,8 @@ impl Engine {
         Ok(())
     }
 
-    /// An atomic store.
-    pub(crate) fn write(&mut self, request: Request, payload: Payload) -> Result<(), Stop> {
-        self.write_apart(request, payload, None)
-    }
-
-    /// The same for a store that may stand apart from its thread.
-    pub(crate) fn write_apart(
+    /// An atomic store. One that stands apart from its thread comes with a window.
+    pub(crate) fn write(
         &mut self,
         request: Request,
         payload: Payload,

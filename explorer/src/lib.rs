@@ -53,9 +53,58 @@
 //!   a stopped thread unwinds; all operations do nothing then.
 //! * Histories are stamped with [`mark`], which knows happens-before, and not with a clock.
 //!
+//! # Windows
+//!
+//! A CPU may use what it has read from a page table long ago, until software invalidates it and
+//! waits for all CPUs to do so. [`Atomic::load_within`] is such a read: it returns what the word
+//! held at any time since its [`Window`] was opened, if the value is one that may be kept. The
+//! explorer knows nothing of page tables. A model of paging hardware keeps, for each CPU, windows
+//! in a [`Mutex`] that stands for the CPU's interrupts: a user's access holds it, and loads the
+//! entries of a walk within a copy of a window; invalidating opens the window anew; a shootdown
+//! plays the handlers of the other CPUs with [`Mutex::interrupt`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::Ordering::{AcqRel, SeqCst};
+//! use weft_explorer::{Atomic, FailureKind, Mutex, Options, Plain, Window, explore, fence, spawn};
+//!
+//! // One CPU unmaps a frame and frees it, the other one uses it twice.
+//! let unmap = |flushes: bool| move || {
+//!     let cpu = Mutex::named("cpu", Window::open());
+//!     let shared = Arc::new((Atomic::named("entry", 1), Plain::named("frame", false), cpu));
+//!     let user = Arc::clone(&shared);
+//!     let thread = spawn(move || {
+//!         for _ in 0..2 {
+//!             let since = user.2.lock();
+//!             let mut window = *since;
+//!             if user.0.load_within(&mut window, |entry| entry != 0) != 0 {
+//!                 assert!(!user.1.get(), "the frame is used after it was freed");
+//!             }
+//!         }
+//!     });
+//!     shared.0.swap(0, AcqRel);
+//!     if flushes {
+//!         fence(SeqCst);
+//!         shared.2.interrupt(&Window::open(), |since, here| *since = *here);
+//!         fence(SeqCst);
+//!     }
+//!     shared.1.set(true);
+//!     thread.join();
+//! };
+//! assert!(explore(&Options::default(), unmap(true)).failure.is_none());
+//! let failure = explore(&Options::default(), unmap(false)).failure.expect("it is caught");
+//! assert_eq!(failure.kind, FailureKind::DataRace);
+//! ```
+//!
+//! There is no TLB in this, and so nothing that a TLB alone rules out: a CPU may use a newer
+//! translation and then an older one again. `tests/gate/tables.rs` says what else windows allow in
+//! excess of hardware, and `tests/translations` has a toy page table with eighteen races.
+//!
 //! # Limits
 //!
 //! * No load buffering: RC11 forbids cycles of program order and reads-from, hardware does not.
+//! * Loads within windows are acquire loads, as on x86. A walk that need not read its levels in
+//!   order is not modelled.
 //! * No mixed sizes and no mixture of plain and atomic accesses to one location.
 //! * At most 8 threads, all spawned by the main thread, and 60,000 events each.
 //! * No consume order, and no spurious failure of a weak compare-exchange unless [`choose`] makes
@@ -70,7 +119,7 @@
 //! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`,
 //! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
-//! `engine` and `run` for how a closure is made to follow a graph, `waiting` for deadlocks, `inert`
+//! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a graph, `waiting` for deadlocks, `inert`
 //! for what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
 //! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent
 //! enumerators.

@@ -71,7 +71,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             let location = self.handle.enter(engine, at)?;
             let request = Request::new(Kind::Read, location, at);
             let (order, update) = (Ordering::Acquire, Update::Lock);
-            let (_, read) = engine.read(Request { order, update, ..request })?;
+            let (_, read) = engine.read(Request { order, update, ..request }, None)?;
             Ok(engine.search.graph.payload_read(read))
         });
         // Copied outside of the engine: the data's own code may use it.
@@ -100,6 +100,11 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     /// The handler gets the data, and a window that opens in the handler. It may leave the window
     /// with the data, for the holder, and may load within it, which it does at any time since then.
     /// Whatever else the closure does, the calling thread does.
+    ///
+    /// Sending releases what was stored before; whether an interrupt controller needs a fence for
+    /// that is not modelled. Under TSO and SC the handler's place in the order of all writes is
+    /// anywhere between sending and that fence. It does not drain the store buffer of the thread
+    /// that it interrupts, except for what that thread stored before it let go of the mutex.
     ///
     /// Handlers of one thread come in the order of the calls, although they know nothing of each
     /// other: a holder cannot see what the holder of a mutex that is interrupted later did *after*
@@ -131,7 +136,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             let location = self.handle.enter(engine, at)?;
             let update = Update::Interrupt;
             let request = Request { update, ..Request::new(Kind::Read, location, at) };
-            let (_, read) = engine.read_apart(request, Some(sent))?;
+            let (_, read) = engine.read(request, Some(sent))?;
             Ok((engine.search.graph.payload_read(read), engine.window_of_handler(read)))
         });
         let data = payload.get::<T>().expect("the thread that unlocked has left the data");
@@ -141,7 +146,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             let location = self.handle.enter(engine, at)?;
             let update = Update::Return;
             let request = Request { update, ..Request::new(Kind::Write, location, at) };
-            engine.write_apart(request, Payload::new(Arc::new(data)), Some(&here))
+            engine.write(request, Payload::new(Arc::new(data)), Some(&here))
         });
         result
     }
@@ -171,7 +176,7 @@ impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
             let location = self.mutex.handle.enter(engine, self.at)?;
             let request = Request::new(Kind::Write, location, self.at);
             let (order, update) = (Ordering::Release, Update::Store(0));
-            engine.write(Request { order, update, ..request }, payload.unwrap_or_default())
+            engine.write(Request { order, update, ..request }, payload.unwrap_or_default(), None)
         });
     }
 }

@@ -124,7 +124,7 @@ impl Engine {
         let (order, update) = (Ordering::Acquire, Update::Within(cacheable));
         let request = Request { order, update, ..Request::new(Kind::Read, location, at) };
         let is_probing = self.is_probing();
-        let (value, read) = self.read_apart(request, Some(window))?;
+        let (value, read) = self.read(request, Some(window))?;
         if !is_probing {
             let event = self.search.graph.event(read);
             if event.reads_from != INITIAL {

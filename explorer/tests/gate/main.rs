@@ -59,6 +59,20 @@ fn sequential_accesses_are_ordered_through_other_locations() {
     compare(&program, Flavour::Atomic, false).expect("engine and enumerators agree");
 }
 
+#[test]
+fn loads_within_windows_are_beside_sequential_accesses() {
+    for text in [
+        // The load is not ordered with the store before it, and so orders nothing behind that.
+        "x = 1 sc; y win; x = 2 rel || x acq; z sc || z = 1 sc; x sc",
+        // What the load learns, it passes on.
+        "x = 1 sc; y = 2 rel || y win; z sc || z = 1 sc; x sc",
+    ] {
+        let program: Program = text.parse().expect("it is a program");
+        let agrees = compare(&program, Flavour::Atomic, false);
+        assert!(agrees.is_ok(), "{text}: {agrees:?}");
+    }
+}
+
 /// Compares an ordinary run's share of the families that are selected by name.
 fn compare_random(select: impl Fn(&str) -> bool) {
     for family in FAMILIES.iter().filter(|family| select(family.name)) {
