@@ -123,15 +123,15 @@ unsafe impl EntryFormat for X86_64 {
     // computed. With the panic in it the function is too long for the compiler to choose so.
     #[inline(always)]
     fn decode(entry: u64, level: Level) -> Decoded {
+        // First: of a walk all entries but the last one are nodes.
+        if level > Level::LEAF && entry & (PRESENT | HUGE) == PRESENT {
+            return Decoded::Node(Paddr::new(entry & ADDRESS));
+        }
         if entry == 0 {
             return Decoded::Absent;
         }
         if entry & PRESENT == 0 {
             corrupt(entry, "neither absent nor present");
-        }
-        let huge = entry & HUGE != 0;
-        if level > Level::LEAF && !huge {
-            return Decoded::Node(Paddr::new(entry & ADDRESS));
         }
         let attribute = if level == Level::LEAF { 0 } else { ATTRIBUTE_HUGE };
         Decoded::Item(RawItem {
