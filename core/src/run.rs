@@ -117,6 +117,8 @@ impl<C: Config> Locked<'_, '_, C> {
         let backend = self.backend();
         let indices = self.indices(range);
         let mut offset = self.slot(indices.start).start;
+        let end = offset.plus(indices.len() as u64 * FRAME_SIZE);
+        owed.settle(&<Geo<C>>::vaddrs(&(offset..end)));
         let mut encoded = Encoded::<C::Format> { last: None, _format: PhantomData };
         let mut run = Counted::new(self.guard());
         for index in indices {
@@ -131,8 +133,6 @@ impl<C: Config> Locked<'_, '_, C> {
                 let reason = MapFault::Refused(refusal);
                 return Err((offset, Refused { reason, back: Some(item.give_back()) }));
             }
-            let end = offset.plus(FRAME_SIZE);
-            owed.settle(&<Geo<C>>::vaddrs(&(offset..end)));
             if C::Format::CACHES_ABSENT {
                 owed.owe_absent(Flush::Page(vaddr));
             }
@@ -140,7 +140,7 @@ impl<C: Config> Locked<'_, '_, C> {
             let RawItem { frame, property, .. } = item.into_raw();
             word.store(encoded.of(property) | C::Format::frame(frame), site!(PUBLISH_ITEM));
             run.children += 1;
-            offset = end;
+            offset = offset.plus(FRAME_SIZE);
         }
         Ok(())
     }
