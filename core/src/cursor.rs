@@ -42,10 +42,10 @@ use crate::format::{Property, RawItem};
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{trying, waiting};
 use crate::item::Incoming;
-use crate::node::NodeRef;
+use crate::node::{NodeRef, RootRef};
 use crate::obligation::Obligation;
 use crate::prune::prune;
-use crate::range_lock::{Locked, SubTree, lock_range};
+use crate::range_lock::{SubTree, lock_range};
 use crate::stock::Stock;
 use crate::sync::Backend;
 
@@ -95,7 +95,7 @@ pub struct Cursor<'g, C: Config> {
 
 /// What a cursor does after it has unlocked its range.
 struct Afterwards<'g, C: Config> {
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     owed: Obligation<C::Backend>,
     /// A place in the covering node, and its level, if it was left empty.
     emptied: Option<(Offset, Level)>,
@@ -105,13 +105,23 @@ struct Afterwards<'g, C: Config> {
 impl<C: Config> Drop for Afterwards<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
+        if self.emptied.is_some() {
+            self.prune();
+        }
+        // What is owed is paid when it is dropped, next.
+    }
+}
+
+impl<C: Config> Afterwards<'_, C> {
+    /// Takes out the covering node, which was left empty, and nodes above it.
+    #[cold]
+    fn prune(&mut self) {
         if let Some((offset, level)) = self.emptied {
             match self.waits {
                 true => prune(self.root, offset, level, &mut self.owed, waiting),
                 false => prune(self.root, offset, level, &mut self.owed, trying),
             }
         }
-        // What is owed is paid when it is dropped, next.
     }
 }
 
@@ -139,6 +149,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline(always)]
     pub fn lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         root.backend().began("Cursor::lock");
+        let root = RootRef::of(root)?;
         Ok(Self::new(root, lock_range(root, range, waiting)?, true))
     }
 
@@ -151,11 +162,12 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline]
     pub fn try_lock(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
         root.backend().began("Cursor::try_lock");
+        let root = RootRef::of(root)?;
         Ok(Self::new(root, lock_range(root, range, trying)?, false))
     }
 
     #[inline(always)]
-    fn new(root: NodeRef<'g, C>, tree: SubTree<'g, C>, waits: bool) -> Self {
+    fn new(root: RootRef<'g, C>, tree: SubTree<'g, C>, waits: bool) -> Self {
         let position = tree.range().start;
         let owed = Obligation::new(root.backend());
         let afterwards = Afterwards { root, owed, emptied: None, waits };
@@ -207,6 +219,13 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// there. `None` if there is none; the cursor is then at the end.
     pub fn find_next(&mut self) -> Option<Slot<'g, C>> {
         self.began("Cursor::find_next");
+        self.next_slot()
+    }
+
+    /// As [`find_next`](Self::find_next).
+    // Always: what the caller does not want of the slot is then not computed.
+    #[inline(always)]
+    fn next_slot(&mut self) -> Option<Slot<'g, C>> {
         let end = self.tree.range().end;
         while self.position < end {
             let node = self.tree.seek(self.position, Level::LEAF);
@@ -383,7 +402,7 @@ impl<'g, C: Config> Cursor<'g, C> {
         mut change: impl FnMut(Property) -> Property,
     ) -> Result<Option<Protected>, OutOfMemory> {
         self.began("Cursor::protect_next");
-        if self.find_next().is_none() {
+        if self.next_slot().is_none() {
             return Ok(None);
         }
         self.split_around()?;
@@ -398,6 +417,7 @@ impl<'g, C: Config> Cursor<'g, C> {
 
     /// Splits the page at the position, until there is one that begins there and that the rest of
     /// the range has all of.
+    #[inline]
     fn split_around(&mut self) -> Result<(), OutOfMemory> {
         let (position, end) = (self.position, self.tree.range().end);
         let huge = self.tree.seek(position, Level::LEAF).level();
@@ -409,6 +429,13 @@ impl<'g, C: Config> Cursor<'g, C> {
         while !fits(level) {
             level = level.below().expect("the smallest pages fit every range");
         }
+        if level < huge { self.split_down(huge, level) } else { Ok(()) }
+    }
+
+    /// Splits the page at the position, of level `huge`, down to one of `level`.
+    #[inline(never)]
+    fn split_down(&mut self, huge: Level, level: Level) -> Result<(), OutOfMemory> {
+        let position = self.position;
         let splits = usize::from(huge.as_u8() - level.as_u8());
         let mut stock = Stock::of(self.afterwards.root.backend(), splits)?;
         for _ in 0..splits {
@@ -466,22 +493,27 @@ impl<'g, C: Config> Cursor<'g, C> {
 impl<C: Config> Drop for Cursor<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.may_leave_empty {
-            prune_below(self.tree.top(), &mut self.afterwards.owed);
-        }
-        self.afterwards.owed.flush();
-        let top = self.tree.top();
-        if top.is_empty() && top.level() < <Geo<C>>::ROOT {
-            let level = top.level();
-            self.afterwards.emptied = Some((self.tree.range().start, level));
+        if self.may_leave_empty || self.afterwards.owed.has_flush() || self.tree.top().is_empty() {
+            self.settle();
         }
     }
 }
 
-/// Takes out what was left empty below the covering node.
-#[inline(never)]
-fn prune_below<C: Config>(mut top: Locked<'_, '_, C>, owed: &mut Obligation<C::Backend>) {
-    top.prune(owed);
+impl<C: Config> Cursor<'_, C> {
+    /// What is done before the locks are given back.
+    // Out of line: a cursor that only maps or looks has nothing of the kind to do.
+    #[inline(never)]
+    fn settle(&mut self) {
+        let mut top = self.tree.top();
+        if self.may_leave_empty {
+            top.prune(&mut self.afterwards.owed);
+        }
+        self.afterwards.owed.flush();
+        let (is_empty, level) = (top.is_empty(), top.level());
+        if is_empty && level < <Geo<C>>::ROOT {
+            self.afterwards.emptied = Some((self.tree.range().start, level));
+        }
+    }
 }
 
 /// The level below, which exists.

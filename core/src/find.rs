@@ -20,10 +20,10 @@
 use crate::address::{Level, Offset, Vaddr};
 use crate::config::{Config, Geo};
 use crate::entry::ChildRef;
-use crate::error::{LockError, NotARoot, OutOfMemory};
+use crate::error::{LockError, OutOfMemory};
 use crate::geometry::{Arithmetic, Geometry, LEVELS_MAX};
 use crate::guard::{Guard, Take, trying, waiting};
-use crate::node::NodeRef;
+use crate::node::{NodeRef, RootRef};
 use crate::obligation::Obligation;
 use crate::prune::prune;
 use crate::stock::Stock;
@@ -64,9 +64,7 @@ fn descend<'g, C: Config>(
     level: Level,
     take: impl Take<'g, C>,
 ) -> Result<Guard<'g, C>, LockError> {
-    if root.level() != <Geo<C>>::ROOT {
-        return Err(NotARoot { level: root.level() }.into());
-    }
+    let root = RootRef::of(root)?;
     if level > <Geo<C>>::ROOT {
         return Err(LockError::NoSuchLevel { level });
     }
@@ -80,7 +78,7 @@ fn descend<'g, C: Config>(
 /// Finds and locks, for a place and a level that were checked.
 #[inline(always)]
 pub(crate) fn find<'g, C: Config>(
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     offset: Offset,
     level: Level,
     take: impl Take<'g, C>,
@@ -95,7 +93,7 @@ pub(crate) fn find<'g, C: Config>(
 /// Goes on from a node that turned out to be stray, or to be above the one that is looked for.
 #[cold]
 fn find_on<'g, C: Config>(
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     offset: Offset,
     level: Level,
     take: impl Take<'g, C>,

@@ -28,7 +28,7 @@ use crate::address::{Level, Offset, Paddr};
 use crate::config::{Config, Geo, Kind};
 use crate::cpu::ReadSide;
 use crate::entry::{ChildRef, ItemRef};
-use crate::error::OutOfMemory;
+use crate::error::{NotARoot, OutOfMemory};
 use crate::format::{Decoded, EntryFormat};
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::Guard;
@@ -325,6 +325,51 @@ pub(crate) fn managed<C: Config>(level: Level) -> Range<usize> {
     if level == <Geo<C>>::ROOT { C::MANAGED } else { 0..<Geo<C>>::ENTRIES }
 }
 
+/// A root, borrowed for a read-side section.
+///
+/// Two words are passed in registers, where a [`NodeRef`] would be written to memory for the rare
+/// functions that want it.
+pub(crate) struct RootRef<'g, C: Config> {
+    frame: FrameRef<'g, C::Backend>,
+    _config: PhantomData<C>,
+}
+
+copied!(RootRef<C: Config>);
+
+impl<'g, C: Config> RootRef<'g, C> {
+    /// The node, if it is a root.
+    #[inline]
+    pub(crate) fn of(node: NodeRef<'g, C>) -> Result<Self, NotARoot> {
+        let NodeRef { frame, level, _config } = node;
+        if level == <Geo<C>>::ROOT { Ok(Self { frame, _config }) } else { Err(NotARoot { level }) }
+    }
+
+    /// The root, as a node.
+    #[inline]
+    pub(crate) fn node(self) -> NodeRef<'g, C> {
+        NodeRef { frame: self.frame, level: <Geo<C>>::ROOT, _config: PhantomData }
+    }
+
+    /// What the root lives on.
+    #[inline]
+    pub(crate) fn backend(self) -> &'g C::Backend {
+        self.frame.backend()
+    }
+
+    /// Follows present entries without any lock, down to the node of `target` for a place, or as
+    /// far as they lead.
+    #[inline(always)]
+    pub(crate) fn walk_down(self, offset: Offset, target: Level) -> NodeRef<'g, C> {
+        let mut node = self.node();
+        while node.level > target {
+            let index = <Geo<C>>::index_of(offset, node.level);
+            let ChildRef::Node(child) = node.walk(index) else { break };
+            node = child;
+        }
+        node
+    }
+}
+
 /// A node, borrowed for a read-side section.
 pub struct NodeRef<'g, C: Config> {
     frame: FrameRef<'g, C::Backend>,
@@ -379,19 +424,6 @@ impl<'g, C: Config> NodeRef<'g, C> {
     #[inline(always)]
     pub fn walk(self, index: usize) -> ChildRef<'g, C> {
         self.child_at(index, site!(WALK_ENTRY))
-    }
-
-    /// Follows present entries without any lock, down to the node of `target` for a place, or as
-    /// far as they lead.
-    #[inline(always)]
-    pub(crate) fn walk_down(self, offset: Offset, target: Level) -> Self {
-        let mut node = self;
-        while node.level > target {
-            let index = <Geo<C>>::index_of(offset, node.level);
-            let ChildRef::Node(child) = node.walk(index) else { break };
-            node = child;
-        }
-        node
     }
 
     /// Looks at an entry of a node whose lock the caller holds.

@@ -82,6 +82,12 @@ impl<B: Backend> Obligation<B> {
         }
     }
 
+    /// Whether translations are owed.
+    #[inline]
+    pub(crate) fn has_flush(&self) -> bool {
+        self.owed.is_some() || self.absent.is_some()
+    }
+
     /// Flushes what is owed.
     #[inline]
     pub(crate) fn flush(&mut self) {
@@ -108,7 +114,7 @@ impl<B: Backend> Obligation<B> {
 impl<B: Backend> Drop for Obligation<B> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.owed.is_some() || self.absent.is_some() || !self.batch.is_empty() {
+        if self.has_flush() || !self.batch.is_empty() {
             self.pay();
         }
     }

@@ -16,7 +16,7 @@ use crate::config::{Config, Geo};
 use crate::entry::{ChildRef, set_adrift};
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{Guard, Take};
-use crate::node::NodeRef;
+use crate::node::RootRef;
 use crate::obligation::Obligation;
 use crate::sync::Flush;
 
@@ -24,7 +24,7 @@ use crate::sync::Flush;
 /// has become empty, and so on up to the root. `take` takes the locks of parents.
 #[cold]
 pub(crate) fn prune<'g, C: Config>(
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     offset: Offset,
     level: Level,
     owed: &mut Obligation<C::Backend>,

@@ -28,12 +28,12 @@ use core::ops::Range;
 use crate::address::{FRAME_SIZE, Level, Offset, Vaddr};
 use crate::config::{Config, Geo};
 use crate::entry::{ChildRef, Entry, exchange_word, set_adrift};
-use crate::error::{LockError, NotARoot};
+use crate::error::LockError;
 use crate::find::find;
 use crate::format::RawItem;
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{Guard, Take};
-use crate::node::NodeRef;
+use crate::node::{NodeRef, RootRef};
 use crate::obligation::Obligation;
 use crate::sites::site;
 use crate::stock::Stock;
@@ -44,24 +44,18 @@ use crate::sync::{Entries, Flush, PlainCell, Word};
 // Always: what the range is made into is written where the caller wants it.
 #[inline(always)]
 pub(crate) fn lock_range<'g, C: Config>(
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     range: Range<Vaddr>,
     take: impl Take<'g, C>,
 ) -> Result<SubTree<'g, C>, LockError> {
-    let range = check_range::<C>(root, range)?;
+    let range = check_range::<C>(range)?;
     let top = find(root, range.start, <Geo<C>>::covering_level(&range), take)?;
     SubTree::lock(top, range, take)
 }
 
 /// The places of a range that can be locked or looked at.
 #[inline]
-pub(crate) fn check_range<C: Config>(
-    root: NodeRef<'_, C>,
-    range: Range<Vaddr>,
-) -> Result<Range<Offset>, LockError> {
-    if root.level() != <Geo<C>>::ROOT {
-        return Err(NotARoot { level: root.level() }.into());
-    }
+pub(crate) fn check_range<C: Config>(range: Range<Vaddr>) -> Result<Range<Offset>, LockError> {
     if range.start == range.end {
         return Err(LockError::Empty { at: range.start });
     }
@@ -210,7 +204,7 @@ fn lock_below<'g, C: Config>(
     take: impl Take<'g, C>,
 ) -> Result<(), LockError> {
     let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
-    for (index, child) in place.node.children_at(indices.clone(), site!(ENTRY_UNDER_LOCK)) {
+    for (index, child) in place.node.children_at(indices, site!(ENTRY_UNDER_LOCK)) {
         let ChildRef::Node(child) = child else { continue };
         let locked = take(child).and_then(|guard| {
             debug_assert!(!guard.is_stray(), "the parent is locked and not stray");
@@ -222,7 +216,7 @@ fn lock_below<'g, C: Config>(
         });
         if let Err(error) = locked {
             // SAFETY: the loop has locked the children before this one, and all below them.
-            unsafe { unlock_children(place, indices.start..index, range) }
+            unsafe { unlock_children(place, index, range) }
             return Err(error);
         }
     }
@@ -237,25 +231,23 @@ fn lock_below<'g, C: Config>(
 #[inline]
 unsafe fn unlock<C: Config>(place: Place<'_, C>, range: &Range<Offset>) {
     if place.node.level() > Level::LEAF {
-        let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
         // SAFETY: the caller holds the locks below this node, too.
-        unsafe { unlock_children(place, indices, range) }
+        unsafe { unlock_children(place, <Geo<C>>::ENTRIES, range) }
     }
     // SAFETY: the caller holds the lock, and there is no guard but this one.
     drop(unsafe { Guard::of(place.node) });
 }
 
-/// Unlocks the children at `indices`, the last first, each after what `range` touches below it.
+/// Unlocks the children that `range` touches below index `end`, the last first, each after what is
+/// touched below it.
 ///
 /// # Safety
 ///
 /// As for [`unlock`], for these children.
 #[inline(never)]
-unsafe fn unlock_children<C: Config>(
-    place: Place<'_, C>,
-    indices: Range<usize>,
-    range: &Range<Offset>,
-) {
+unsafe fn unlock_children<C: Config>(place: Place<'_, C>, end: usize, range: &Range<Offset>) {
+    let indices = <Geo<C>>::indices(place.start, place.node.level(), range);
+    let indices = indices.start..indices.end.min(end);
     for (index, child) in place.node.children_at(indices, site!(ENTRY_UNDER_LOCK)).rev() {
         let ChildRef::Node(child) = child else { continue };
         // SAFETY: both contracts say the same.

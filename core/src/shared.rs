@@ -48,14 +48,14 @@ use crate::cursor::{Slot, check_position, position_vaddr};
 use crate::entry::{ChildRef, ItemRef};
 use crate::error::{LockError, PositionError};
 use crate::geometry::{Arithmetic, Geometry};
-use crate::node::NodeRef;
+use crate::node::{NodeRef, RootRef};
 use crate::range_lock::check_range;
 use crate::sites::site;
 use crate::sync::Backend;
 
 /// A range of a page table, looked at without locks, and a position in it.
 pub struct SharedCursor<'g, C: Config> {
-    root: NodeRef<'g, C>,
+    root: RootRef<'g, C>,
     range: Range<Offset>,
     position: Offset,
 }
@@ -75,7 +75,8 @@ impl<'g, C: Config> SharedCursor<'g, C> {
     /// [`LockError::NotARoot`].
     #[inline]
     pub fn new(root: NodeRef<'g, C>, range: Range<Vaddr>) -> Result<Self, LockError> {
-        let range = check_range::<C>(root, range)?;
+        let root = RootRef::of(root)?;
+        let range = check_range::<C>(range)?;
         let position = range.start;
         Ok(Self { root, range, position })
     }
@@ -119,7 +120,7 @@ impl<'g, C: Config> SharedCursor<'g, C> {
         if self.position == self.range.end {
             return Err(PositionError::AtEnd { end: <Geo<C>>::end_vaddr(self.range.end) });
         }
-        let mut node = self.root;
+        let mut node = self.root.node();
         node.backend().fence(site!(QUERY_ORDER));
         loop {
             let index = <Geo<C>>::index_of(self.position, node.level());
