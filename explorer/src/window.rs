@@ -61,8 +61,8 @@ impl Window {
 
     /// Opens no earlier than the other one.
     ///
-    /// Of the loads that were done within the two, only the later thread's or later one is
-    /// remembered as the one behind which the next is done; what all of them learnt is kept.
+    /// If loads were done within both, their next load knows what all of them have learnt, and is
+    /// done behind one of them: the later one, if one thread has done both.
     pub fn join(&mut self, other: &Window) {
         self.known.join(&other.known);
         if self.last == INITIAL || other.last != INITIAL && other.last > self.last {

@@ -247,6 +247,19 @@ fn masked_cpus_that_interrupt_each_other_wait_for_ever() {
     assert!(failure.message.contains("waits at an interrupt of m"), "{}", failure.message);
 }
 
+#[test]
+fn a_trace_tells_the_parts_of_a_handler() {
+    let report = explore(&Options::default(), || {
+        let cpu = Mutex::named("cpu 1", Cpu::default());
+        send(&cpu, &Window::open(), Way::Interrupt);
+        assert_eq!(cpu.lock().interrupted, 0, "it was interrupted");
+    });
+    let told = report.failure.expect("it fails").trace.to_string();
+    let parts = ["T0.0 interrupt cpu 1", "T0.1 has interrupted cpu 1", "T0.2 return cpu 1"];
+    let found = parts.map(|part| told.find(part).unwrap_or_else(|| panic!("{part}: {told}")));
+    assert!(found.is_sorted(), "{told}");
+}
+
 /// The second CPU sets a flag after its interrupt; the first one looks for it before its own.
 fn handlers_in_order(is_chosen: bool) -> bool {
     let shared =

@@ -8,8 +8,9 @@
 //! hardware does with its caches, in `tables`.
 //!
 //! `cargo test -p weft-explorer --test gate` runs a share of each family; all of it is run by
-//! `cargo run --release -p weft-explorer --example fuzz -- --long`. A failure names family, seed
-//! and program; `--program "<text>"` runs that program alone.
+//! `cargo run --release -p weft-explorer --example fuzz -- --long`, and the same with `--windows`
+//! for `tables`. A failure names family, seed and program; `--program "<text>"` runs that program
+//! alone.
 
 mod axiomatic;
 mod caches;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use machine::{Machine, entry};
-use weft_explorer::{FailureKind, Model, Options, Verdict, explore, spawn};
+use weft_explorer::{FailureKind, Model, Options, Verdict, explore, replay, spawn};
 
 /// What a CPU does, in the right version or the broken one.
 type Body = fn(&Machine, bool);
@@ -44,7 +44,7 @@ impl fmt::Debug for Found {
 
 fn explore_race(race: &'static Race, model: Model, is_right: bool) -> Found {
     let options = Options { model, find_duplicates: true, ..Options::default() };
-    let report = explore(&options, || {
+    let program = move || {
         let machine = Arc::new(Machine::new());
         race.running.iter().for_each(|cpu| machine.activate(*cpu, true));
         let (last, others) = race.cpus.split_last().expect("a race has CPUs");
@@ -57,10 +57,20 @@ fn explore_race(race: &'static Race, model: Model, is_right: bool) -> Found {
             .collect();
         last(&machine, is_right);
         others.into_iter().for_each(|other| other.join());
-    });
+    };
+    let report = explore(&options, program);
     assert_eq!(report.duplicates, 0);
     match report.failure {
-        Some(failure) => Found::Failure(report.executions + 1, failure.kind, failure.message),
+        Some(failure) => {
+            let again = replay(&options, &failure.token, program).failure;
+            let again = again.map(|again| (again.kind, again.message));
+            assert_eq!(
+                again,
+                Some((failure.kind, failure.message.clone())),
+                "its token leads back"
+            );
+            Found::Failure(report.executions + 1, failure.kind, failure.message)
+        }
         None => {
             assert_eq!(report.verdict, Verdict::Exhausted);
             Found::Nothing(report.executions)
