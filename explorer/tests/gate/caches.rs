@@ -17,9 +17,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::tables::{
-    FLAG, INITIAL, Outcome, PAGES, Page, Program, Step, UPPER, WORDS, is_kept, leaf_word,
-};
+use super::tables::{FLAG, Outcome, PAGES, Page, Program, Step, UPPER, WORDS, is_kept, leaf_word};
 
 /// Which caches the machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -270,7 +268,7 @@ impl Machine<'_> {
 pub(crate) fn enumerate(program: &Program, rules: Rules, tso: bool) -> BTreeSet<Outcome> {
     let machine = Machine { program, rules, tso };
     let cpus = vec![Cpu::default(); program.cpus.len()];
-    let mut open = vec![State { memory: INITIAL, cpus, asked: BTreeSet::new() }];
+    let mut open = vec![State { memory: program.initial, cpus, asked: BTreeSet::new() }];
     let (mut seen, mut outcomes) = (HashSet::new(), BTreeSet::new());
     while let Some(mut state) = open.pop() {
         machine.settle(&mut state);
