@@ -8,12 +8,13 @@
 use std::marker::PhantomData;
 
 use weft_backend_baremetal::backend::Tables;
-use weft_backend_baremetal::hosted::HostedMachine;
+use weft_backend_baremetal::hosted::{self, HostedMachine};
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::Level;
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::Config;
+use weft_core::cursor::Cursor;
 use weft_core::entry::ChildRef;
-use weft_core::format::{Decoded, EntryFormat, X86_64};
+use weft_core::format::{Decoded, EntryFormat, PageFlags, Property, X86_64};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
@@ -90,6 +91,34 @@ pub extern "C" fn weft_walk_flags(node: &NodeRef<'_, Four>, index: usize) -> u8 
         ChildRef::Absent | ChildRef::Shared | ChildRef::Node(_) => 0,
         ChildRef::Item(raw) => raw.property.flags.bits(),
     }
+}
+
+/// Locks a page, maps it and unlocks it.
+#[unsafe(no_mangle)]
+pub extern "C" fn weft_map_page(root: &NodeRef<'_, Four>, vaddr: u64, frame: u64) {
+    let range = Vaddr::new(vaddr)..Vaddr::new(vaddr).plus(FRAME_SIZE);
+    let mut cursor = Cursor::lock(*root, range).expect("the page can be locked");
+    map(&mut cursor, frame);
+}
+
+/// As [`weft_map_page`], through one call more.
+#[unsafe(no_mangle)]
+pub extern "C" fn control_map_page_out_of_line(root: &NodeRef<'_, Four>, vaddr: u64, frame: u64) {
+    #[inline(never)]
+    fn out_of_line(cursor: &mut Cursor<'_, Four>, frame: u64) {
+        map(cursor, frame);
+    }
+    let range = Vaddr::new(vaddr)..Vaddr::new(vaddr).plus(FRAME_SIZE);
+    let mut cursor = Cursor::lock(*root, range).expect("the page can be locked");
+    out_of_line(&mut cursor, frame);
+}
+
+#[inline(always)]
+fn map(cursor: &mut Cursor<'_, Four>, frame: u64) {
+    let property = Property::new(PageFlags::WRITE);
+    let page = hosted::untracked_memory().page(Paddr::new(frame), Level::LEAF, property);
+    let page = MappedItem::Untracked(page.expect("all memory is untracked"));
+    cursor.map(page).expect("nothing is mapped there");
 }
 
 /// Unlocks with an exchange where a store does.

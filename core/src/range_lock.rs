@@ -153,7 +153,8 @@ impl<'g, C: Config> SubTree<'g, C> {
     }
 
     /// The lowest node with an entry for a place of the range, but none below `floor`.
-    #[inline]
+    // Always: out of line, the result would go through memory.
+    #[inline(always)]
     pub(crate) fn seek(&mut self, offset: Offset, floor: Level) -> Locked<'_, 'g, C> {
         debug_assert!(self.range.contains(&offset), "a cursor stays in its range");
         let place = match self.last {
@@ -165,6 +166,7 @@ impl<'g, C: Config> SubTree<'g, C> {
     }
 
     /// The lowest node for a place that is not below `floor`, which is below the covering one.
+    #[inline(always)]
     fn descend(&mut self, offset: Offset, floor: Level) -> Place<'g, C> {
         let mut place = match self.last {
             Some(last) if last.node.level() >= floor && last.contains(offset) => last,

@@ -6,7 +6,7 @@
 //! behind a call that does not return) do not count. On the others instructions are counted: locked
 //! ones, calls, fences, and loads and stores of memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -57,6 +57,34 @@ impl Image {
         let decoder = Decoder::with_ip(64, code, symbol.address(), DecoderOptions::NONE);
         let instructions = decoder.into_iter().map(|instruction| (instruction.ip(), instruction));
         Function { start: symbol.address(), instructions: instructions.collect() }
+    }
+
+    /// Follows a function, and gives the path that returns with the fewest calls; of those with as
+    /// few, the shortest.
+    pub(crate) fn straightest(&self, name: &str) -> Trace {
+        let function = self.function(name);
+        let mut info = InstructionInfoFactory::new();
+        let mut seen = BTreeSet::new();
+        let mut number = 0;
+        let mut walkers = BTreeMap::new();
+        let mut next = vec![Walker { at: function.start, ..Walker::default() }];
+        loop {
+            for walker in next.drain(..) {
+                number += 1;
+                let trace = &walker.trace;
+                walkers.insert((trace.calls, trace.instructions.len(), number), walker);
+            }
+            let first = walkers.pop_first();
+            let (_, walker) = first.unwrap_or_else(|| panic!("{name} has no path that returns"));
+            if seen.insert((walker.at, walker.exchanged)) {
+                match walker.step(&function, &mut info) {
+                    Step::Over(trace) if !trace.endless => return trace,
+                    Step::Panics | Step::Over(_) => {}
+                    Step::On(walker) => next.push(walker),
+                    Step::Both(one, other) => next.extend([one, other]),
+                }
+            }
+        }
     }
 
     /// Follows a function, and gives the paths that return.

@@ -198,6 +198,32 @@ fn a_walk_decodes_the_entry_in_place() {
     assert!(paths.len() > 2, "nothing, a node and a page are told apart");
 }
 
+/// What is not as it should be on the way through a transaction on one page, where its nodes exist.
+/// One call is allowed for, of the cursor's destructor. The stores are the cursor itself, on the
+/// stack, and registers.
+fn transaction_violations(function: &str) -> Vec<String> {
+    let path = library().straightest(function);
+    println!("{function}: {path}");
+    let Trace { locked, calls, stores, .. } = path;
+    let mut violations = Vec::new();
+    violations.extend((locked != EXCHANGE).then(|| format!("locked {locked:?}")));
+    violations.extend((calls > 1).then(|| format!("{calls} calls, over 1")));
+    violations.extend((stores > 40).then(|| format!("{stores} stores, over 40")));
+    violations
+}
+
+#[test]
+fn a_page_is_mapped_in_place() {
+    let violations = transaction_violations("weft_map_page");
+    assert!(violations.is_empty(), "{violations:?}");
+}
+
+#[test]
+fn a_page_mapped_out_of_line_is_noticed() {
+    let violations = transaction_violations("control_map_page_out_of_line");
+    assert!(violations.iter().any(|it| it == "2 calls, over 1"), "{violations:?}");
+}
+
 #[test]
 fn an_unlock_by_swap_is_noticed() {
     breaks(
