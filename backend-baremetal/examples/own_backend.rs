@@ -3,23 +3,24 @@
 use std::sync::{Mutex, atomic::AtomicU64};
 
 use weft_backend_baremetal::word::{AtomicCell, AtomicWord, Words, fence};
-use weft_core::address::{CpuId, FRAME_SIZE, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::format::{Property, X86_64};
 use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, Flush, FrameUse, Hardware};
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, Hardware, Noted, Request, Word};
 use weft_core::{cpu::Cpu, cursor::Cursor, grace::Monitor, lock::SpinLock};
 use weft_core::{node::Metadata, node::Node};
 
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Memory {
     /// The backend makes the metadata, once for each frame, before it gives the frame out.
     frames: Vec<(Metadata<Own>, Vec<AtomicU64>)>,
     free: Mutex<Vec<u64>>,
     reclaim: Monitor<Own>,
+    running: [AtomicWord; 1],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +67,14 @@ unsafe impl Backend for Own {
         CpuId::new(0)
     }
     unsafe fn load_root(&self, _root: Option<Paddr>) {}
-    fn flush(&self, _what: Flush) {}
+    fn running(&self) -> &[AtomicWord] {
+        &self.0.running
+    }
+    fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        body(&mut Noted::default())
+    }
+    fn invalidate(&self, _what: &Request) {}
+    fn interrupt(&self, _cpus: &CpuSet, _request: &Request) {}
     unsafe fn forget_root(&self, _root: Paddr) {}
     fn fence(&self, site: &'static FenceSite) {
         fence(site);
@@ -84,7 +92,12 @@ impl Config for User {
 fn main() {
     let frame = || (Metadata::new(), (0..FourLevels::ENTRIES).map(|_| AtomicU64::new(0)).collect());
     let frames = (0..16).map(|_| frame()).collect();
-    let memory = Memory { frames, free: Mutex::new((1..16).collect()), reclaim: Monitor::new() };
+    let memory = Memory {
+        frames,
+        free: Mutex::new((1..16).collect()),
+        reclaim: Monitor::new(),
+        running: [Word::new("running", 0)],
+    };
     let own = Own(Box::leak(Box::new(memory)));
     let cpu = Cpu::online(&own, CpuId::new(0)).expect("it is offline");
     let section = cpu.read_side();

@@ -8,11 +8,13 @@
 //! it. The [`Tables`]: which configurations there are. And the [`Processors`]: the instructions
 //! that no arithmetic replaces.
 
+use core::array;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{CpuId, FRAME_SIZE, Paddr};
+use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
 use weft_core::config;
 use weft_core::geometry::Geometry;
 use weft_core::lock::SpinLock;
@@ -20,7 +22,7 @@ use weft_core::node::Metadata;
 use weft_core::reclaim::Reclaim;
 use weft_core::sites::FenceSite;
 use weft_core::sync::{
-    Backend, CellValue, Entries, Event, Flush, FrameUse, Hardware, LockWord, Word,
+    Backend, CellValue, Entries, Event, FrameUse, Hardware, LockWord, Noted, Request, Word,
 };
 
 use crate::frame::Region;
@@ -48,7 +50,8 @@ pub trait Tables: Send + Sync + 'static {
 /// 2. [`entry`](Self::entry) returns the word that it is given, seen as a type that accesses it as
 ///    an atomic, as [`Backend`] demands of words and of the orderings of sites;
 /// 3. [`cpu`](Self::cpu) is never the same on two processors at the same time;
-/// 4. [`flush`](Self::flush) does what [`Backend::flush`] says;
+/// 4. [`load_root`](Self::load_root), [`masked`](Self::masked), [`invalidate`](Self::invalidate)
+///    and [`interrupt`](Self::interrupt) do what [`Backend`] says of them;
 /// 5. [`HARDWARE`](Self::HARDWARE) is what [`Backend::HARDWARE`] says.
 pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// The grace periods that detached frames wait for: the core's
@@ -72,7 +75,8 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// [`Backend::HARDWARE`] says.
     const HARDWARE: Option<Hardware>;
 
-    /// Makes the calling processor translate through `root`, or through no user table.
+    /// Makes the calling processor translate through `root`, or through no user table, and forget
+    /// what it has cached of the table before.
     ///
     /// # Safety
     ///
@@ -104,8 +108,25 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     #[inline]
     fn observe(&self, _event: Event) {}
 
-    /// Flushes, as [`Backend::flush`] says. Nothing where there are no translation caches.
-    fn flush(&self, _what: Flush) {}
+    /// Calls `body` with the interrupts of the calling processor masked. Just calls it where none
+    /// makes a processor [serve](Machine::serve) a request.
+    fn masked<R>(&self, body: impl FnOnce() -> R) -> R {
+        body()
+    }
+
+    /// Makes the calling processor forget translations, as [`Backend::invalidate`] says. Nothing
+    /// where there are no translation caches.
+    fn invalidate(&self, _what: &Request) {}
+
+    /// Makes processors serve a request, as [`Backend::interrupt`] says. Nothing where there are no
+    /// translation caches.
+    fn interrupt<G: Geometry, T: Tables>(
+        &self,
+        _machine: Machine<G, T, Self>,
+        _cpus: &CpuSet,
+        _request: &Request,
+    ) {
+    }
 
     /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations
     /// have no tags.
@@ -123,7 +144,35 @@ pub struct Parts<G: Geometry, T: Tables, P: Processors> {
     region: Region<Machine<G, T, P>>,
     reclaim: P::Reclaim<Machine<G, T, P>>,
     processors: P,
+    running: [P::Word; CPUS.div_ceil(64)],
+    noted: [OwnNotes; CPUS],
 }
+
+/// What a processor notes of its own caches: touched by itself only, with its interrupts masked.
+#[derive(Debug, Default)]
+struct OwnNotes {
+    space: AtomicU64,
+    clean: AtomicU64,
+}
+
+impl OwnNotes {
+    /// Stands for no space: no frame begins there.
+    const NONE: u64 = 0;
+
+    fn change<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        let space = Some(self.space.load(Ordering::Relaxed)).filter(|space| *space != Self::NONE);
+        let clean = self.clean.load(Ordering::Relaxed);
+        let mut noted = Noted { space: space.map(|space| Paddr::new(space - 1)), clean };
+        let result = body(&mut noted);
+        let space = noted.space.map_or(Self::NONE, |space| space.as_u64() + 1);
+        self.space.store(space, Ordering::Relaxed);
+        self.clean.store(noted.clean, Ordering::Relaxed);
+        result
+    }
+}
+
+/// How many processors there can be.
+const CPUS: usize = CpuId::MAX as usize + 1;
 
 impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
     const NODE_FITS_A_FRAME: () = assert!(
@@ -134,7 +183,13 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
     /// A machine with this memory and these processors, none of them online.
     pub fn new(region: Region<Machine<G, T, P>>, processors: P) -> Self {
         const { Self::NODE_FITS_A_FRAME };
-        Self { region, reclaim: Default::default(), processors }
+        Self {
+            region,
+            reclaim: Default::default(),
+            processors,
+            running: array::from_fn(|_| Word::new("running", 0)),
+            noted: array::from_fn(|_| OwnNotes::default()),
+        }
     }
 }
 
@@ -185,6 +240,16 @@ impl<G: Geometry, T: Tables, P: Processors> Machine<G, T, P> {
     /// The memory.
     pub fn region(self) -> &'static Region<Self> {
         &self.parts.region
+    }
+
+    /// Serves a request on the calling processor: for interrupt handlers, and for
+    /// [`Processors::interrupt`] where it is among the targets. Interrupts are masked.
+    pub fn serve(self, request: &Request) {
+        self.with_notes(|noted| request.serve(&self, noted));
+    }
+
+    fn with_notes<R>(self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        self.parts.noted[self.cpu().as_u32() as usize].change(body)
     }
 
     /// The processors.
@@ -280,9 +345,21 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
         fence(site);
     }
 
+    fn running(&self) -> &[P::Word] {
+        &self.parts.running
+    }
+
+    fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        self.parts.processors.masked(|| self.with_notes(body))
+    }
+
+    fn invalidate(&self, what: &Request) {
+        self.parts.processors.invalidate(what);
+    }
+
     #[inline]
-    fn flush(&self, what: Flush) {
-        self.parts.processors.flush(what);
+    fn interrupt(&self, cpus: &CpuSet, request: &Request) {
+        self.parts.processors.interrupt(*self, cpus, request);
     }
 
     unsafe fn forget_root(&self, root: Paddr) {

@@ -93,6 +93,11 @@ impl Word for AtomicWord {
     ) -> Result<u64, u64> {
         self.exchange(current, new, success, failure)
     }
+
+    #[inline]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
+        self.0.fetch_add(value, site.order.atomic())
+    }
 }
 
 impl LockWord for AtomicWord {

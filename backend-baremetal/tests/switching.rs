@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
-use weft_core::geometry::{Geometry, TinyTwo};
-use weft_core::node::Node;
+use weft_core::geometry::TinyTwo;
+use weft_core::space::AddressSpace;
 
 use crate::one_processor::{OneMachine, Table, machine, region};
 
@@ -23,18 +23,16 @@ fn the_previous_root_lives_until_the_next_one_is_loaded() {
     let live = Arc::clone(&live_at_loads);
     let note = move || live.lock().expect("no load panics").push(machine.region().live());
     assert!(machine.processors().at_load.set(Box::new(note)).is_ok());
-    let root = || {
-        Node::<Table<OneMachine<TinyTwo>>>::allocate(&machine, TinyTwo::ROOT)
-            .expect("frames enough")
-    };
+    let space =
+        || AddressSpace::<Table<OneMachine<TinyTwo>>>::allocate(&machine).expect("frames enough");
     let mut cpu = Cpu::online(&machine, CpuId::new(0)).expect("the CPU is offline");
     for _ in 0..3 {
         // The handle is dropped at once, so the CPU's is the last one.
-        cpu.activate(&root()).expect("the node is a root");
-        assert_eq!(machine.region().live(), 1, "only the active root is left");
+        cpu.activate(&space()).expect("the table is activated");
+        assert_eq!(machine.region().live(), 2, "only the active root is left");
     }
     drop(cpu);
     assert_eq!(machine.region().live(), 0);
     let live = live_at_loads.lock().expect("no load panics");
-    assert_eq!(*live, [1, 2, 2, 1], "a root is given back before another one is loaded");
+    assert_eq!(*live, [2, 4, 4, 2], "a root is given back before another one is loaded");
 }

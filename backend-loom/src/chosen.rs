@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
+use weft_explorer::Window;
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
@@ -183,6 +184,11 @@ impl EngineWord for ChosenWord {
     #[track_caller]
     fn load(&self, order: Ordering) -> u64 {
         with_inner!(self, word => word.load(order))
+    }
+
+    #[track_caller]
+    fn load_within(&self, window: &mut Window, may_keep: fn(u64) -> bool) -> u64 {
+        with_inner!(self, word => word.load_within(window, may_keep))
     }
 
     #[track_caller]

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 pub use weft_explorer::Model as MemoryModel;
+use weft_explorer::Window;
 use weft_scenarios::mark::Mark;
 
 /// What an engine says about itself.
@@ -47,6 +48,8 @@ pub struct Traits {
     pub cpus_max: usize,
     /// Whether failures come with an [`Arrangement`].
     pub arranges: bool,
+    /// Whether loads of paging hardware may be older than the access.
+    pub caches: bool,
 }
 
 /// A checker: one way to run the executions of a program.
@@ -112,6 +115,12 @@ pub trait EngineWord: Send + Sync + 'static {
     /// An atomic load.
     #[track_caller]
     fn load(&self, order: Ordering) -> u64;
+    /// An acquire load that paging hardware may have done at any time since `window` was opened, if
+    /// it may keep the value. Engines without windows load now.
+    #[track_caller]
+    fn load_within(&self, _window: &mut Window, _may_keep: fn(u64) -> bool) -> u64 {
+        self.load(Ordering::Acquire)
+    }
     /// An atomic store.
     #[track_caller]
     fn store(&self, value: u64, order: Ordering);

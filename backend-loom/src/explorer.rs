@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_explorer::{Atomic, EventRef, Options, Plain, Sample, Token, Trace, TraceKind};
+use weft_explorer::{Atomic, EventRef, Options, Plain, Sample, Token, Trace, TraceKind, Window};
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
@@ -60,6 +60,7 @@ impl Explorer {
         controls_schedule: true,
         cpus_max: 8,
         arranges: true,
+        caches: true,
     };
 }
 
@@ -297,6 +298,11 @@ impl EngineWord for ExplorerWord {
         refuse_sequentially_consistent(order);
         refuse_load(self.access);
         self.word.load(order)
+    }
+
+    #[track_caller]
+    fn load_within(&self, window: &mut Window, may_keep: fn(u64) -> bool) -> u64 {
+        self.word.load_within(window, may_keep)
     }
 
     #[track_caller]

@@ -31,6 +31,7 @@ mod ghost;
 pub mod harness;
 pub mod loom;
 mod memory;
+mod mmu;
 #[expect(unsafe_code, reason = "keeps the facade's promises with the model's memory")]
 pub mod model;
 pub mod programs;

@@ -85,6 +85,7 @@ impl Loom {
         controls_schedule: true,
         cpus_max: CPUS_MAX,
         arranges: false,
+        caches: false,
     };
 }
 

@@ -99,8 +99,6 @@ pub(crate) struct Memory<G: Geometry> {
     limits: Vec<AtomicUsize>,
     /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
     loaded: Vec<AtomicU64>,
-    /// Ghost: whether each CPU has flushed since it retired something; touched by that CPU only.
-    flushed: Vec<AtomicBool>,
 }
 
 impl<G: Geometry> fmt::Debug for Memory<G> {
@@ -117,7 +115,6 @@ impl<G: Geometry> Memory<G> {
             given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
             limits: (0..=pools.cpus).map(|_| AtomicUsize::new(usize::MAX)).collect(),
             loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
-            flushed: (0..=pools.cpus).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -198,24 +195,14 @@ impl<G: Geometry> Memory<G> {
         &self.touch(paddr).entries[index]
     }
 
+    /// The entry as paging hardware remembers it: no CPU looks at the node.
+    pub(crate) fn remembered(&self, paddr: Paddr, index: usize) -> &ModelWord {
+        &self.frames[paddr.frame_number() as usize - 1].entries[index]
+    }
+
     #[track_caller]
     pub(crate) fn contents(&self, paddr: Paddr) -> &ModelCell<u64> {
         &self.touch(paddr).contents
-    }
-
-    /// Notes that the CPU has flushed.
-    pub(crate) fn note_flush(&self, actor: Actor) {
-        self.flushed[actor.column()].store(true, Ordering::Relaxed);
-    }
-
-    /// Checks that the CPU has flushed since it retired something.
-    ///
-    /// # Panics
-    ///
-    /// If it has not.
-    pub(crate) fn demand_flush(&self, actor: Actor) {
-        let flushed = self.flushed[actor.column()].swap(false, Ordering::Relaxed);
-        assert!(flushed, "what was detached is retired before it is flushed");
     }
 
     /// Loads a root on the CPU.

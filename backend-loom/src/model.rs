@@ -1,27 +1,27 @@
 //! The backend that models run on: model memory over an engine, behind the core's facade.
 //!
-//! What the model knows of hardware: every CPU has a root that it has loaded, and walks it level
-//! by level, without locks, setting accessed and dirty bits with locked updates that fail if the
-//! entry has changed. Loads of a walk are acquire loads, which is what x86-64 promises of loads
-//! (Intel SDM, volume 3A, section 9.2). TLBs are not modelled: every access walks.
+//! What the model knows of hardware, its walks, caches and interrupts, is in `mmu.rs`. Loads of a
+//! walk are acquire loads, which is what x86-64 promises of loads (Intel SDM, volume 3A, section
+//! 9.2).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, Level, Paddr, Vaddr};
 use weft_core::audit::{Broken, Found};
-use weft_core::config::Config;
-use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
+use weft_core::format::RawItem;
 use weft_core::geometry::{Geometry, TinyThree};
 use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
-use weft_core::reclaim::{Batch, Reclaim};
+use weft_core::reclaim::{Paid, Reclaim};
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Entries, Event, Flush, FrameUse, Hardware, PlainCell};
+use weft_core::sync::{
+    Backend, CellValue, Entries, Event, FrameUse, Hardware, Noted, PlainCell, Request, Word,
+};
 use weft_scenarios::mark::Mark;
-use weft_scenarios::tables::{self, Tables, UserTable};
+use weft_scenarios::tables::{self, Tables};
 use weft_scenarios::world::World;
 
 use crate::actor::Actor;
@@ -30,6 +30,7 @@ use crate::coverage;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step};
 use crate::memory::{Memory, Pools};
+use crate::mmu::{self, Mmu};
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
 
@@ -41,6 +42,11 @@ pub struct Model<G: Geometry = TinyThree> {
 struct MachineState<G: Geometry> {
     memory: Memory<G>,
     reclaim: ModelReclaim<G>,
+    /// Which CPUs run on a root.
+    running: [ModelWord; 1],
+    mmus: Vec<Mmu>,
+    /// Ghost: what each CPU is to flush late, in a world that is sabotaged so. Touched by it only.
+    late: Vec<Mutex<Vec<(CpuSet, Request)>>>,
 }
 
 impl<G: Geometry> Clone for Model<G> {
@@ -68,7 +74,10 @@ impl<G: Geometry> Model<G> {
     pub(crate) fn new(pools: Pools) -> Self {
         let memory = Memory::new(pools);
         let reclaim = ModelReclaim { monitor: Monitor::new() };
-        Self { machine: Arc::new(MachineState { memory, reclaim }) }
+        let running = [ModelWord::new("running", 0)];
+        let mmus = (0..pools.cpus).map(|_| Mmu::new()).collect();
+        let late = (0..pools.cpus).map(|_| Mutex::default()).collect();
+        Self { machine: Arc::new(MachineState { memory, reclaim, running, mmus, late }) }
     }
 
     /// Checks, once all CPUs have ended, that every node in use is in order.
@@ -91,47 +100,19 @@ impl<G: Geometry> Model<G> {
         self.machine.memory.check_accounts();
     }
 
-    /// The entry that hardware ends at, for `vaddr` under `root`: its place, bits, item.
-    #[track_caller]
-    fn hardware_walk(
-        &self,
-        actor: Actor,
-        root: Paddr,
-        vaddr: Vaddr,
-    ) -> Option<(&ModelWord, u64, RawItem)> {
-        let (mut node, mut level) = (root, G::ROOT);
-        loop {
-            let word = self.machine.memory.entry(node, G::index(vaddr, level));
-            let bits = word.hardware_load(actor);
-            match Format::<Self>::decode(bits, level) {
-                Decoded::Absent => return None,
-                Decoded::Item(item) => return Some((word, bits, item)),
-                Decoded::Node(child) => node = child,
-            }
-            level = level.below().expect("a leaf has no nodes below it");
-        }
+    pub(crate) fn memory(&self) -> &Memory<G> {
+        &self.machine.memory
     }
 
-    /// What the calling CPU's hardware does before an access: the frame at `vaddr`, which is then
-    /// accessed, and dirty if it is to be written; or `None` for a fault.
-    #[track_caller]
-    fn translate(&self, vaddr: Vaddr, write: bool) -> Option<Paddr> {
-        let actor = Actor::now()?;
-        let root = self.machine.memory.loaded_root(actor)?;
-        loop {
-            let (word, bits, item) = self.hardware_walk(actor, root, vaddr)?;
-            let mut wanted = item;
-            wanted.property.flags.insert(PageFlags::ACCESSED);
-            if write {
-                if !item.property.flags.contains(PageFlags::WRITE) {
-                    return None;
-                }
-                wanted.property.flags.insert(PageFlags::DIRTY);
-            }
-            if wanted == item || word.hardware_update(actor, bits, Format::<Self>::item(wanted)) {
-                return Some(item.frame);
-            }
-        }
+    /// The paging hardware of a CPU.
+    pub(crate) fn mmu(&self, cpu: usize) -> &Mmu {
+        &self.machine.mmus[cpu]
+    }
+
+    /// Ghost: what a CPU is to flush late, in a world that is sabotaged so. Touched by that CPU
+    /// only.
+    pub(crate) fn late(&self, cpu: usize) -> &Mutex<Vec<(CpuSet, Request)>> {
+        &self.machine.late[cpu]
     }
 }
 
@@ -165,12 +146,10 @@ impl<'a, G: Geometry> Entries<'a, ModelWord> for ModelEntries<'a, G> {
 /// What events of the core are told of.
 const CORE: Label = Label { frame: None, name: "core", index: None };
 
-type Format<B> = <UserTable<B> as Config>::Format;
-
 // SAFETY: (1) a frame is given once and never again, see `Memory::allocate`; (2) frames, metadata
 // and entries sit in vectors that never change; (3) engines give atomic words, and cells that are
-// words or checked; (4) hardware walks on every access, so there is nothing to flush; (5) orderings
-// are those of the sites, except in worlds that are sabotaged; (6) CPUs are code of the host.
+// words or checked; (4) windows are moved, under the mutex of their CPU, and (5) orderings are
+// those of the sites, except in worlds that are sabotaged; (6) CPUs are code of the host.
 unsafe impl<G: Geometry> Backend for Model<G> {
     type Word = ModelWord;
     type LockWord = ModelLockWord;
@@ -218,6 +197,7 @@ unsafe impl<G: Geometry> Backend for Model<G> {
     unsafe fn load_root(&self, root: Option<Paddr>) {
         if let Some(actor) = Actor::now() {
             self.machine.memory.load_root(actor, root);
+            mmu::load_root();
         }
     }
 
@@ -226,11 +206,26 @@ unsafe impl<G: Geometry> Backend for Model<G> {
         // Translations of the model have no tags.
     }
 
+    fn running(&self) -> &[ModelWord] {
+        &self.machine.running
+    }
+
     #[track_caller]
-    fn flush(&self, what: Flush) {
+    fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        self.machine.mmus[Chosen::cpu()].masked(body)
+    }
+
+    #[track_caller]
+    fn invalidate(&self, what: &Request) {
+        if Actor::now().is_some() {
+            mmu::invalidate(what);
+        }
+    }
+
+    #[track_caller]
+    fn interrupt(&self, cpus: &CpuSet, request: &Request) {
         if let Some(actor) = Actor::now() {
-            self.machine.memory.note_flush(actor);
-            words::observe(actor, CORE, Event::Flushed(what));
+            self.shoot_down(actor, cpus, request);
         }
     }
 
@@ -272,17 +267,31 @@ impl<G: Geometry> World for Model<G> {
 
     #[track_caller]
     fn user_read(&self, vaddr: Vaddr) -> Option<u64> {
-        let frame = self.translate(vaddr, false)?;
-        Some(if self.machine.memory.has(frame) { self.read_contents(frame) } else { 0 })
+        let read = |page: RawItem| match self.memory().has(page.frame) {
+            true => self.read_contents(page.frame),
+            false => 0,
+        };
+        self.instruction(vaddr, false, read)
     }
 
     #[track_caller]
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
-        let Some(frame) = self.translate(vaddr, true) else { return false };
-        if self.machine.memory.has(frame) {
-            self.write_contents(frame, value);
-        }
-        true
+        let write = |page: RawItem| {
+            if self.memory().has(page.frame) {
+                self.write_contents(page.frame, value);
+            }
+        };
+        self.instruction(vaddr, true, write).is_some()
+    }
+
+    #[track_caller]
+    fn user_level(&self, vaddr: Vaddr) -> Option<Level> {
+        self.instruction(vaddr, false, |page| page.level)
+    }
+
+    #[track_caller]
+    fn prefetch(&self, vaddr: Vaddr) {
+        let _unused = self.instruction(vaddr, false, |_| ());
     }
 
     fn untracked_memory(&self) -> UntrackedMemory<Self> {
@@ -343,11 +352,13 @@ unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
     }
 
     #[track_caller]
-    unsafe fn retire(&self, backend: &Model<G>, batch: Batch<Model<G>>) {
-        let Some(actor) = Actor::now() else { return };
-        backend.machine.memory.demand_flush(actor);
+    unsafe fn retire(&self, backend: &Model<G>, batch: Paid<Model<G>>) {
+        if Actor::now().is_none() {
+            return;
+        }
+        backend.shoot_down_late();
         if sabotage::frees_at_once() {
-            batch.drop_all();
+            batch.into_batch().drop_all();
         } else {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.retire(backend, batch) };

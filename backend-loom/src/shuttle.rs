@@ -47,6 +47,7 @@ impl Shuttle {
         controls_schedule: true,
         cpus_max: CPUS_MAX,
         arranges: false,
+        caches: false,
     };
 }
 

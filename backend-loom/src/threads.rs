@@ -89,6 +89,7 @@ impl Threads {
         controls_schedule: false,
         cpus_max: CPUS_MAX,
         arranges: false,
+        caches: false,
     };
 }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weft_core::format::{EntryFormat, X86_64};
 use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
+use weft_explorer::Window;
 use weft_scenarios::scenario::CPUS_MAX;
 
 use crate::actor::{Actor, Gated};
@@ -190,6 +191,21 @@ impl ModelWord {
         value
     }
 
+    /// The same, at any time since the window was opened if `may_keep` says so of the value.
+    #[track_caller]
+    pub(crate) fn hardware_load_within(
+        &self,
+        actor: Actor,
+        window: &mut Window,
+        may_keep: fn(u64) -> bool,
+    ) -> u64 {
+        let recording =
+            Recording::begin(actor, self.labelled.label, Step::Load(0), Some("hardware"));
+        let value = self.labelled.word.of(actor).load_within(window, may_keep);
+        recording.done(Step::Load(value));
+        value
+    }
+
     /// What paging hardware does: a locked update of an entry that has not changed meanwhile.
     #[track_caller]
     pub(crate) fn hardware_update(&self, actor: Actor, current: u64, new: u64) -> bool {
@@ -271,6 +287,17 @@ impl Word for ModelWord {
         let result = self.labelled.compare_exchange(actor, current, new, success, failure);
         self.know(actor, result.err().unwrap_or(new));
         result
+    }
+
+    #[track_caller]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
+        let Some(actor) = Actor::now() else { return 0 };
+        let recording = self.labelled.begin(actor, Step::Update(0, value), site);
+        let before = self.labelled.word.of(actor).fetch_add(value, sabotage::order(site).atomic());
+        let after = before.wrapping_add(value);
+        recording.done(Step::Update(before, after));
+        self.know(actor, after);
+        before
     }
 }
 

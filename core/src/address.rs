@@ -189,3 +189,112 @@ impl CpuId {
         1 << self.0
     }
 }
+
+/// How many words a set of CPUs takes.
+const SET_WORDS: usize = CpuId::MAX as usize / 64 + 1;
+
+/// A set of CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuSet([u64; SET_WORDS]);
+
+impl CpuSet {
+    /// The set without CPUs.
+    pub const EMPTY: Self = Self([0; SET_WORDS]);
+
+    /// Whether there is no CPU in the set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::EMPTY
+    }
+
+    /// Whether the set has this CPU.
+    pub const fn contains(&self, cpu: CpuId) -> bool {
+        self.0[cpu.0 as usize / 64] >> (cpu.0 % 64) & 1 != 0
+    }
+
+    /// Adds a CPU.
+    pub const fn insert(&mut self, cpu: CpuId) {
+        self.0[cpu.0 as usize / 64] |= 1 << (cpu.0 % 64);
+    }
+
+    /// Takes a CPU out. False if it was not there.
+    pub const fn remove(&mut self, cpu: CpuId) -> bool {
+        let is_there = self.contains(cpu);
+        self.0[cpu.0 as usize / 64] &= !(1 << (cpu.0 % 64));
+        is_there
+    }
+
+    /// The CPUs, the lowest number first.
+    pub fn iter(&self) -> impl Iterator<Item = CpuId> + use<> {
+        let set = *self;
+        (0..=CpuId::MAX).map(CpuId).filter(move |cpu| set.contains(*cpu))
+    }
+}
+
+impl fmt::Debug for CpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(CpuId::as_u32)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn set(numbers: &[u32]) -> CpuSet {
+        let mut set = CpuSet::EMPTY;
+        numbers.iter().for_each(|number| set.insert(CpuId::new(*number)));
+        set
+    }
+
+    fn numbers(set: &CpuSet) -> Vec<u32> {
+        set.iter().map(CpuId::as_u32).collect()
+    }
+
+    #[test]
+    fn a_set_has_what_was_inserted_and_nothing_else() {
+        let inserted = [63, 0, 31, 32, 0];
+        let set = set(&inserted);
+        for number in 0..=CpuId::MAX {
+            assert_eq!(set.contains(CpuId::new(number)), inserted.contains(&number), "{number}");
+        }
+        assert_eq!(numbers(&set), [0, 31, 32, 63], "the lowest number first, and each once");
+        assert_eq!(format!("{set:?}"), "{0, 31, 32, 63}");
+    }
+
+    #[test]
+    fn removing_says_whether_the_cpu_was_there() {
+        let mut some = set(&[0, 1, 63]);
+        assert!(some.remove(CpuId::new(63)));
+        assert!(!some.remove(CpuId::new(63)), "it was removed before");
+        assert!(!some.remove(CpuId::new(2)), "it was never there");
+        assert_eq!(some, set(&[0, 1]), "the others stay");
+        assert!(some.remove(CpuId::new(0)) && some.remove(CpuId::new(1)));
+        assert!(some.is_empty());
+    }
+
+    #[test]
+    fn only_a_set_without_cpus_is_empty() {
+        assert!(CpuSet::EMPTY.is_empty() && CpuSet::default().is_empty());
+        assert_eq!(numbers(&CpuSet::EMPTY), []);
+        for number in 0..=CpuId::MAX {
+            assert!(!set(&[number]).is_empty(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_set_has_room_for_every_cpu() {
+        let all: Vec<u32> = (0..=CpuId::MAX).collect();
+        assert_eq!(numbers(&set(&all)), all);
+    }
+
+    #[test]
+    #[should_panic(expected = "there are at most 64 CPUs")]
+    fn beyond_the_last_cpu_there_is_none() {
+        CpuId::new(CpuId::MAX + 1);
+    }
+}

@@ -156,7 +156,8 @@ impl<'a, B: Backend> Found<'a, B> {
     ///
     /// # Safety
     ///
-    /// 1. [`Node`](crate::node::Node) or [`Frame`](crate::frame::Frame) has allocated it from
+    /// 1. [`Node`](crate::node::Node), [`Frame`](crate::frame::Frame) or
+    ///    [`AddressSpace`](crate::space::AddressSpace) has allocated it from
     ///    `backend`, and it is not freed during `'a`.
     /// 2. During `'a`, no other CPU does anything with it, or with what its entries lead to.
     pub unsafe fn new(backend: &'a B, paddr: Paddr) -> Self {
@@ -175,7 +176,7 @@ impl<'a, B: Backend> Found<'a, B> {
     /// Whether it is a node that never had a parent: the top of a tree.
     #[track_caller]
     pub fn is_top(&self) -> bool {
-        self.kind() != Kind::FRAME && !self.frame.metadata().attached.get()
+        ![Kind::FRAME, Kind::SPACE].contains(&self.kind()) && !self.frame.metadata().attached.get()
     }
 
     /// The node, if it is one of configuration `C`.

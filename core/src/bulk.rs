@@ -208,7 +208,7 @@ impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
     fn below(
         &mut self,
         mut node: Locked<'_, '_, C>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> Result<(), Stopped<C>> {
         if node.level() == Level::LEAF {
             return node.map_run(self.range, self.make, owed);
@@ -227,7 +227,7 @@ impl<C: Config, F: FnMut(Vaddr) -> C::Item> Mapping<'_, C, F> {
 fn take_below<C: Config>(
     node: &mut Locked<'_, '_, C>,
     range: &Range<Offset>,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
 ) -> u64 {
     if node.level() == Level::LEAF {
         return node.take_run(range, owed);
@@ -250,7 +250,7 @@ fn protect_below<C: Config>(
     node: &mut Locked<'_, '_, C>,
     range: &Range<Offset>,
     change: &mut impl FnMut(Property) -> Property,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
 ) -> u64 {
     if node.level() == Level::LEAF {
         return node.protect_run(range, change, owed);
@@ -317,7 +317,7 @@ fn split_below<C: Config>(
     mut node: Locked<'_, '_, C>,
     range: &Range<Offset>,
     stock: &mut Stock<C>,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
 ) {
     if node.level() == Level::LEAF {
         return;

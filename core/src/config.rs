@@ -46,6 +46,8 @@ pub struct Kind(pub(crate) u8);
 impl Kind {
     /// A frame of data, owned by a [`Frame`].
     pub(crate) const FRAME: Self = Self(0);
+    /// The words of an address space, which go with its root.
+    pub(crate) const SPACE: Self = Self(u8::MAX - 1);
 
     /// A node of configuration `C`.
     ///
@@ -66,6 +68,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("data"),
+            kind if kind == Self::SPACE.0 => f.write_str("words of an address space"),
             position => write!(f, "table {position} of the backend's list"),
         }
     }

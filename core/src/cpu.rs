@@ -11,6 +11,10 @@
 //! then be the one that frees it. The first activation has nothing to give back, and activating the
 //! active root again does nothing.
 //!
+//! *Translations.* A CPU tells the [address space](crate::space) that it switches to before it
+//! loads the root, and the one that it leaves afterwards. So every CPU that changes one of them
+//! knows whom to ask.
+//!
 //! *A section stays on its CPU.* A [`Cpu`] may move to another thread of control, as long as it is
 //! in no section; it cannot be shared, and a section can do neither:
 //!
@@ -32,10 +36,11 @@ use core::marker::PhantomData;
 
 use crate::address::{CpuId, Paddr};
 use crate::config::Config;
-use crate::error::{ActivateError, AlreadyOnline, NotARoot};
-use crate::geometry::Geometry;
+use crate::error::{ActivateError, AlreadyOnline};
 use crate::node::Node;
 use crate::reclaim::{Erased, Reclaim};
+use crate::sites::site;
+use crate::space::{AddressSpace, Noted, Space, SpaceWords, has_place, note_running};
 use crate::sync::{Backend, Event, Hardware, PlainCell};
 
 /// A processor that takes part: it reads tables, announces quiescent states, runs on a root.
@@ -44,6 +49,7 @@ pub struct Cpu<B: Backend> {
     backend: B,
     id: CpuId,
     active: Option<Erased<B>>,
+    lazy: bool,
     _not_shared: PhantomData<Cell<()>>,
 }
 
@@ -57,7 +63,13 @@ impl<B: Backend> Cpu<B> {
         if !backend.reclaim().online(id) {
             return Err(AlreadyOnline { cpu: id });
         }
-        Ok(Self { backend: backend.clone(), id, active: None, _not_shared: PhantomData })
+        Ok(Self {
+            backend: backend.clone(),
+            id,
+            active: None,
+            lazy: false,
+            _not_shared: PhantomData,
+        })
     }
 
     /// The number of the CPU.
@@ -89,37 +101,38 @@ impl<B: Backend> Cpu<B> {
         self.active.as_ref().map(Erased::paddr)
     }
 
-    /// Runs on `root` from now on. Called on the CPU itself.
+    /// Runs on the root of `space` from now on, and is not [lazy](Self::lazy) any more. Called on
+    /// the CPU itself.
     ///
     /// # Errors
     ///
-    /// [`ActivateError::NotARoot`] if the node is of a lower level,
     /// [`ActivateError::CarriesNothing`] if the CPU stands on the roots that it loads and this one
     /// does not share the kernel's table, [`ActivateError::OtherFormat`] if it is not what hardware
     /// walks. The CPU then runs on what it ran on.
     ///
     /// # Panics
     ///
-    /// If the root is one of another machine, or the caller is on another CPU.
+    /// If the space is one of another machine, or has no place for this CPU; or if the caller is on
+    /// another CPU.
     pub fn activate<C: Config<Backend = B>>(
         &mut self,
-        root: &Node<C>,
+        space: &AddressSpace<C>,
     ) -> Result<(), ActivateError> {
-        assert!(*root.backend() == self.backend, "the root is one of another machine");
-        let level = root.level();
-        if level != B::Geometry::ROOT {
-            return Err(NotARoot { level }.into());
-        }
+        assert!(*space.backend() == self.backend, "the space is one of another machine");
+        // Now, because nothing has been counted yet.
+        assert!(has_place::<B>(self.id), "an address space has no place for {:?}", self.id);
         if let Some(hardware) = B::HARDWARE {
             if hardware != Hardware::of::<C::Format, B::Geometry>() {
-                return Err(ActivateError::OtherFormat { root: root.paddr() });
+                return Err(ActivateError::OtherFormat { root: space.paddr() });
             }
-            if !root.frame_ref().metadata().carries.get() {
-                return Err(ActivateError::CarriesNothing { root: root.paddr() });
+            if !space.frame_ref().metadata().carries.get() {
+                return Err(ActivateError::CarriesNothing { root: space.paddr() });
             }
         }
-        if self.active() != Some(root.paddr()) {
-            self.switch(Some(root.clone().erase()));
+        if self.active() != Some(space.paddr()) {
+            self.switch(Some(Node::clone(space).erase()));
+        } else if self.lazy {
+            self.catch_up();
         }
         Ok(())
     }
@@ -135,17 +148,82 @@ impl<B: Backend> Cpu<B> {
         }
     }
 
-    fn switch(&mut self, next: Option<Erased<B>>) {
-        assert!(self.backend.cpu() == self.id, "a CPU switches roots itself: call this on it");
-        let frame = next.as_ref().map(Erased::paddr);
-        let previous = core::mem::replace(&mut self.active, next);
-        // SAFETY: we are on this CPU, as was just checked. `active` owns the new root, and is
-        // replaced only here, where the next one is loaded before the reference is given up below.
-        unsafe { self.backend.load_root(frame) };
-        if let Some(frame) = frame {
-            self.backend.observe(Event::Activated(frame));
+    /// Keeps the root, but uses no page of it until it is [activated](Self::activate) again: the
+    /// CPU runs a thread of the kernel, say. Until then it is not asked to flush pages, only
+    /// when nodes are taken out. Called on the CPU itself.
+    ///
+    /// What the kernel maps for itself is not meant: a lazy CPU goes on using that.
+    ///
+    /// # Panics
+    ///
+    /// If the caller is on another CPU.
+    pub fn lazy(&mut self) {
+        self.check_cpu();
+        if let Some(words) = self.words()
+            && !self.lazy
+        {
+            words.go_lazy(self.id);
+            self.lazy = true;
         }
-        if let Some(previous) = previous {
+    }
+
+    /// Uses pages of the root again, and forgets what it has cached if there were flushes.
+    fn catch_up(&mut self) {
+        self.check_cpu();
+        self.lazy = false;
+        if let Some(words) = self.words() {
+            words.come_back(self.id);
+            self.backend.fence(site!(ACTIVATE_ORDER));
+            let generation = words.generation();
+            self.backend.masked(|noted| noted.catch_up(&self.backend, generation));
+        }
+    }
+
+    /// The words of the space that the CPU runs on.
+    fn words(&self) -> Option<SpaceWords<'_, B>> {
+        Space::of(self.active.as_ref()?.frame_ref()).words()
+    }
+
+    fn check_cpu(&self) {
+        assert!(self.backend.cpu() == self.id, "a CPU switches roots itself: call this on it");
+    }
+
+    fn switch(&mut self, next: Option<Erased<B>>) {
+        self.check_cpu();
+        let (backend, id) = (&self.backend, self.id);
+        let root = next.as_ref().map(Erased::paddr);
+        let mut runs_on = Noted::default();
+        if let Some(next) = &next {
+            let words = Space::of(next.frame_ref()).words();
+            if self.active.is_none() {
+                note_running(backend, id, true);
+            }
+            if let Some(words) = words {
+                words.join(id);
+            }
+            backend.fence(site!(ACTIVATE_ORDER));
+            if let Some(words) = words {
+                runs_on = Noted { space: Some(words.name()), clean: words.generation() };
+            }
+        }
+        backend.masked(|noted| {
+            // SAFETY: we are on this CPU, as was checked above. `next` owns the new root and goes
+            // to `active`, which is replaced only here, where the next one is loaded before the
+            // reference is given up below.
+            unsafe { backend.load_root(root) };
+            *noted = runs_on;
+        });
+        if let Some(root) = root {
+            backend.observe(Event::Activated(root));
+        }
+        if let Some(words) = self.words() {
+            words.leave(id, self.lazy);
+        }
+        if root.is_none() {
+            note_running(backend, id, false);
+        }
+        self.lazy = false;
+        if let Some(previous) = core::mem::replace(&mut self.active, next) {
             previous.give_up();
         }
     }

@@ -96,7 +96,7 @@ pub struct Cursor<'g, C: Config> {
 /// What a cursor does after it has unlocked its range.
 struct Afterwards<'g, C: Config> {
     root: RootRef<'g, C>,
-    owed: Obligation<C::Backend>,
+    owed: Obligation<'g, C::Backend>,
     /// A place in the covering node, and its level, if it was left empty.
     emptied: Option<(Offset, Level)>,
     waits: bool,
@@ -169,7 +169,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     #[inline(always)]
     fn new(root: RootRef<'g, C>, tree: SubTree<'g, C>, waits: bool) -> Self {
         let position = tree.range().start;
-        let owed = Obligation::new(root.backend());
+        let owed = Obligation::new(root.space());
         let afterwards = Afterwards { root, owed, emptied: None, waits };
         Self { position, may_leave_empty: false, tree, afterwards }
     }
@@ -476,7 +476,7 @@ impl<'g, C: Config> Cursor<'g, C> {
     }
 
     /// The sub-tree and what is owed, to work on both.
-    pub(crate) fn parts(&mut self) -> (&mut SubTree<'g, C>, &mut Obligation<C::Backend>) {
+    pub(crate) fn parts(&mut self) -> (&mut SubTree<'g, C>, &mut Obligation<'g, C::Backend>) {
         (&mut self.tree, &mut self.afterwards.owed)
     }
 

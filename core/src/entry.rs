@@ -28,11 +28,12 @@ use crate::geometry::Geometry;
 use crate::guard::Guard;
 use crate::item::{Incoming, Item};
 use crate::node::{Node, NodeRef, managed};
-use crate::obligation::Obligation;
+use crate::obligation::{Obligation, Owed};
 use crate::reclaim::Detached;
 use crate::sites::{Site, site};
+use crate::space::Space;
 use crate::stock::Stock;
-use crate::sync::{Backend, Event, Flush, RawLock, Word};
+use crate::sync::{Backend, Event, RawLock, Word};
 
 /// What an entry owns.
 pub enum Child<C: Config> {
@@ -181,9 +182,9 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
                 }
             }
         };
-        let mut owed = Obligation::new(self.backend());
+        let mut owed = Obligation::new(Space::any(self.backend()));
         // The address is not known here.
-        let was = self.exchange(bits, site, Flush::Everything, &mut owed);
+        let was = self.exchange(bits, site, Owed::Everything, &mut owed);
         if let ChildRef::Node(node) = was {
             set_adrift(node.lock(), &NodeRef::lock);
         }
@@ -226,7 +227,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             return Err(Refusal::Present);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.grow(&[], &mut stock, &mut Obligation::new(self.backend())))
+        Ok(self.grow(&[], &mut stock, &mut Obligation::new(Space::any(self.backend()))))
     }
 
     /// Makes an absent, managed entry above the leaves lead to a chain of nodes from `stock`. The
@@ -240,7 +241,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         &mut self,
         path: &[usize],
         stock: &mut Stock<C>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> Guard<'g, C> {
         let top = self.guard.level().below().expect("entries of leaves do not grow");
         let level = Level::new(top.as_u8() - path.len() as u8);
@@ -255,7 +256,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             node.frame_ref().metadata().lock.make_free();
             frame = node.into_raw();
         }
-        self.fill(C::Format::node(frame), site!(PUBLISH_NODE), Flush::Everything, owed);
+        self.fill(C::Format::node(frame), site!(PUBLISH_NODE), Owed::Everything, owed);
         self.born_held(lowest, level)
     }
 
@@ -277,16 +278,16 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             return Err(Refusal::NoHugePage);
         }
         let mut stock = Stock::of(self.backend(), 1)?;
-        Ok(self.split_with(&mut stock, &mut Obligation::new(self.backend())))
+        Ok(self.split_with(&mut stock, &mut Obligation::new(Space::any(self.backend()))))
     }
 
     /// As [`split`](Self::split), of a huge page that is there, with a node from `stock`.
     pub(crate) fn split_with(
         &mut self,
         stock: &mut Stock<C>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> Guard<'g, C> {
-        owed.owe(Flush::Everything);
+        owed.owe(Owed::Everything);
         let level = self.guard.level();
         let below = level.below().expect("huge pages are above the leaves");
         let fill = |bits: u64| {
@@ -345,16 +346,16 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         self.backend().began("Entry::protect");
         self.check_managed()?;
         let ChildRef::Item(_) = self.child() else { return Err(Refusal::NoPage) };
-        let mut owed = Obligation::new(self.backend());
-        Ok(self.protect_page(&mut change, Flush::Everything, &mut owed))
+        let mut owed = Obligation::new(Space::any(self.backend()));
+        Ok(self.protect_page(&mut change, Owed::Everything, &mut owed))
     }
 
     /// As [`protect`](Self::protect), of a page that is there, with what it owes noted in `owed`.
     pub(crate) fn protect_page(
         &mut self,
         change: &mut impl FnMut(Property) -> Property,
-        flush: Flush,
-        owed: &mut Obligation<C::Backend>,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> Property {
         let level = self.guard.level();
         let mut bits = self.guard.read_raw(self.index);
@@ -374,7 +375,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// Puts an item, which has been [checked](Incoming::check), where nothing is. The owner of what
     /// the raw form stands for gives that up.
     #[inline]
-    pub(crate) fn put(&mut self, raw: RawItem, flush: Flush, owed: &mut Obligation<C::Backend>) {
+    pub(crate) fn put(&mut self, raw: RawItem, flush: Owed, owed: &mut Obligation<'_, C::Backend>) {
         debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
         self.fill(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed);
     }
@@ -383,8 +384,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// is not adrift yet.
     pub(crate) fn take(
         &mut self,
-        flush: Flush,
-        owed: &mut Obligation<C::Backend>,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
         self.exchange(0, site!(CLEAR_ENTRY), flush, owed)
     }
@@ -395,8 +396,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         &mut self,
         bits: u64,
         site: &'static Site,
-        flush: Flush,
-        owed: &mut Obligation<C::Backend>,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
     ) {
         if C::Format::CACHES_ABSENT {
             owed.owe_absent(flush);
@@ -411,11 +412,14 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         &mut self,
         bits: u64,
         site: &'static Site,
-        flush: Flush,
-        owed: &mut Obligation<C::Backend>,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
         let old = self.guard.read_raw(self.index);
-        if old != 0 {
+        let level = self.guard.level();
+        if level > Level::LEAF && matches!(C::Format::decode(old, level), Decoded::Node(_)) {
+            owed.owe_node();
+        } else if old != 0 {
             owed.owe(flush);
         } else if bits != 0 && C::Format::CACHES_ABSENT {
             owed.owe_absent(flush);
@@ -517,8 +521,8 @@ pub(crate) fn exchange_if<F: EntryFormat, W: Word>(
 pub(crate) fn changed<C: Config>(
     old: Property,
     change: &mut impl FnMut(Property) -> Property,
-    flush: Flush,
-    owed: &mut Obligation<C::Backend>,
+    flush: Owed,
+    owed: &mut Obligation<'_, C::Backend>,
 ) -> Property {
     let mut new = change(old);
     new.flags.set(PageFlags::TRACKED, old.flags.contains(PageFlags::TRACKED));
@@ -541,7 +545,7 @@ pub(crate) fn changed<C: Config>(
 pub(crate) unsafe fn retire_item<C: Config>(
     backend: &C::Backend,
     raw: RawItem,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
 ) {
     // SAFETY: both contracts say the same.
     if let Some(reference) = unsafe { C::Item::retire(backend, raw) } {

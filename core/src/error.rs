@@ -64,8 +64,6 @@ sentences!(NotARoot: Self { level } => ("a node of level {} is not a root", leve
 /// Why a CPU does not run on a root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ActivateError {
-    /// Only roots are loaded.
-    NotARoot(NotARoot),
     /// The root does not share what the CPU stands on: its code, its stack. See
     /// [`Permanent::carry`](crate::permanent::Permanent::carry).
     CarriesNothing {
@@ -80,7 +78,6 @@ pub enum ActivateError {
 }
 
 sentences!(ActivateError:
-    Self::NotARoot(error) => ("{error}"),
     Self::CarriesNothing { root } =>
         ("the root at {root:?} does not share the kernel's table, which the CPU stands on"),
     Self::OtherFormat { root } =>
@@ -362,5 +359,5 @@ includes! {
         ChangeError::OutOfMemory;
     PositionError => MapFault::Position(error), ChangeError::Position(error);
     Refusal => MapFault::Refused(error), ChangeError::Refused(error);
-    NotARoot => LockError::NotARoot(error), ActivateError::NotARoot(error);
+    NotARoot => LockError::NotARoot(error);
 }

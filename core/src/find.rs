@@ -26,6 +26,7 @@ use crate::guard::{Guard, Take, trying, waiting};
 use crate::node::{NodeRef, RootRef};
 use crate::obligation::Obligation;
 use crate::prune::prune;
+use crate::space::Space;
 use crate::stock::Stock;
 use crate::sync::{Backend, Event};
 
@@ -107,13 +108,13 @@ fn find_on<'g, C: Config>(
             return Ok(guard);
         } else {
             let empty = (guard.children() == 0).then(|| guard.level());
-            match grow_down(guard, offset, level) {
+            match grow_down(root.space(), guard, offset, level) {
                 Ok(Some(guard)) => return Ok(guard),
                 Ok(None) => {}
                 Err(error) => {
                     if let Some(empty) = empty {
                         // Another CPU may have skipped the node because we held its lock.
-                        prune(root, offset, empty, &mut Obligation::new(root.backend()), take);
+                        prune(root, offset, empty, &mut Obligation::new(root.space()), take);
                     }
                     return Err(error.into());
                 }
@@ -128,6 +129,7 @@ fn find_on<'g, C: Config>(
 /// the locked one. `None` if another CPU has grown here between our walk and our lock: the descent
 /// has to start over, since the nodes below were not locked by us.
 fn grow_down<'g, C: Config>(
+    space: Space<'g, C::Backend>,
     mut guard: Guard<'g, C>,
     offset: Offset,
     target: Level,
@@ -144,7 +146,7 @@ fn grow_down<'g, C: Config>(
                 *step = <Geo<C>>::index_of(offset, Level::new(level));
             }
             let mut stock = Stock::of(backend, depth + 1)?;
-            let mut owed = Obligation::new(backend);
+            let mut owed = Obligation::new(space);
             Ok(Some(entry.grow(&path[..depth], &mut stock, &mut owed)))
         }
         ChildRef::Node(_) => {

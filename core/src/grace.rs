@@ -24,7 +24,7 @@
 use core::fmt;
 
 use crate::address::{CpuId, Paddr};
-use crate::reclaim::{Batch, Reclaim};
+use crate::reclaim::{Batch, Paid, Reclaim};
 use crate::sync::{Backend, Event, PlainCell, RawLock};
 
 /// A batch in cells: first and last frame, each plus 1, or 0 for none.
@@ -152,7 +152,8 @@ unsafe impl<B: Backend> Reclaim<B> for Monitor<B> {
         over.drop_all();
     }
 
-    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
+    unsafe fn retire(&self, backend: &B, batch: Paid<B>) {
+        let batch = batch.into_batch();
         self.lock.acquire();
         let over = if self.awaited.get() == 0 {
             self.start(batch, Batch::new(backend))

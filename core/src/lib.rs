@@ -81,6 +81,8 @@ mod reference;
 pub mod run;
 pub mod shared;
 pub mod sites;
+#[expect(unsafe_code, reason = "a root owns the frame with the words of its address space")]
+pub mod space;
 pub mod stock;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;

@@ -37,6 +37,7 @@ use crate::permanent::Permanent;
 use crate::reclaim::Erased;
 use crate::reference::{FrameRef, Reference};
 use crate::sites::{Site, site};
+use crate::space::{Space, free_words};
 use crate::sync::{Backend, Count, Entries, FrameUse, PlainCell, RawLock, Word};
 
 /// What the core keeps beside every frame: at most 32 bytes on metal, the same for every
@@ -48,7 +49,8 @@ pub struct Metadata<B: Backend> {
     pub(crate) lock: B::NodeLock,
     /// Owners: handles, the parent's entry, CPUs that run on the root, the reclamation.
     pub(crate) references: B::Count,
-    /// The next frame of the batch that this frame waits in.
+    /// The next frame of the batch that this frame waits in. Of a root, which never waits in one:
+    /// the frame with the words of its address space, or 0.
     pub(crate) link: B::Cell<u64>,
     /// Present entries among the managed ones. Guarded by the lock.
     pub(crate) children: B::Cell<u16>,
@@ -150,6 +152,9 @@ impl<C: Config> Node<C> {
         assert!(level <= <Geo<C>>::ROOT, "the geometry has no nodes of this level");
         let node = Self::allocate_blank(backend)?;
         node.shape(level, |_| 0);
+        if level == <Geo<C>>::ROOT {
+            node.frame_ref().metadata().link.set(0);
+        }
         node.frame_ref().metadata().lock.make_free();
         Ok(node)
     }
@@ -313,6 +318,8 @@ impl<C: Config> Drop for Node<C> {
                 // SAFETY: a CPU owns a reference to the root that it runs on, and the last one is
                 // gone.
                 unsafe { self.backend().forget_root(self.paddr()) };
+                // weaker: the words have one owner, so their count orders nothing.
+                free_words(self.frame_ref());
             }
             // SAFETY: `count_down` returned true, the drop-walk is over, and `drop` runs once.
             unsafe { self.reference.free() }
@@ -354,6 +361,12 @@ impl<'g, C: Config> RootRef<'g, C> {
     #[inline]
     pub(crate) fn backend(self) -> &'g C::Backend {
         self.frame.backend()
+    }
+
+    /// Which CPUs have to be told of changes to the table.
+    #[inline]
+    pub(crate) fn space(self) -> Space<'g, C::Backend> {
+        Space::of(self.frame)
     }
 
     /// Follows present entries without any lock, down to the node of `target` for a place, or as

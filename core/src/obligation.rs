@@ -14,54 +14,120 @@
 //! locks it next may map something there. For the same reason an operation that puts something
 //! where a translation is still owed settles that first.
 //!
-//! *What.* One page is flushed by its address. From the second on everything is: what an interrupt
-//! of another CPU costs hardly depends on how much it flushes.
+//! *What.* Pages of one size that lie close together are flushed one by one, up to
+//! [`Backend::FLUSH_PAGES_MAX`]; beyond that, everything is. What lies between two pages is then
+//! flushed too, which costs less than a list. Nodes that were taken out are noted: they concern
+//! CPUs that pages do not.
+//!
+//! *On which CPUs.* Those that hold translations of the table's [address space](crate::space).
 //!
 //! After Linux's `mmu_gather` (`include/asm-generic/tlb.h`), which collects for the same reason.
 
 use core::ops::Range;
 
 use crate::address::Vaddr;
-use crate::reclaim::{Batch, Erased, Reclaim};
-use crate::sync::{Backend, Event, Flush};
+use crate::reclaim::{Batch, Erased, Paid, Reclaim};
+use crate::space::{Flush, Space};
+use crate::sync::{Backend, Event};
+
+/// Translations that are owed: of pages of one size, or all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owed {
+    Nothing,
+    /// `length` is a power of 2.
+    Pages {
+        first: Vaddr,
+        length: u64,
+        count: u64,
+    },
+    Everything,
+}
+
+impl Owed {
+    /// The page of `length` bytes at an address.
+    #[inline]
+    pub(crate) fn page(first: Vaddr, length: u64) -> Self {
+        Self::pages(first, length, 1)
+    }
+
+    /// So many pages from an address on.
+    #[inline]
+    pub(crate) fn pages(first: Vaddr, length: u64, count: u64) -> Self {
+        Self::Pages { first, length, count }
+    }
+
+    /// Both.
+    #[inline]
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, owed) | (owed, Self::Nothing) => owed,
+            (
+                Self::Pages { first, length, count },
+                Self::Pages { first: start, length: same, count: more },
+            ) if length == same => {
+                // Counted from the lower one, since behind the last address comes 0.
+                let low = first.min(start);
+                let number =
+                    |page: Vaddr| (page.as_u64() - low.as_u64()) >> length.trailing_zeros();
+                let end = |page: Vaddr, count: u64| number(page) + count;
+                Self::pages(low, length, end(first, count).max(end(start, more)))
+            }
+            _ => Self::Everything,
+        }
+    }
+
+    /// As the CPUs are told; `None` for nothing.
+    fn flush<B: Backend>(self) -> Option<Flush> {
+        match self {
+            Self::Nothing => None,
+            Self::Pages { first, count: 1, .. } => Some(Flush::Page(first)),
+            Self::Pages { first, length, count } if count <= B::FLUSH_PAGES_MAX.into() => {
+                Some(Flush::Pages { first, length, count: count as u32 })
+            }
+            Self::Pages { .. } | Self::Everything => Some(Flush::Everything),
+        }
+    }
+}
 
 /// Translations to flush, and frames to retire once that is done.
 #[derive(Debug)]
 #[must_use = "dropping it here flushes at once"]
-pub(crate) struct Obligation<B: Backend> {
+pub(crate) struct Obligation<'g, B: Backend> {
+    space: Space<'g, B>,
     /// Translations of what was there.
-    owed: Option<Flush>,
+    owed: Owed,
     /// What caches may hold of entries that were absent, in formats where they do.
-    absent: Option<Flush>,
+    absent: Owed,
+    /// Whether nodes are among what was there.
+    nodes: bool,
     batch: Batch<B>,
 }
 
-/// Both flushes in one.
-#[inline]
-fn both(one: Option<Flush>, other: Option<Flush>) -> Option<Flush> {
-    match (one, other) {
-        (Some(one), Some(other)) if one != other => Some(Flush::Everything),
-        (one, other) => one.or(other),
-    }
-}
-
-impl<B: Backend> Obligation<B> {
+impl<'g, B: Backend> Obligation<'g, B> {
     /// Nothing owed.
     #[inline]
-    pub(crate) fn new(backend: &B) -> Self {
-        Self { owed: None, absent: None, batch: Batch::new(backend) }
+    pub(crate) fn new(space: Space<'g, B>) -> Self {
+        let batch = Batch::new(space.backend());
+        Self { space, owed: Owed::Nothing, absent: Owed::Nothing, nodes: false, batch }
     }
 
     /// These translations are to be flushed.
     #[inline]
-    pub(crate) fn owe(&mut self, what: Flush) {
-        self.owed = both(self.owed, Some(what));
+    pub(crate) fn owe(&mut self, what: Owed) {
+        self.owed = self.owed.and(what);
+    }
+
+    /// A node is taken out: upper levels of walks are to be flushed.
+    #[inline]
+    pub(crate) fn owe_node(&mut self) {
+        self.nodes = true;
+        self.owed = Owed::Everything;
     }
 
     /// Something was put where nothing was: caches are to forget that nothing was there.
     #[inline]
-    pub(crate) fn owe_absent(&mut self, what: Flush) {
-        self.absent = both(self.absent, Some(what));
+    pub(crate) fn owe_absent(&mut self, what: Owed) {
+        self.absent = self.absent.and(what);
     }
 
     /// This reference is to be retired. What was reachable through it is owed already.
@@ -74,27 +140,31 @@ impl<B: Backend> Obligation<B> {
     #[inline]
     pub(crate) fn settle(&mut self, addresses: &Range<Vaddr>) {
         // Counted from the start, because behind the last address comes 0.
-        let within = |page: Vaddr| page.as_u64().wrapping_sub(addresses.start.as_u64());
+        let start = addresses.start.as_u64();
+        let length = addresses.end.as_u64().wrapping_sub(start);
         match self.owed {
-            None => {}
-            Some(Flush::Page(page)) if within(page) >= within(addresses.end) => {}
-            Some(_) => self.flush(),
+            Owed::Nothing => {}
+            Owed::Pages { first, length: page, count }
+                if first.as_u64().wrapping_sub(start) >= length
+                    && start.wrapping_sub(first.as_u64()) >= page * count => {}
+            Owed::Pages { .. } | Owed::Everything => self.flush(),
         }
     }
 
     /// Whether translations are owed.
     #[inline]
     pub(crate) fn has_flush(&self) -> bool {
-        self.owed.is_some() || self.absent.is_some()
+        self.owed != Owed::Nothing || self.absent != Owed::Nothing
     }
 
     /// Flushes what is owed.
     #[inline]
     pub(crate) fn flush(&mut self) {
-        if let Some(what) = both(self.owed, self.absent) {
-            self.batch.backend().flush(what);
+        if let Some(flush) = self.owed.and(self.absent).flush::<B>() {
+            self.space.shoot_down(flush, self.nodes);
+            self.batch.backend().observe(Event::Flushed(flush));
             // Not before: if the flush panics, it is still owed, and nothing is retired.
-            (self.owed, self.absent) = (None, None);
+            (self.owed, self.absent, self.nodes) = (Owed::Nothing, Owed::Nothing, false);
         }
     }
 
@@ -105,13 +175,16 @@ impl<B: Backend> Obligation<B> {
         if !self.batch.is_empty() {
             let backend = self.batch.backend().clone();
             let batch = core::mem::replace(&mut self.batch, Batch::new(&backend));
+            // SAFETY: what leads to its frames was owed before they were pushed, and the flush
+            // above is over.
+            let paid = unsafe { Paid::new(batch) };
             // SAFETY: both are the batch's, and its own backend is the one it belongs to.
-            unsafe { backend.reclaim().retire(&backend, batch) };
+            unsafe { backend.reclaim().retire(&backend, paid) };
         }
     }
 }
 
-impl<B: Backend> Drop for Obligation<B> {
+impl<B: Backend> Drop for Obligation<'_, B> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.has_flush() || !self.batch.is_empty() {

@@ -17,8 +17,7 @@ use crate::entry::{ChildRef, set_adrift};
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{Guard, Take};
 use crate::node::RootRef;
-use crate::obligation::Obligation;
-use crate::sync::Flush;
+use crate::obligation::{Obligation, Owed};
 
 /// Takes out the node of `level` for `offset` if it is empty, and then the node above it if that
 /// has become empty, and so on up to the root. `take` takes the locks of parents.
@@ -27,7 +26,7 @@ pub(crate) fn prune<'g, C: Config>(
     root: RootRef<'g, C>,
     offset: Offset,
     level: Level,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
     take: impl Take<'g, C>,
 ) {
     let mut empty = level;
@@ -55,7 +54,7 @@ pub(crate) fn prune<'g, C: Config>(
 fn take_out_empty<C: Config>(
     parent: &mut Guard<'_, C>,
     offset: Offset,
-    owed: &mut Obligation<C::Backend>,
+    owed: &mut Obligation<'_, C::Backend>,
 ) {
     let index = <Geo<C>>::index_of(offset, parent.level());
     let mut entry = parent.entry(index).expect("indices are in range");
@@ -67,6 +66,6 @@ fn take_out_empty<C: Config>(
     if child.children() > 0 {
         return;
     }
-    entry.take(Flush::Everything, owed);
+    entry.take(Owed::Everything, owed);
     set_adrift(child, &|_| unreachable!("an empty node has no nodes below it"));
 }

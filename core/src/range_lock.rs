@@ -34,10 +34,10 @@ use crate::format::RawItem;
 use crate::geometry::{Arithmetic, Geometry};
 use crate::guard::{Guard, Take};
 use crate::node::{NodeRef, RootRef};
-use crate::obligation::Obligation;
+use crate::obligation::{Obligation, Owed};
 use crate::sites::site;
 use crate::stock::Stock;
-use crate::sync::{Entries, Flush, PlainCell, Word};
+use crate::sync::{Entries, PlainCell, Word};
 
 /// Locks every node of `range` that exists, and the nodes down to the one that covers it if they
 /// do not.
@@ -333,10 +333,11 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         <Geo<C>>::vaddrs(&self.slot(index))
     }
 
-    /// The flush of the page at entry `index`.
+    /// What is owed for the page at entry `index`.
     #[inline]
-    pub(crate) fn flush_of(&self, index: usize) -> Flush {
-        Flush::Page(<Geo<C>>::vaddr(self.slot(index).start))
+    pub(crate) fn flush_of(&self, index: usize) -> Owed {
+        let first = <Geo<C>>::vaddr(self.slot(index).start);
+        Owed::page(first, <Geo<C>>::entry_span(self.level()))
     }
 
     /// What entry `index` leads to.
@@ -386,7 +387,12 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     /// Puts a page, raw and checked, at an absent entry of the range.
     // Always: what is put, and that nothing is owed, is known where a page is mapped.
     #[inline(always)]
-    pub(crate) fn put(&mut self, index: usize, raw: RawItem, owed: &mut Obligation<C::Backend>) {
+    pub(crate) fn put(
+        &mut self,
+        index: usize,
+        raw: RawItem,
+        owed: &mut Obligation<'_, C::Backend>,
+    ) {
         owed.settle(&self.addresses(index));
         let flush = self.flush_of(index);
         self.entry(index).put(raw, flush, owed);
@@ -397,7 +403,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         &mut self,
         index: usize,
         stock: &mut Stock<C>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) {
         owed.settle(&self.addresses(index));
         let _ = ManuallyDrop::new(self.entry(index).grow(&[], stock, owed));
@@ -408,7 +414,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         &mut self,
         index: usize,
         stock: &mut Stock<C>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) {
         let _ = ManuallyDrop::new(self.entry(index).split_with(stock, owed));
     }
@@ -418,7 +424,11 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     /// # Panics
     ///
     /// If there is none.
-    pub(crate) fn take_page(&mut self, index: usize, owed: &mut Obligation<C::Backend>) -> RawItem {
+    pub(crate) fn take_page(
+        &mut self,
+        index: usize,
+        owed: &mut Obligation<'_, C::Backend>,
+    ) -> RawItem {
         let flush = self.flush_of(index);
         let ChildRef::Item(page) = self.entry(index).take(flush, owed) else {
             panic!("there is no page")
@@ -432,7 +442,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     /// # Panics
     ///
     /// If there is no node, or the range has only a part of it: the rest is not locked then.
-    pub(crate) fn detach(&mut self, index: usize, owed: &mut Obligation<C::Backend>) -> u64 {
+    pub(crate) fn detach(&mut self, index: usize, owed: &mut Obligation<'_, C::Backend>) -> u64 {
         self.check_whole(index);
         let node = self.take_node(index, owed);
         // SAFETY: the sub-tree holds the locks of all of the node, by the check above.
@@ -450,7 +460,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
         &mut self,
         index: usize,
         mut page: RawItem,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) {
         self.check_whole(index);
         let node = self.take_node(index, owed);
@@ -463,6 +473,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
             // once the huge page is gone.
             let word = entries.get(part);
             let bits = word.load(site!(ENTRY_UNDER_LOCK));
+            // weaker: the fence of the flush above has released what came before.
             let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             if let ChildRef::Item(part) = node.decode(part, bits) {
                 page.note(part.property);
@@ -476,7 +487,7 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     }
 
     /// Takes out the empty nodes that the range touches below this one.
-    pub(crate) fn prune(&mut self, owed: &mut Obligation<C::Backend>) {
+    pub(crate) fn prune(&mut self, owed: &mut Obligation<'_, C::Backend>) {
         if self.level() == Level::LEAF {
             return;
         }
@@ -501,8 +512,8 @@ impl<'g, C: Config> Locked<'_, 'g, C> {
     }
 
     /// Takes out the node at `index`, whose lock is still held.
-    fn take_node(&mut self, index: usize, owed: &mut Obligation<C::Backend>) -> NodeRef<'g, C> {
-        let ChildRef::Node(node) = self.entry(index).take(Flush::Everything, owed) else {
+    fn take_node(&mut self, index: usize, owed: &mut Obligation<'_, C::Backend>) -> NodeRef<'g, C> {
+        let ChildRef::Node(node) = self.entry(index).take(Owed::Everything, owed) else {
             panic!("there is no child node")
         };
         // It may be below what was taken out.

@@ -23,7 +23,7 @@ use crate::address::{CpuId, Paddr};
 use crate::config::{Config, Kind, Tables};
 use crate::entry::ChildRef;
 use crate::obligation::Obligation;
-use crate::reference::Reference;
+use crate::reference::{FrameRef, Reference};
 use crate::sync::{Backend, PlainCell};
 
 /// One reference to a frame whose type only its metadata knows.
@@ -47,6 +47,11 @@ impl<B: Backend> Erased<B> {
 
     pub(crate) fn into_reference(self) -> Reference<B> {
         self.reference
+    }
+
+    /// The frame, borrowed.
+    pub(crate) fn frame_ref(&self) -> FrameRef<'_, B> {
+        self.reference.borrow()
     }
 
     /// What the frame is used as.
@@ -154,6 +159,29 @@ impl<B: Backend> Batch<B> {
     }
 }
 
+/// A batch to which nothing is owed any more: no CPU has a translation that leads to its frames.
+/// Nothing else waits for a grace period. An [obligation](crate::obligation) becomes one by being
+/// paid; for frames that were in no table the caller vouches.
+#[derive(Debug)]
+#[must_use = "the frames leak unless they are retired or dropped"]
+pub struct Paid<B: Backend>(Batch<B>);
+
+impl<B: Backend> Paid<B> {
+    /// The batch, of which that is known.
+    ///
+    /// # Safety
+    ///
+    /// No CPU has a translation that leads to a frame of the batch, or finds one in a table.
+    pub unsafe fn new(batch: Batch<B>) -> Self {
+        Self(batch)
+    }
+
+    /// The frames.
+    pub fn into_batch(self) -> Batch<B> {
+        self.0
+    }
+}
+
 /// Grace periods: what detached frames wait for.
 ///
 /// The core ships [`Monitor`](crate::grace::Monitor); a kernel that has an RCU of its own plugs
@@ -209,14 +237,14 @@ pub unsafe trait Reclaim<B: Backend>: Send + Sync {
     /// # Safety
     ///
     /// This is the reclamation of `backend`, and the batch is one of `backend`.
-    unsafe fn retire(&self, backend: &B, batch: Batch<B>);
+    unsafe fn retire(&self, backend: &B, batch: Paid<B>);
 }
 
 /// What an entry led to before it was changed. It is flushed and given to the reclamation, not to
 /// the caller: walkers may still be looking at it.
 pub struct Detached<'g, C: Config> {
     was: ChildRef<'g, C>,
-    _owed: Obligation<C::Backend>,
+    _owed: Obligation<'g, C::Backend>,
 }
 
 impl<C: Config> fmt::Debug for Detached<'_, C> {
@@ -226,7 +254,7 @@ impl<C: Config> fmt::Debug for Detached<'_, C> {
 }
 
 impl<'g, C: Config> Detached<'g, C> {
-    pub(crate) fn new(was: ChildRef<'g, C>, owed: Obligation<C::Backend>) -> Self {
+    pub(crate) fn new(was: ChildRef<'g, C>, owed: Obligation<'g, C::Backend>) -> Self {
         Self { was, _owed: owed }
     }
 

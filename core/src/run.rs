@@ -18,10 +18,10 @@ use crate::format::{Decoded, EntryFormat, Property, RawItem};
 use crate::geometry::Arithmetic;
 use crate::guard::Guard;
 use crate::item::Incoming;
-use crate::obligation::Obligation;
+use crate::obligation::{Obligation, Owed};
 use crate::range_lock::Locked;
 use crate::sites::site;
-use crate::sync::{Backend, Entries, Flush, Word};
+use crate::sync::{Backend, Entries, Word};
 
 /// Where mapping stopped, and why.
 pub(crate) type Stopped<C> = (Offset, MapError<Option<<C as Config>::Item>>);
@@ -112,7 +112,7 @@ impl<C: Config> Locked<'_, '_, C> {
         &mut self,
         range: &Range<Offset>,
         make: &mut impl FnMut(Vaddr) -> C::Item,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> Result<(), Stopped<C>> {
         let backend = self.backend();
         let indices = self.indices(range);
@@ -134,7 +134,7 @@ impl<C: Config> Locked<'_, '_, C> {
                 return Err((offset, Refused { reason, back: Some(item.give_back()) }));
             }
             if C::Format::CACHES_ABSENT {
-                owed.owe_absent(Flush::Page(vaddr));
+                owed.owe_absent(Owed::page(vaddr, FRAME_SIZE));
             }
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
@@ -150,7 +150,7 @@ impl<C: Config> Locked<'_, '_, C> {
     pub(crate) fn take_run(
         &mut self,
         range: &Range<Offset>,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> u64 {
         let backend = self.backend();
         let indices = self.indices(range);
@@ -163,7 +163,7 @@ impl<C: Config> Locked<'_, '_, C> {
             if bits == 0 {
                 continue;
             }
-            owed.owe(Flush::Page(<Geo<C>>::vaddr(start.plus(index as u64 * FRAME_SIZE))));
+            owed.owe(pages_owed::<C>(start, index..index + 1));
             let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             run.children -= 1;
             let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
@@ -182,7 +182,7 @@ impl<C: Config> Locked<'_, '_, C> {
         &mut self,
         range: &Range<Offset>,
         change: &mut impl FnMut(Property) -> Property,
-        owed: &mut Obligation<C::Backend>,
+        owed: &mut Obligation<'_, C::Backend>,
     ) -> u64 {
         let indices = self.indices(range);
         let start = self.slot(0).start;
@@ -195,12 +195,13 @@ impl<C: Config> Locked<'_, '_, C> {
                 continue;
             }
             let before = bits & !C::Format::LEAF_FRAME_BITS;
-            let flush = match indices.end - index {
-                1 => Flush::Page(<Geo<C>>::vaddr(start.plus(index as u64 * FRAME_SIZE))),
-                _ => Flush::Everything,
-            };
-            let after = changed_attributes::<C>(before, change, flush, owed);
+            let flush = pages_owed::<C>(start, index..index + 1);
+            let (after, is_owed) = changed_attributes::<C>(before, change, flush, owed);
             let end = rewrite::<C::Format, _>(entries, index..indices.end, before, after);
+            if is_owed && end > index {
+                // How many pages are alike is known now, and nothing has panicked since.
+                owed.owe(pages_owed::<C>(start, index..end));
+            }
             found += (end - index) as u64;
             index = end;
         }
@@ -208,18 +209,26 @@ impl<C: Config> Locked<'_, '_, C> {
     }
 }
 
+/// What is owed for these pages of a leaf that begins at `start`.
+#[inline]
+fn pages_owed<C: Config>(start: Offset, indices: Range<usize>) -> Owed {
+    let first = <Geo<C>>::vaddr(start.plus(indices.start as u64 * FRAME_SIZE));
+    Owed::pages(first, FRAME_SIZE, indices.len() as u64)
+}
+
 /// What becomes of entries of the lowest level that are present and say `before` besides their
-/// frame.
+/// frame, and whether that is owed to caches.
 #[inline(never)]
 fn changed_attributes<C: Config>(
     before: u64,
     change: &mut impl FnMut(Property) -> Property,
-    flush: Flush,
-    owed: &mut Obligation<C::Backend>,
-) -> u64 {
+    flush: Owed,
+    owed: &mut Obligation<'_, C::Backend>,
+) -> (u64, bool) {
     let Decoded::Item(RawItem { property: old, .. }) = C::Format::decode(before, Level::LEAF)
     else {
         unreachable!("entries of a leaf lead to items")
     };
-    attributes::<C::Format>(changed::<C>(old, change, flush, owed))
+    let new = changed::<C>(old, change, flush, owed);
+    (attributes::<C::Format>(new), C::Format::must_flush(old, new))
 }

@@ -272,6 +272,29 @@ sites! {
         carries "of two CPUs that each change something and then ask, one sees the other's change",
         caught by ["ask_vs_ask"];
 
+    access SPACE_INIT: Relaxed, ordered by [PUBLISH_NODE],
+        carries "no other CPU can reach the words of a space whose root is not published";
+    access HOLDER_JOINS: Relaxed, ordered by [ACTIVATE_ORDER],
+        carries "a fence follows, and the CPU reads the table only behind it";
+    fence ACTIVATE_ORDER: SeqCst, pairs with [FLUSH_ORDER],
+        carries "a flusher that does not find the CPU among the holders is seen by all its walks",
+        caught by ["activate_vs_unmap", "activate_vs_detach"];
+    access GENERATION_SEEN: Acquire, pairs with [GENERATION_RAISED],
+        carries "a CPU that is clean up to a flush sees in its walks what was changed before it",
+        caught by ["lazy_vs_unmap"];
+    access GENERATION_RAISED: Release, pairs with [GENERATION_SEEN],
+        carries "the change comes before its number; FLUSH_ORDER learns of those of lower ones",
+        caught by ["lazy_vs_unmap"];
+    fence FLUSH_ORDER: SeqCst, pairs with [ACTIVATE_ORDER],
+        carries "a CPU that joins later sees in its walks what was changed before",
+        caught by ["activate_vs_unmap", "activate_vs_detach"];
+    access HOLDERS_SEEN: Acquire, pairs with [HOLDER_LEAVES],
+        carries "a CPU that is not asked any more has done its last access",
+        caught by ["copy_vs_writes", "copy_vs_hardware"];
+    access HOLDER_LEAVES: Release, pairs with [HOLDERS_SEEN],
+        carries "everything that the CPU did through the space is done before it leaves",
+        caught by ["copy_vs_writes", "copy_vs_hardware"];
+
     access REFERENCE_BORN: Relaxed, ordered by [PUBLISH_NODE, PUBLISH_ITEM],
         carries "no other CPU can reach the count of a frame that is not published";
     access REFERENCE_INCREMENT: Relaxed, ordered by [REFERENCE_DECREMENT],

@@ -11,7 +11,8 @@
 //! * *frames*: allocate, free, and address metadata and entries;
 //! * *reclamation* ([`Reclaim`]), usually
 //!   [`Monitor`](crate::grace::Monitor) of this crate;
-//! * *the CPU*: who am I, load a root;
+//! * *CPUs and their translation caches*: who am I, load a root, invalidate here, interrupt others
+//!   (see [`crate::space`]);
 //! * *observation*: events that vanish on metal and become the counterexample in a model.
 //!
 //! A backend is a cheap handle: clones refer to the same machine. Every access names a site of
@@ -20,11 +21,11 @@
 //!
 //! # What runs under locks
 //!
-//! [`Backend::allocate`], [`Backend::free`] and [`Backend::flush`] are called while locks of nodes
-//! are held, and so are the conversions of [`Item`](crate::item::Item) and the closures that are
-//! given to cursors and entries. None of them may use the table that is being changed, or wait for
-//! a CPU that does: it would wait for itself. An allocator that maps its own memory therefore maps
-//! it in another table, or ahead of time.
+//! [`Backend::allocate`], [`Backend::free`] and [`Backend::interrupt`] are called while locks of
+//! nodes are held, and so are the conversions of [`Item`](crate::item::Item) and the closures that
+//! are given to cursors and entries. None of them may use the table that is being changed, or wait
+//! for a CPU that does: it would wait for itself. An allocator that maps its own memory therefore
+//! maps it in another table, or ahead of time.
 //!
 //! # While a failed execution unwinds
 //!
@@ -35,15 +36,16 @@
 use core::any::TypeId;
 use core::fmt::Debug;
 
-use crate::address::{CpuId, Paddr, Vaddr};
+use crate::address::{CpuId, CpuSet, Paddr};
 use crate::config::Tables;
 use crate::format::EntryFormat;
 use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::Reclaim;
 use crate::sites::{FenceSite, Site};
+pub use crate::space::{Flush, Noted, Request};
 
-/// A shared word that may be loaded: an entry.
+/// A shared word that may be loaded: an entry, or a word of an address space.
 pub trait Word: Send + Sync {
     /// A word that holds `value`; `name` is what reports call it.
     #[track_caller]
@@ -70,6 +72,9 @@ pub trait Word: Send + Sync {
         success: &'static Site,
         failure: &'static Site,
     ) -> Result<u64, u64>;
+    /// Adds `value`, wrapping around, and returns what was there.
+    #[track_caller]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64;
 }
 
 /// The word of a lock: taken by compare-exchange, given back by a store, never merely loaded.
@@ -220,17 +225,10 @@ pub trait Entries<'a, W: Word>: Copy {
 pub enum FrameUse {
     /// A node of a page table.
     Node,
+    /// The words of an [address space](crate::space).
+    Space,
     /// Memory that pages map.
     Data,
-}
-
-/// Which translations are flushed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flush {
-    /// That of one page, at any size, by its canonical address.
-    Page(Vaddr),
-    /// All of them, and with them the upper levels of walks.
-    Everything,
 }
 
 /// Something that happened in the core and that no single access shows.
@@ -295,8 +293,9 @@ impl Hardware {
 /// 3. an accessor of a cell or word is atomic in hardware, so that even a protocol error is not a
 ///    data race in the language's sense; each word behaves as one coherent word, each count counts,
 ///    and [`Entries::get`] panics beyond the last entry;
-/// 4. [`flush`](Self::flush) returns once no CPU translates through what it names, unless the
-///    backend exists in order to show that this is caught;
+/// 4. [`load_root`](Self::load_root), [`invalidate`](Self::invalidate) and
+///    [`interrupt`](Self::interrupt) do what they say before they return, unless the backend exists
+///    in order to show that this is caught;
 /// 5. orderings are at least those of the site that an access names, with the same exception;
 /// 6. [`HARDWARE`](Self::HARDWARE) says how CPUs walk the roots that they load, if the code that
 ///    runs on a CPU is itself translated by them;
@@ -320,6 +319,11 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     type Geometry: Geometry;
     /// The configurations of its page tables: a tuple.
     type Tables: Tables<Self>;
+
+    /// Up to how many pages a flush names one by one. Beyond it flushes everything: invalidating
+    /// page after page takes longer then than filling the caches again. (Linux: 33 on x86,
+    /// `tlb_single_page_flush_ceiling`.)
+    const FLUSH_PAGES_MAX: u32 = 32;
 
     /// How CPUs walk the roots that they load, if they stand on them, as on a machine: the code
     /// that calls this crate, its stack and its data are translated too. Only roots in this format
@@ -350,12 +354,13 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     unsafe fn metadata(&self, frame: Paddr) -> &Metadata<Self>;
 
-    /// The entries of a node. Never kept across an operation that could free the frame.
+    /// The entries of a node, or the words of an address space. Never kept across an operation that
+    /// could free the frame.
     ///
     /// # Safety
     ///
-    /// [`allocate`](Self::allocate) gave the frame for a [`FrameUse::Node`], and it is not freed
-    /// while the result is used.
+    /// [`allocate`](Self::allocate) gave the frame for a [`FrameUse::Node`] or a
+    /// [`FrameUse::Space`], and it is not freed while the result is used.
     #[track_caller]
     unsafe fn entries(&self, frame: Paddr) -> Self::Entries<'_>;
 
@@ -365,7 +370,17 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// The CPU that runs the caller.
     fn cpu(&self) -> CpuId;
 
-    /// Makes the calling CPU translate through `root` from now on, or through no user table.
+    /// Which CPUs run on a root: a bit for each, 64 to a word, for as many CPUs as there can be.
+    /// Born 0, and touched by [`crate::space`] only.
+    fn running(&self) -> &[Self::Word];
+
+    /// Calls `body` with the interrupts of the calling CPU masked, on what the CPU notes of its own
+    /// caches; that is [`Noted::default`] before the CPU runs on anything.
+    #[track_caller]
+    fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R;
+
+    /// Makes the calling CPU translate through `root` from now on, or through no user table, and
+    /// forget what it has cached of the table before, upper levels of walks included.
     ///
     /// # Safety
     ///
@@ -373,11 +388,20 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>);
 
-    /// Removes translations from the caches of every CPU that may hold them, and returns once all
-    /// of those have done so. Called under locks of nodes, as the [module](self) says: a CPU that
-    /// waits for such a lock must be able to answer.
+    /// Makes the calling CPU, whose interrupts are masked, forget translations. For one page alone,
+    /// too, it forgets all that it has cached of upper levels.
     #[track_caller]
-    fn flush(&self, what: Flush);
+    fn invalidate(&self, what: &Request);
+
+    /// Makes each of these CPUs [serve](Request::serve) the request, in a handler that interrupts
+    /// whatever it does, and returns once all of them have. The caller may be one of them: it
+    /// serves the request itself. A request of [no space](Request::space) is for every CPU that
+    /// stands on the backend's tables, whether it runs on a root of the core's or not.
+    ///
+    /// Called under locks of nodes, as the [module](self) says: a CPU that waits for such a lock
+    /// must be able to answer, and so must one that waits for an answer.
+    #[track_caller]
+    fn interrupt(&self, cpus: &CpuSet, request: &Request);
 
     /// The root at this address is about to be freed. A backend that tags translations with their
     /// address space forgets the tag, since a new root may get the address.

@@ -119,10 +119,10 @@
 //! The algorithm is TruSt (Kokologiannakis, Marmanis, Gladstein, Vafeiadis, POPL'22). Read `event`,
 //! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
-//! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a graph, `waiting` for deadlocks, `inert`
-//! for what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
-//! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent
-//! enumerators.
+//! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a
+//! graph, `waiting` for deadlocks, `inert` for what happens while a thread unwinds, `workers` for
+//! the search, and `trace`, `token` and `failing` for what becomes of a failure. `tests/gate`
+//! compares all of it with independent enumerators.
 #![forbid(unsafe_code)]
 
 mod accesses;

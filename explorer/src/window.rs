@@ -144,8 +144,8 @@ impl Engine {
         Ok(value)
     }
 
-    /// The window that opens in a handler, which begins with this read: what the interrupt knew when
-    /// it was sent, and what the holder has released.
+    /// The window that opens in a handler, which begins with this read: what the interrupt knew
+    /// when it was sent, and what the holder has released.
     pub(crate) fn window_of_handler(&self, read: EventId) -> Window {
         if self.is_probing() {
             return Window::default();

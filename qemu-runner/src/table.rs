@@ -47,6 +47,9 @@ pub fn of(summary: &Summary, details: bool, deterministic: bool) -> String {
         // It tells what was not seen, too.
         write!(text, "\nseen on metal | allowed by the models\n{beside}\n").expect("memory");
     }
+    if details {
+        text += &counted(summary);
+    }
     for row in &summary.rows {
         let pages = row.verdict.metric(walker::AGREED);
         if pages > 0 {
@@ -136,6 +139,17 @@ fn unseen(summary: &Summary) -> String {
             });
             writeln!(text, "{name}").expect("memory");
         }
+    }
+    text
+}
+
+/// What the kernel has counted besides.
+fn counted(summary: &Summary) -> String {
+    let mut text = "\ncounted by the kernel\n".to_owned();
+    for row in &summary.rows {
+        let counts = row.verdict.metrics.iter().filter(|(_, value)| *value > 0);
+        let counts: Vec<_> = counts.map(|(name, value)| format!("{value} {name}")).collect();
+        writeln!(text, "{:<20} {}", row.request.name, counts.join("; ")).expect("memory");
     }
     text
 }

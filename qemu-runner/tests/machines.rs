@@ -63,7 +63,7 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 29] = [
+const TESTS: [(&str, Test); 31] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
     ("the_machine_sees_the_cores_tables", the_machine_sees_the_cores_tables),
@@ -83,11 +83,13 @@ const TESTS: [(&str, Test); 29] = [
     ("chatter_is_a_hang", chatter_is_a_hang),
     ("silence_is_a_hang", silence_is_a_hang),
     ("a_forgotten_unlock_is_located", a_forgotten_unlock_is_located),
+    ("a_processor_that_does_not_answer_is_named", a_processor_that_does_not_answer_is_named),
     ("ending_without_a_closing_line_is_no_pass", ending_without_a_closing_line_is_no_pass),
     ("announcing_more_than_is_run_is_no_pass", announcing_more_than_is_run_is_no_pass),
     ("a_scenario_that_does_not_exist_is_no_pass", a_scenario_that_does_not_exist_is_no_pass),
     ("a_machine_that_qemu_refuses_is_an_internal_error", qemu_refuses),
     ("missing_shootdowns_are_caught", missing_shootdowns_are_caught),
+    ("forgotten_holders_are_caught", forgotten_holders_are_caught),
     ("missing_grace_periods_are_caught", missing_grace_periods_are_caught),
     ("frames_that_are_never_freed_are_missed", frames_that_are_never_freed_are_missed),
     ("nodes_that_are_out_of_order_are_named", nodes_that_are_out_of_order_are_named),
@@ -179,6 +181,8 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
         "good-rights",
         "good-stale",
         "good-protect",
+        "good-asked",
+        "good-lazy",
         "good-windows",
         "good-audit",
     ];
@@ -188,13 +192,14 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
     initiators_and_waiters_answer(bench)?;
     let storm = bench.good_test("good-storm");
     demand_pass(&storm)?;
-    let (asked, answered) = (storm.metric("shootdowns"), storm.metric("flushes answered"));
+    let metrics = ["shootdowns", "interrupts sent", "requests answered"];
+    let [asked, sent, answered] = metrics.map(|name| storm.metric(name));
     // Every processor takes its page away 100 times, and all the others run on the table.
     let (rounds, others) = (CPUS as u64 * 100, CPUS as u64 - 1);
-    if (asked, answered) == (rounds, rounds * others) {
+    if (asked, sent, answered) == (rounds, rounds * others, rounds * others) {
         Ok(())
     } else {
-        Err(format!("{asked} shootdowns, {answered} flushes").into())
+        Err(format!("{asked} shootdowns, {sent} interrupts, {answered} answers").into())
     }
 }
 
@@ -202,12 +207,12 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
 fn initiators_and_waiters_answer(bench: &Bench) -> Result<(), Failed> {
     let verdict = bench.good_test("good-waiters");
     demand_pass(&verdict)?;
-    let metrics = ["shootdowns", "shootdowns delayed", "answered while waiting for a lock"];
-    let [asked, delayed, waiting] = metrics.map(|name| verdict.metric(name));
-    if asked == 200 && delayed > 0 && waiting > 0 {
+    let metrics = ["shootdowns", "interrupts sent", "answered while waiting for a lock"];
+    let [asked, sent, waiting] = metrics.map(|name| verdict.metric(name));
+    if (asked, sent) == (200, 200 * (CPUS as u64 - 1)) && waiting > 0 {
         Ok(())
     } else {
-        Err(format!("{asked} shootdowns, {delayed} delayed, {waiting} answers").into())
+        Err(format!("{asked} shootdowns, {sent} interrupts, {waiting} answers").into())
     }
 }
 
@@ -350,6 +355,21 @@ fn a_forgotten_unlock_is_located(bench: &Bench) -> Result<(), Failed> {
     }
 }
 
+/// It has its interrupts off, and says where it is all the same.
+fn a_processor_that_does_not_answer_is_named(bench: &Bench) -> Result<(), Failed> {
+    let verdict = bench.good_test("bad-deaf");
+    demand_message(&verdict, "processor 1 does not answer a request to flush Page(")?;
+    demand_message(&verdict, "it has not taken the request up")?;
+    demand_message(&verdict, "with interrupts off")?;
+    let Some(Failure::Violation { message, .. }) = &verdict.failure else { unreachable!() };
+    let names = symbols::names_in(&bench.image, message);
+    if names.iter().any(|name| name.contains("a_processor_is_deaf")) {
+        Ok(())
+    } else {
+        Err(format!("processor 1 is said to be in {names:?}").into())
+    }
+}
+
 fn ending_without_a_closing_line_is_no_pass(bench: &Bench) -> Result<(), Failed> {
     let said = "it did not say that bad-silent-end passed";
     demand(&bench.self_test("bad-silent-end"), |failure| failure.to_string().contains(said))
@@ -371,12 +391,45 @@ fn qemu_refuses(bench: &Bench) -> Result<(), Failed> {
     demand(&verdict, |failure| matches!(failure, Failure::Internal(_)))
 }
 
+/// A self-test in a broken world.
+fn broken_test(bench: &Bench, name: &str, sabotage: &str) -> Verdict {
+    let request = Request { name: name.to_owned(), repetitions: 1 };
+    let (test, broken) = (argument::SELF_TEST, argument::SABOTAGE);
+    let command_line = format!("{test}={name} {broken}={sabotage}");
+    verdict::of(&request, &bench.run(&bench.settings(), &command_line))
+}
+
 fn missing_shootdowns_are_caught(bench: &Bench) -> Result<(), Failed> {
     for name in ["good-stale", "good-protect", "good-storm", "good-waiters", "good-windows"] {
-        let request = Request { name: name.to_owned(), repetitions: 1 };
-        let command_line = format!("self-test={name} sabotage=no-shootdown");
-        let verdict = verdict::of(&request, &bench.run(&bench.settings(), &command_line));
+        let verdict = broken_test(bench, name, "no-shootdown");
         demand_message(&verdict, "used a translation that was taken away")?;
+    }
+    for name in ["good-asked", "good-lazy"] {
+        let verdict = broken_test(bench, name, "no-shootdown");
+        demand_message(&verdict, "processor 0 has flushed otherwise than is due")?;
+    }
+    Ok(())
+}
+
+/// The processor that is never asked is noticed by itself, or by those that count.
+fn forgotten_holders_are_caught(bench: &Bench) -> Result<(), Failed> {
+    for name in ["good-stale", "good-windows"] {
+        let verdict = broken_test(bench, name, "forgotten-holder-1");
+        demand_message(&verdict, "used a translation that was taken away")?;
+    }
+    let verdict = broken_test(bench, "good-asked", "forgotten-holder-1");
+    demand_message(&verdict, "has flushed otherwise than is due")?;
+    for (scenario, holder, message) in [
+        ("activate_vs_unmap", 0, "use after free"),
+        ("copy_vs_writes", 1, "a page is written after it was copied"),
+        ("take_vs_use", 1, "use after free"),
+        ("use_vs_unmap", 0, "a CPU uses a page that it was told is not mapped"),
+    ] {
+        let sabotage = format!("seed=1 sabotage=forgotten-holder-{holder}");
+        demand_message(&bench.scenario(scenario, 300, &sabotage), message)?;
+        // The other CPU holds nothing.
+        let sabotage = format!("seed=1 sabotage=forgotten-holder-{}", 1 - holder);
+        demand_pass(&bench.scenario(scenario, 300, &sabotage))?;
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ pub mod prelude {
     pub use weft_core::reclaim::Reclaim;
     pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
+    pub use weft_core::space::AddressSpace;
     pub use weft_core::sync::{Backend, Event, PlainCell};
 
     pub use crate::history::History;
@@ -66,10 +67,11 @@ pub mod prelude {
     pub use crate::scenario;
     pub use crate::scenario::{
         Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,
-        freed_at_once, interesting, met, situation, torn_updates, twins, weakened, weakened_fence,
+        forgotten_holder, freed_at_once, interesting, late_shootdown, masked_shootdown, met,
+        no_shootdown, partial_shootdown, situation, torn_updates, twins, weakened, weakened_fence,
     };
     pub use crate::tables::{KernelTable, UserTable};
-    pub use crate::transaction::{Table, carry_out, fresh_item, look, page, pages};
+    pub use crate::transaction::{Space, Table, carry_out, fresh_item, look, page, pages};
     pub use crate::world::{Machine, Parcel, World, walk_to_leaf};
 }
 

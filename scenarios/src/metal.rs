@@ -10,7 +10,7 @@
 
 use weft_backend_baremetal::backend::{Machine, Processors, Tables};
 use weft_backend_baremetal::frame::POISON;
-use weft_core::address::{Paddr, Vaddr};
+use weft_core::address::{Level, Paddr, Vaddr};
 use weft_core::geometry::Geometry;
 use weft_core::item::UntrackedMemory;
 use weft_core::sync::Backend;
@@ -31,6 +31,9 @@ pub trait Users: Processors {
 
     /// A store through the loaded root. False for a fault.
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
+
+    /// A translation of `vaddr` through the loaded root, of which nothing is seen.
+    fn prefetch(&self, vaddr: Vaddr);
 
     /// Memory far from all frames, that tables on a machine of this kind may map without owning it.
     fn untracked_memory<B: Backend>(&self) -> UntrackedMemory<B>;
@@ -64,6 +67,14 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
 
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
         self.processors().user_write(vaddr, value)
+    }
+
+    fn user_level(&self, _vaddr: Vaddr) -> Option<Level> {
+        None
+    }
+
+    fn prefetch(&self, vaddr: Vaddr) {
+        self.processors().prefetch(vaddr);
     }
 
     fn untracked_memory(&self) -> UntrackedMemory<Self> {

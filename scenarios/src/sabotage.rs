@@ -29,6 +29,14 @@ pub enum Sabotage {
     ForgottenCpu(u32),
     /// Translations are not flushed.
     NoShootdown,
+    /// Translations are flushed when something is retired: after the range was unlocked.
+    LateShootdown,
+    /// Of what is to be flushed, all but the first page is forgotten.
+    PartialShootdown,
+    /// A CPU waits with interrupts masked for those that it has asked to flush.
+    MaskedShootdown,
+    /// This CPU is never asked to flush.
+    ForgottenHolder(u32),
     /// What is retired is never freed.
     NeverFreed,
     /// An entry of a finished table is overwritten behind the core's back.
@@ -71,10 +79,13 @@ pub enum Side {
 }
 
 /// Those that have a name and nothing else, the ones for both sides first.
-const NAMED: [(Sabotage, &str); 8] = [
+const NAMED: [(Sabotage, &str); 11] = [
     (Sabotage::TornUpdates, "torn-updates"),
     (Sabotage::FreedAtOnce, "freed-at-once"),
     (Sabotage::NoShootdown, "no-shootdown"),
+    (Sabotage::LateShootdown, "late-shootdown"),
+    (Sabotage::PartialShootdown, "partial-shootdown"),
+    (Sabotage::MaskedShootdown, "masked-shootdown"),
     (Sabotage::NeverFreed, "never-freed"),
     (Sabotage::TablesChanged, "tables-changed"),
     (Sabotage::LostCount, "lost-count"),
@@ -82,7 +93,12 @@ const NAMED: [(Sabotage, &str); 8] = [
     (Sabotage::StrayKept, "stray-kept"),
 ];
 
-const FORGOTTEN_CPU: &str = "forgotten-cpu-";
+/// A sabotage of the CPU with a number.
+type Numbered = fn(u32) -> Sabotage;
+
+/// Those that have a name and the number of a CPU.
+const NUMBERED: [(Numbered, &str); 2] =
+    [(Sabotage::ForgottenCpu, "forgotten-cpu-"), (Sabotage::ForgottenHolder, "forgotten-holder-")];
 
 impl Sabotage {
     /// The first way to weaken a site, everywhere.
@@ -94,10 +110,16 @@ impl Sabotage {
     pub const fn is_for(self, side: Side) -> bool {
         match self {
             // A kernel has its orderings compiled in.
-            Self::Weakened(_) => matches!(side, Side::Models),
-            Self::TornUpdates | Self::FreedAtOnce | Self::ForgottenCpu(_) => true,
-            Self::NoShootdown
-            | Self::NeverFreed
+            Self::Weakened(_)
+            | Self::LateShootdown
+            | Self::PartialShootdown
+            | Self::MaskedShootdown => matches!(side, Side::Models),
+            Self::TornUpdates
+            | Self::FreedAtOnce
+            | Self::NoShootdown
+            | Self::ForgottenHolder(_)
+            | Self::ForgottenCpu(_) => true,
+            Self::NeverFreed
             | Self::TablesChanged
             | Self::LostCount
             | Self::LockKept
@@ -124,7 +146,7 @@ impl Sabotage {
     /// How many CPUs a scenario has at least that can be run in this world.
     pub const fn cpus_min(self) -> usize {
         match self {
-            Self::ForgottenCpu(cpu) => cpu as usize + 1,
+            Self::ForgottenCpu(cpu) | Self::ForgottenHolder(cpu) => cpu as usize + 1,
             _ => 0,
         }
     }
@@ -160,7 +182,8 @@ impl fmt::Display for Sabotage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Weakened(weakening) => weakening.fmt(f),
-            Self::ForgottenCpu(cpu) => write!(f, "{FORGOTTEN_CPU}{cpu}"),
+            Self::ForgottenCpu(cpu) => write!(f, "{}{cpu}", NUMBERED[0].1),
+            Self::ForgottenHolder(cpu) => write!(f, "{}{cpu}", NUMBERED[1].1),
             _ => {
                 let named = NAMED.iter().find(|(sabotage, _)| sabotage == self);
                 let (_, name) = named.expect("all others have a name");
@@ -190,8 +213,10 @@ impl FromStr for Sabotage {
         if let Some((sabotage, _)) = NAMED.iter().find(|(_, known)| *known == name) {
             return Ok(*sabotage);
         }
-        if let Some(cpu) = name.strip_prefix(FORGOTTEN_CPU) {
-            return cpu.parse().map(Self::ForgottenCpu).map_err(|_| unknown(name));
+        for (make, prefix) in NUMBERED {
+            if let Some(cpu) = name.strip_prefix(prefix) {
+                return cpu.parse().map(make).map_err(|_| unknown(name));
+            }
         }
         let (site, line) = match name.split_once('@') {
             Some((site, line)) => (site, Some(place(line)?)),
@@ -223,10 +248,12 @@ fn place(text: &str) -> Result<Place, String> {
 
 fn unknown(name: &str) -> String {
     let names: Vec<&str> = NAMED.iter().map(|(_, name)| *name).collect();
+    let numbered = NUMBERED.map(|(_, prefix)| format!("{prefix}<number>"));
     format!(
-        "unknown sabotage {name:?}: use {}, {FORGOTTEN_CPU}<number>, or the name of a site, with \
-         .<step> if it is not the first one, and with @<file>:<line> for one line of the core",
-        names.join(", ")
+        "unknown sabotage {name:?}: use {}, {}, or the name of a site, with .<step> if it is not \
+         the first one, and with @<file>:<line> for one line of the core",
+        names.join(", "),
+        numbered.join(", ")
     )
 }
 
@@ -241,7 +268,8 @@ mod tests {
             steps.map(move |(step, line)| Sabotage::Weakened(Weakening { site, step, line }))
         });
         let named = NAMED.iter().map(|(sabotage, _)| *sabotage);
-        weakenings.chain(named).chain([0, 1, 200].map(Sabotage::ForgottenCpu)).collect()
+        let numbered = NUMBERED.into_iter().flat_map(|(make, _)| [0, 1, 200].map(make));
+        weakenings.chain(named).chain(numbered).collect()
     }
 
     #[test]
@@ -249,7 +277,7 @@ mod tests {
         for sabotage in all() {
             assert_eq!(sabotage.to_string().parse(), Ok(sabotage));
         }
-        for name in ["WALK_ENTRY@core/src/run.rs:7", "LOCK_RELEASE", "forgotten-cpu-1"] {
+        for name in ["WALK_ENTRY@core/src/run.rs:7", "forgotten-holder-0", "forgotten-cpu-1"] {
             let sabotage: Sabotage = name.parse().expect("it can be read");
             assert_eq!(sabotage.to_string(), name);
         }
@@ -292,7 +320,7 @@ mod tests {
                 assert!(refused.ends_with(&format!("--sabotage {sabotage}`")), "{refused}");
             }
         }
-        let refused = Sabotage::NoShootdown.on(Side::Models).expect_err("no TLB is broken there");
+        let refused = Sabotage::NeverFreed.on(Side::Models).expect_err("no frame is lost there");
         assert!(refused.contains("the machine: use `just qemu"), "{refused}");
         let weakened = Sabotage::weakened(ALL[0]).on(Side::Machine);
         let refused = weakened.expect_err("orderings are compiled in");

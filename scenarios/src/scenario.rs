@@ -268,6 +268,36 @@ pub const fn forgotten_cpu(cpu: u32, message: &'static str) -> Twin {
     twin(Sabotage::ForgottenCpu(cpu), message)
 }
 
+/// The world that flushes no translations.
+#[track_caller]
+pub const fn no_shootdown(message: &'static str) -> Twin {
+    twin(Sabotage::NoShootdown, message)
+}
+
+/// The world that flushes translations after the range was unlocked.
+#[track_caller]
+pub const fn late_shootdown(message: &'static str) -> Twin {
+    twin(Sabotage::LateShootdown, message)
+}
+
+/// The world that flushes the first page of what it is to flush.
+#[track_caller]
+pub const fn partial_shootdown(message: &'static str) -> Twin {
+    twin(Sabotage::PartialShootdown, message)
+}
+
+/// The world in which a CPU that has others flush waits for them with interrupts masked.
+#[track_caller]
+pub const fn masked_shootdown(message: &'static str) -> Twin {
+    twin(Sabotage::MaskedShootdown, message)
+}
+
+/// The world in which CPU `cpu` is never asked to flush.
+#[track_caller]
+pub const fn forgotten_holder(cpu: u32, message: &'static str) -> Twin {
+    twin(Sabotage::ForgottenHolder(cpu), message)
+}
+
 #[track_caller]
 const fn twin(sabotage: Sabotage, message: &'static str) -> Twin {
     assert!(!message.is_empty(), "a twin without a message would be caught by any failure");

@@ -13,6 +13,8 @@
 //! nothing. The answers are those of the sequential map, and with an answer goes what else the
 //! cursor owes: an item that is not mapped comes back as it was.
 
+use core::borrow::Borrow;
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use weft_core::address::{FRAME_SIZE, Paddr, Vaddr};
@@ -24,6 +26,7 @@ use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::shared::SharedCursor;
+use weft_core::space::AddressSpace;
 use weft_core::sync::Backend;
 
 use crate::history::History;
@@ -48,15 +51,19 @@ pub fn pages<B: Backend>(numbers: Range<u8>) -> Range<Vaddr> {
 
 /// A user's table.
 #[derive(Debug)]
-pub struct Table<B: World> {
+pub struct Table<B: World, R = Node<UserTable<B>>> {
     /// Its root.
-    pub root: Node<UserTable<B>>,
+    pub root: R,
+    _backend: PhantomData<fn(B)>,
 }
 
-impl<B: World> Table<B> {
+/// A user's table that CPUs can run on.
+pub type Space<B> = Table<B, AddressSpace<UserTable<B>>>;
+
+impl<B: World, R: Borrow<Node<UserTable<B>>>> Table<B, R> {
     /// The table under a root.
-    pub fn new(root: Node<UserTable<B>>) -> Self {
-        Self { root }
+    pub fn new(root: R) -> Self {
+        Self { root, _backend: PhantomData }
     }
 
     /// Carries out operations, each in a transaction of its own that locks the operation's pages.
@@ -90,7 +97,10 @@ impl<B: World> Table<B> {
         let answered = &mut answered[..operations.len()];
         let begin = cpu.mark();
         let section = cpu.read_side();
-        match Cursor::lock(self.root.borrow(&section), pages::<B>(numbers)) {
+        match Cursor::lock(
+            Borrow::<Node<_>>::borrow(&self.root).borrow(&section),
+            pages::<B>(numbers),
+        ) {
             Ok(mut cursor) => {
                 for (&operation, answered) in operations.iter().zip(&mut *answered) {
                     *answered = (operation, carry_out(cpu.backend(), &mut cursor, operation));
@@ -111,7 +121,7 @@ impl<B: World> Table<B> {
     #[track_caller]
     pub fn look(&self, cpu: &Cpu<B>, number: u8) -> Answer {
         let section = cpu.read_side();
-        let slot = look::<B>(self.root.borrow(&section), number);
+        let slot = look::<B>(Borrow::<Node<_>>::borrow(&self.root).borrow(&section), number);
         Answer::Found(Mapping::in_slot(cpu.backend(), &slot))
     }
 

@@ -12,11 +12,12 @@ use weft_core::geometry::Geometry;
 use weft_core::item::{MappedItem, UntrackedMemory};
 use weft_core::node::{Node, NodeRef};
 use weft_core::permanent::Permanent;
+use weft_core::space::AddressSpace;
 use weft_core::sync::Backend;
 
 use crate::mark::Mark;
 use crate::tables::{KernelTable, UserTable};
-use crate::transaction::{Table, page};
+use crate::transaction::{Space, Table, page};
 
 /// A backend that scenarios run on.
 pub trait World: Backend {
@@ -37,6 +38,16 @@ pub trait World: Backend {
     /// otherwise hardware has made the page accessed and dirty, and the contents are `value`.
     #[track_caller]
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool;
+
+    /// As [`user_read`](Self::user_read), but says of which level the page is that hardware finds.
+    /// `None` for a fault, and on machines, which do not tell.
+    #[track_caller]
+    fn user_level(&self, vaddr: Vaddr) -> Option<Level>;
+
+    /// Hardware of the calling CPU translates `vaddr` ahead of any access, and nothing comes of it
+    /// but what it caches, and an accessed bit. Never faults.
+    #[track_caller]
+    fn prefetch(&self, vaddr: Vaddr);
 
     /// Memory far from all frames, that tables may map without owning it.
     fn untracked_memory(&self) -> UntrackedMemory<Self>;
@@ -108,6 +119,16 @@ impl<B: World> Machine<B> {
         }
     }
 
+    /// An empty address space of a user, which CPUs can run on.
+    #[track_caller]
+    pub fn user_space(&self) -> AddressSpace<UserTable<B>> {
+        let space = match self.running {
+            Some(kernel) => AddressSpace::sharing(kernel),
+            None => AddressSpace::allocate(&self.backend),
+        };
+        space.expect("the set-up has frames enough")
+    }
+
     /// An empty user table that shares the kernel's half.
     #[track_caller]
     pub fn user_root_with_kernel(&mut self) -> Node<UserTable<B>> {
@@ -129,14 +150,37 @@ impl<B: World> Machine<B> {
         })
     }
 
-    /// A user table with these pages mapped, by number, each to a frame with these contents.
+    /// A user table with these pages mapped, by number, each to a frame with these contents. No CPU
+    /// can run on it.
     #[track_caller]
     pub fn table(&self, pages: &[(u8, u8)]) -> Table<B> {
-        let table = Table::new(self.user_root());
+        let root = self.user_root();
+        self.map_all(&root, pages, PageFlags::empty());
+        Table::new(root)
+    }
+
+    /// As [`table`](Self::table), in an address space that CPUs can run on.
+    #[track_caller]
+    pub fn space(&self, pages: &[(u8, u8)]) -> Space<B> {
+        let space = self.user_space();
+        self.map_all(&space, pages, PageFlags::empty());
+        Table::new(space)
+    }
+
+    /// As [`space`](Self::space), with pages that were written before: hardware may keep their
+    /// translations without noting anything.
+    #[track_caller]
+    pub fn used_space(&self, pages: &[(u8, u8)]) -> Space<B> {
+        let space = self.user_space();
+        self.map_all(&space, pages, PageFlags::NOTED);
+        Table::new(space)
+    }
+
+    #[track_caller]
+    fn map_all(&self, root: &Node<UserTable<B>>, pages: &[(u8, u8)], noted: PageFlags) {
         for &(number, contents) in pages {
-            self.map(&table.root, page::<B>(number), contents.into());
+            self.map_noted(root, page::<B>(number), contents.into(), noted);
         }
-        table
     }
 
     /// A frame with `contents`.
@@ -158,9 +202,14 @@ impl<B: World> Machine<B> {
     /// Maps a fresh frame with `contents` at `vaddr`, growing what is missing.
     #[track_caller]
     pub fn map(&self, root: &Node<UserTable<B>>, vaddr: Vaddr, contents: u64) {
+        self.map_noted(root, vaddr, contents, PageFlags::empty());
+    }
+
+    #[track_caller]
+    fn map_noted(&self, root: &Node<UserTable<B>>, vaddr: Vaddr, contents: u64, noted: PageFlags) {
         let item = MappedItem::Tracked {
             frame: self.frame(contents),
-            property: Property::new(PageFlags::WRITE | PageFlags::USER),
+            property: Property::new(PageFlags::WRITE | PageFlags::USER | noted),
         };
         let section = self.section();
         let mut leaf = lock_covering(root.borrow(&section), vaddr, Level::LEAF)

@@ -10,7 +10,7 @@
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    handles: [Parcel<Node<UserTable<B>>>; 2],
+    handles: [Parcel<AddressSpace<UserTable<B>>>; 2],
     page: Vaddr,
 }
 
@@ -43,7 +43,7 @@ impl<B: World> Scenario<B> for Race<B> {
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        let root = machine.user_root();
+        let root = machine.user_space();
         let page = B::Geometry::address(&[0]);
         machine.map(&root, page, 7);
         Race { handles: [Parcel::new(root.clone()), Parcel::new(root)], page }

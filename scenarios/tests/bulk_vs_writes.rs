@@ -5,13 +5,12 @@
 //! Invariant: an accessed or dirty bit stays in the entry; what is not writable is not written.
 //! Guards against: a run that stores over an entry because it may store over the one before.
 //! Sites: PUBLISH_ITEM, PROTECT_ENTRY, CLEAR_ENTRY, ENTRY_RETRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 27 executions, under loom to 3
-//!   preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2,472 executions, under loom to 3 preemptions.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    table: Table<B>,
+    table: Space<B>,
 }
 
 impl<B: World> Scenario<B> for Race<B> {
@@ -59,7 +58,7 @@ impl<B: World> Scenario<B> for Race<B> {
     const TWINS: Twins = twins([torn_updates("a dirty bit that hardware set is lost")]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        Race { table: machine.table(&[(2, 2)]) }
+        Race { table: machine.space(&[(2, 2)]) }
     }
 
     fn check(&self, cpu: &mut Cpu<B>, saw: &[Self::Saw]) -> &'static str {

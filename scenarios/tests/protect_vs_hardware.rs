@@ -4,12 +4,12 @@
 //! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: changing an entry by load and store while hardware may write it.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 5 executions, 123 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 63 executions, under loom to 3 preemptions.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    root: Node<UserTable<B>>,
+    root: AddressSpace<UserTable<B>>,
     page: Vaddr,
 }
 
@@ -55,7 +55,7 @@ impl<B: World> Scenario<B> for Race<B> {
     const TWINS: Twins = twins([torn_updates("a dirty bit that hardware set is lost")]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        let root = machine.user_root();
+        let root = machine.user_space();
         let page = B::Geometry::address(&[0]);
         machine.map(&root, page, 7);
         Race { root, page }

@@ -5,13 +5,13 @@
 //! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: a property computed from an older entry; a run that stores what it computed.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 25 executions, 12,659 under
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 1,134 executions, 12,659 under
 //!   loom.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    table: Table<B>,
+    table: Space<B>,
 }
 
 /// What a CPU saw.
@@ -60,7 +60,7 @@ impl<B: World> Scenario<B> for Race<B> {
     const TWINS: Twins = twins([torn_updates("a dirty bit that hardware set is lost")]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        Race { table: machine.table(&[(0, 7), (1, 7)]) }
+        Race { table: machine.space(&[(0, 7), (1, 7)]) }
     }
 
     fn check(&self, cpu: &mut Cpu<B>, saw: &[Saw]) -> &'static str {

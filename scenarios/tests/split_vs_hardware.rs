@@ -4,12 +4,12 @@
 //! Invariant: every part of a split page is at least as dirty as the whole was.
 //! Guards against: reading the huge entry, filling the node, and storing over a bit set meanwhile.
 //! Sites: PUBLISH_NODE, ENTRY_RETRY, ENTRY_INIT.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; no TLB; 5 executions, 123 under loom.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 33 executions, under loom to 3 preemptions.
 //! References: linux ad5ca55f6bdb; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    root: Node<UserTable<B>>,
+    root: AddressSpace<UserTable<B>>,
     page: Vaddr,
 }
 
@@ -44,7 +44,7 @@ impl<B: World> Scenario<B> for Race<B> {
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        let root = machine.user_root();
+        let root = machine.user_space();
         let page = B::Geometry::address(&[0]);
         let section = machine.section();
         let node = lock_covering(root.borrow(&section), page, Level::new(2));

@@ -6,9 +6,9 @@
 //!
 //! 1. `machine`: the first instructions, memory, traps, interrupts, the serial port; knows nothing
 //!    of page tables;
-//! 2. `services`: `metal` is the machine that the core runs on, which flushes with `shootdown`
-//!    before anything waits for a grace period; `space` is the kernel's own address space, made
-//!    and changed by cursors; `smp` starts the other processors. `sabotage` says how it is broken;
+//! 2. `services`: `metal` is the machine that the core runs on; `shootdown` has processors flush
+//!    what the core says; `space` is the kernel's own address space, made and changed by cursors;
+//!    `smp` starts the other processors. `sabotage` says how it is broken;
 //! 3. `tests`: `harness` runs a scenario, `selftest` a test of the kernel itself.
 //!
 //! The order of things is in `start`, above them all.
@@ -70,6 +70,7 @@ mod services {
 
 #[cfg(bare_metal)]
 mod tests {
+    pub(crate) mod asking;
     #[expect(unsafe_code, reason = "finds nodes by their frames, and breaks some on demand")]
     pub(crate) mod audit;
     pub(crate) mod builder;

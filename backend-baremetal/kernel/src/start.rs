@@ -7,7 +7,7 @@ use weft_protocol::Line;
 use crate::machine::boot::BootInformation;
 use crate::machine::runtime::{Exit, exit};
 use crate::machine::{apic, cpu, log, memory, serial, trap, vector};
-use crate::services::{metal, preemption, sabotage, shootdown, smp, space};
+use crate::services::{metal, preemption, sabotage, smp, space};
 use crate::tests::options::{Options, Task};
 use crate::tests::{harness, selftest};
 
@@ -33,7 +33,7 @@ extern "C" fn boot_main(start_info: u64) -> ! {
     let machine = unsafe { metal::start(frames) };
     let space: &'static space::Space = Box::leak(Box::new(space::init(machine, &boot)));
     trap::init();
-    trap::handle(vector::FLUSH, shootdown::answer);
+    trap::handle(vector::FLUSH, metal::answer);
     trap::handle(vector::PREEMPT, preemption::preempted);
     smp::set_up(0, space, machine);
     // SAFETY: the page is mapped just here, uncached, and stays.

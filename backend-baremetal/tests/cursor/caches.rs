@@ -192,11 +192,17 @@ impl<G: Architecture> Caches<G> {
         let mut open: Vec<Debt> = Vec::new();
         for (index, event) in self.events.drain(..).enumerate() {
             match &event {
-                Event::Flushed(Flush::Everything) => open.clear(),
-                Event::Flushed(Flush::Page(vaddr)) => {
-                    let page = number::<G>(*vaddr);
-                    open.retain(|debt| debt.of != Kind::Translation || !debt.pages.contains(&page));
-                }
+                Event::Flushed(flush) => match flush.pages() {
+                    None => open.clear(),
+                    Some(pages) => {
+                        let pages: Vec<u64> = pages.map(number::<G>).collect();
+                        let is_paid = |debt: &Debt| {
+                            let has = |page: &u64| debt.pages.contains(page);
+                            debt.of == Kind::Translation && pages.iter().any(has)
+                        };
+                        open.retain(|debt| !is_paid(debt));
+                    }
+                },
                 Event::Unlocked { level, pages } => {
                     let kept = open.first();
                     assert!(

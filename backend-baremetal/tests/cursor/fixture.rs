@@ -13,7 +13,7 @@ use weft_core::format::{PageFlags, Property, RawItem};
 use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
-use weft_core::sync::Backend;
+use weft_core::sync::{Backend, Flush};
 use weft_scenarios::specification::{self, addresses};
 pub(crate) use weft_scenarios::specification::{address as page, end_address as end};
 
@@ -107,6 +107,17 @@ pub(crate) fn number_in<G: Geometry>(position: Vaddr, range: &Range<Vaddr>) -> O
 /// These pages of the smallest size.
 pub(crate) fn pages<G: Geometry>(numbers: Range<u64>) -> Range<Vaddr> {
     addresses::<G>(&numbers)
+}
+
+/// The flush of these pages and of no others. It is of everything if the pages are on both sides
+/// of the gap between the halves, because what lies between two pages is flushed with them.
+pub(crate) fn flush_of<G: Geometry>(numbers: Range<u64>) -> Flush {
+    let first = page::<G>(numbers.start);
+    match numbers.end - numbers.start {
+        1 => Flush::Page(first),
+        _ if in_halves::<G>(numbers.clone()).count() > 1 => Flush::Everything,
+        count => Flush::Pages { first, length: FRAME_SIZE, count: count as u32 },
+    }
 }
 
 /// How many pages of the smallest size an entry of `level` covers.

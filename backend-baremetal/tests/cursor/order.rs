@@ -13,7 +13,7 @@ use weft_core::sync::Flush;
 
 use crate::architecture::{Architecture, Table};
 use crate::fixture::{
-    READABLE, all_pages, dump, huge_levels, lock, on_watched_table, page, pages, span,
+    READABLE, all_pages, dump, flush_of, huge_levels, lock, on_watched_table, page, pages, span,
 };
 use crate::support::{child, tracked_on, untracked_at};
 use crate::watched::{Layout, Machine, Seen, all_seen, seen};
@@ -23,6 +23,7 @@ on_every_architecture!(
     a_node_that_memory_ran_out_below_is_flushed_before_its_parent_is_unlocked,
     what_was_unmapped_is_flushed_before_something_else_is_mapped_there,
     mapping_elsewhere_flushes_nothing_more,
+    pages_that_are_owed_together_are_flushed_before_any_is_mapped,
     a_huge_page_comes_after_the_flush_of_the_node_before_it,
     small_pages_come_after_the_flush_of_the_huge_page_before_them,
     what_is_grown_by_hand_is_detached_in_order,
@@ -179,9 +180,37 @@ fn mapping_elsewhere_flushes_nothing_more<G: Architecture>() {
         cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
         assert_eq!(seen(), [], "the page that is owed is another one");
         drop(cursor);
-        let what = if G::CACHES_FAULTS { Flush::Everything } else { Flush::Page(page::<G>(0)) };
+        // Page 1 lies between what was unmapped and what was absent.
+        let what = flush_of::<G>(if G::CACHES_FAULTS { 0..3 } else { 0..1 });
         assert_eq!(seen(), [Seen::Flushed(what), Seen::Retired]);
     });
+}
+
+fn pages_that_are_owed_together_are_flushed_before_any_is_mapped<G: Architecture>() {
+    if G::ENTRIES < 8 {
+        return;
+    }
+    for (at, is_owed) in [(0, false), (1, true), (2, true), (3, true), (4, false)] {
+        on_watched_table::<G>(|machine, root| {
+            let mut cursor = lock(root, pages::<G>(1..4));
+            let make = |_| tracked_on(machine, READABLE);
+            cursor.map_pages(cursor.range().end, make).expect("nothing is there");
+            drop(cursor);
+            // Keeps the node.
+            lock(root, pages::<G>(7..8)).map(make(page::<G>(7))).expect("nothing is there");
+            let mut cursor = lock(root, pages::<G>(0..5));
+            assert_eq!(cursor.unmap(page::<G>(4)), Ok(3));
+            cursor.jump(page::<G>(at)).expect("a position");
+            seen();
+            cursor.map(make(page::<G>(at))).expect("nothing is there");
+            let found = seen();
+            if is_owed {
+                assert_eq!(found, [Seen::Flushed(flush_of::<G>(1..4))], "page {at} is owed");
+            } else {
+                assert_eq!(found, [], "the page before them, or the page behind them is not owed");
+            }
+        });
+    }
 }
 
 fn a_huge_page_comes_after_the_flush_of_the_node_before_it<G: Architecture>() {

@@ -19,7 +19,7 @@ use weft_core::node::{Node, NodeRef};
 use weft_core::reclaim::Erased;
 use weft_core::sync::{Backend, Flush};
 
-use crate::fixture::{READABLE, assert_sound, dump, lock, page, pages};
+use crate::fixture::{READABLE, assert_sound, dump, flush_of, lock, page, pages};
 use crate::support::{node, online, put};
 use crate::watched::{Seen, Watch, seen};
 
@@ -171,10 +171,9 @@ fn broken<'g, G: Geometry>(
 
 /// What is seen when the first page at the border is gone, or both of them are.
 fn paid<G: Geometry>(others: usize) -> Vec<Seen> {
-    match others {
-        0 => vec![Seen::Flushed(Flush::Page(page::<G>(at_the_border::<G>().start)))],
-        _ => vec![Seen::Flushed(Flush::Everything), Seen::Retired],
-    }
+    let Range { start, .. } = at_the_border::<G>();
+    let flushed = Seen::Flushed(flush_of::<G>(start..start + 1 + others as u64));
+    if others == 0 { vec![flushed] } else { vec![flushed, Seen::Retired] }
 }
 
 fn a_run_that_ends_in_a_panic_is_flushed_before_it_is_retired<G: Geometry>() {

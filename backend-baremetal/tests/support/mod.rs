@@ -17,6 +17,7 @@ use weft_core::item::{MappedItem, UntrackedMemory};
 use weft_core::node::{Node, NodeRef};
 use weft_core::permanent::Permanent;
 use weft_core::reclaim::Erased;
+use weft_core::space::AddressSpace;
 use weft_core::sync::Backend;
 
 use self::interrupted::Interrupted;
@@ -146,6 +147,9 @@ pub(crate) fn online<B: Backend>(machine: &B, number: u32) -> Cpu<B> {
     Cpu::online(machine, CpuId::new(number)).expect("the CPU is offline")
 }
 
+/// How many frames an address space takes that maps nothing: the root, and the one with its words.
+pub(crate) const SPACE_FRAMES: u64 = 2;
+
 /// How many frames are in use.
 pub(crate) fn live<G: Geometry>(machine: &Machine<G>) -> u64 {
     machine.region().live()
@@ -209,6 +213,11 @@ pub(crate) fn device_frame<G: Geometry>(level: Level) -> Paddr {
 /// A new node of `level`.
 pub(crate) fn node<C: Config>(backend: &C::Backend, level: Level) -> Node<C> {
     Node::allocate(backend, level).expect("a test has frames enough")
+}
+
+/// A new address space, which takes [`SPACE_FRAMES`].
+pub(crate) fn space<C: Config>(backend: &C::Backend) -> AddressSpace<C> {
+    AddressSpace::allocate(backend).expect("a test has frames enough")
 }
 
 /// Puts `child` where nothing is.

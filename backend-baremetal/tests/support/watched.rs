@@ -20,9 +20,9 @@ use weft_core::format::EntryFormat;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::node::NodeRef;
-use weft_core::reclaim::{Batch, Reclaim};
+use weft_core::reclaim::{Paid, Reclaim};
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY, Site};
-use weft_core::sync::{self, Backend, Entries, Flush, Hardware, Word};
+use weft_core::sync::{self, Backend, Entries, Event, Flush, Hardware, Word};
 
 use crate::support::AllKinds;
 use crate::support::processors::Failing;
@@ -200,7 +200,8 @@ unsafe impl Processors for Watch {
         see(Seen::Forgotten(root));
     }
 
-    fn flush(&self, what: Flush) {
+    fn observe(&self, event: Event) {
+        let Event::Flushed(what) = event else { return };
         see(Seen::Flushed(what));
         let mut hook = AT_FLUSH.take();
         hook.iter_mut().for_each(|hook| hook());
@@ -268,7 +269,7 @@ unsafe impl<B: Backend> Reclaim<B> for Watched<B> {
         unsafe { self.monitor.quiescent(backend, cpu) }
     }
 
-    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
+    unsafe fn retire(&self, backend: &B, batch: Paid<B>) {
         see(Seen::Retired);
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.monitor.retire(backend, batch) }
@@ -335,6 +336,10 @@ impl Word for EntryWord {
         self.count(0, 1);
         Word::compare_exchange(&self.0, current, new, success, failure)
             .inspect(|old| self.wrote(*old, new))
+    }
+
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
+        Word::fetch_add(&self.0, value, site)
     }
 }
 

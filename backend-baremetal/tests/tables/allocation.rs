@@ -9,8 +9,11 @@ use weft_core::error::OutOfMemory;
 use weft_core::frame::Frame;
 use weft_core::geometry::{Geometry, TinyTwo};
 use weft_core::node::{Metadata, Node};
+use weft_core::space::AddressSpace;
 
-use crate::support::{AllKinds, Machine, Whole, erased, levels, live, node, on_machine, online};
+use crate::support::{
+    AllKinds, Machine, SPACE_FRAMES, Whole, erased, levels, live, node, on_machine, online, space,
+};
 
 on_every_geometry!(
     new_nodes_have_absent_entries,
@@ -146,14 +149,14 @@ fn what_was_erased_is_given_up_as_what_it_is() {
         assert_eq!(live(machine), 0, "a frame of data has one owner");
 
         // The same frame as a node: what is below it goes, too.
-        let parent: Node<Whole<TinyTwo>> = node(machine, TinyTwo::ROOT);
+        let parent: AddressSpace<Whole<TinyTwo>> = space(machine);
         assert_eq!(parent.paddr(), page);
         let mut cpu = online(machine, 0);
         drop(
             parent.borrow(&cpu.read_side()).lock().entry(0).expect("in range").allocate_if_absent(),
         );
-        assert_eq!(live(machine), 2);
-        cpu.activate(&parent).expect("the node is a root");
+        assert_eq!(live(machine), SPACE_FRAMES + 1);
+        cpu.activate(&parent).expect("the table is activated");
         drop(parent);
         cpu.deactivate();
         assert_eq!(live(machine), 0, "a root that was erased takes its nodes along");

@@ -2,7 +2,7 @@
 
 use weft_core::cpu::Cpu;
 use weft_core::geometry::{FourLevels, Geometry};
-use weft_core::reclaim::{Batch, Reclaim};
+use weft_core::reclaim::{Batch, Paid, Reclaim};
 use weft_core::sync::Backend;
 
 use crate::support::{Machine, erased, live, on_machine, online};
@@ -22,6 +22,8 @@ fn retire<G: Geometry>(machine: &Machine<G>, frames: usize) {
     for _ in 0..frames {
         batch.push(erased(machine));
     }
+    // SAFETY: the frames were never mapped.
+    let batch = unsafe { Paid::new(batch) };
     // SAFETY: the batch and the reclamation are those of this machine.
     unsafe { machine.reclaim().retire(machine, batch) };
 }

@@ -13,11 +13,13 @@ use weft_core::format::{RiscV, RiscVSvade, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
+use weft_core::space::AddressSpace;
 use weft_core::sync::Backend;
 
 use crate::support::interrupted::Interrupted;
 use crate::support::{
     KernelOn, LowerKernelOn, Machine, UpperUserOn, UserOn, WholeOn, live, node, on_machine, online,
+    space,
 };
 
 on_every_geometry!(
@@ -95,7 +97,7 @@ fn configurations_that_say_the_same_are_told_apart<G: Geometry>() {
         // Given up without its type being known.
         let mut cpu = online(&machine, 0);
         for _ in 0..2 {
-            let root: Node<Twin<_>> = node(&machine, G::ROOT);
+            let root: AddressSpace<Twin<_>> = space(&machine);
             let section = cpu.read_side();
             let mut guard = root.borrow(&section).lock();
             drop(guard.entry(0).expect("in range").allocate_if_absent().expect("enough"));

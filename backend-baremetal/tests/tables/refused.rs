@@ -14,10 +14,11 @@ use weft_core::guard::Guard;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::permanent::Permanent;
+use weft_core::space::AddressSpace;
 
 use crate::support::{
     Kernel, LowerKernel, Machine, UpperUser, User, WRITABLE, Whole, dismantle, fill, levels, live,
-    node, on_machine, online, page_levels, put, root_of, tracked, untracked, untracked_at,
+    node, on_machine, online, page_levels, put, root_of, space, tracked, untracked, untracked_at,
 };
 
 on_every_geometry!(
@@ -382,10 +383,10 @@ fn a_section_of_another_machine_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "the root is one of another machine")]
-fn a_root_of_another_machine_is_not_activated() {
+#[should_panic(expected = "the space is one of another machine")]
+fn a_space_of_another_machine_is_not_activated() {
     with_two_machines(|first, second| {
-        let root: Node<Whole<TinyThree>> = node(first, TinyThree::ROOT);
-        online(second, 0).activate(&root).expect("the node is a root");
+        let space: AddressSpace<Whole<TinyThree>> = space(first);
+        online(second, 0).activate(&space).expect("the table is activated");
     });
 }

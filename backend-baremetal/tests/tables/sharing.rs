@@ -9,10 +9,11 @@ use weft_core::geometry::{Geometry, TinyThree, TinyTwo};
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::permanent::Permanent;
+use weft_core::space::AddressSpace;
 
 use crate::support::{
-    Kernel, LowerKernel, Machine, UpperUser, User, Whole, child, dismantle, live, node, on_machine,
-    online, put, root_of, tracked,
+    Kernel, LowerKernel, Machine, SPACE_FRAMES, UpperUser, User, Whole, child, dismantle, live,
+    node, on_machine, online, put, root_of, tracked,
 };
 
 on_every_geometry!(
@@ -85,7 +86,8 @@ fn what_is_grown_below_a_shared_entry_is_the_owners<G: Geometry>() {
         let mut cpu = online(machine, 0);
         let root: Node<LowerKernel<G>> = node(machine, G::ROOT);
         let kernel = Permanent::new(root, &cpu.read_side()).expect("frames enough");
-        let users = [(); 2].map(|()| Node::<UpperUser<G>>::root_sharing(&kernel).expect("enough"));
+        let users =
+            [(); 2].map(|()| AddressSpace::<UpperUser<G>>::sharing(&kernel).expect("enough"));
         {
             let section = cpu.read_side();
             let vaddr = G::address(&[]);
@@ -95,13 +97,17 @@ fn what_is_grown_below_a_shared_entry_is_the_owners<G: Geometry>() {
             put(&mut leaf, 0, Child::Item(tracked(machine)));
         }
         let before = live(machine);
-        cpu.activate(&users[0]).expect("the node is a root");
+        cpu.activate(&users[0]).expect("the table is activated");
         let [first, second] = users;
         drop(second);
         drop(first);
-        assert_eq!(live(machine), before - 1, "the active root is left, and all of the kernel");
+        assert_eq!(
+            live(machine),
+            before - SPACE_FRAMES,
+            "the active root is left, and all of the kernel"
+        );
         cpu.deactivate();
-        assert_eq!(live(machine), before - 2);
+        assert_eq!(live(machine), before - 2 * SPACE_FRAMES);
         dismantle(kernel);
     });
 }

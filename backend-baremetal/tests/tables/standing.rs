@@ -5,15 +5,17 @@ use weft_backend_baremetal::backend;
 use weft_backend_baremetal::hosted::{self, Loaded, on_cpu};
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
-use weft_core::error::{ActivateError, NotARoot};
+use weft_core::error::ActivateError;
 use weft_core::format::RiscV;
 use weft_core::geometry::Geometry;
 use weft_core::node::Node;
 use weft_core::permanent::Permanent;
+use weft_core::space::AddressSpace;
 
 use crate::support::processors::Standing;
 use crate::support::{
-    AllKinds, KernelOn, LowerKernelOn, UpperUserOn, UserOn, WholeOn, carry, dismantle, levels, node,
+    AllKinds, KernelOn, LowerKernelOn, SPACE_FRAMES, UpperUserOn, UserOn, WholeOn, carry,
+    dismantle, node, space,
 };
 
 on_every_geometry!(
@@ -22,7 +24,6 @@ on_every_geometry!(
     a_root_that_shares_what_cpus_stand_on_is_loaded,
     a_root_from_before_is_not_loaded,
     a_frame_that_carried_carries_no_more,
-    levels_are_looked_at_first,
     a_root_in_another_format_is_not_loaded,
 );
 
@@ -51,14 +52,17 @@ fn kernel<G: Geometry>(machine: &Machine<G>, cpu: &Cpu<Machine<G>>) -> Permanent
     Permanent::new(root, &cpu.read_side()).expect("frames enough")
 }
 
-fn sharing<G: Geometry>(kernel: &Permanent<Kernel<G>>) -> Node<User<G>> {
-    Node::root_sharing(kernel).expect("frames enough")
+fn sharing<G: Geometry>(kernel: &Permanent<Kernel<G>>) -> AddressSpace<User<G>> {
+    AddressSpace::sharing(kernel).expect("frames enough")
 }
 
 /// Checks that a CPU refuses a root, runs on what it ran on, and keeps no reference.
 #[track_caller]
-fn assert_refused<G: Geometry, C>(machine: &Machine<G>, cpu: &mut Cpu<Machine<G>>, root: Node<C>)
-where
+fn assert_refused<G: Geometry, C>(
+    machine: &Machine<G>,
+    cpu: &mut Cpu<Machine<G>>,
+    root: AddressSpace<C>,
+) where
     C: weft_core::config::Config<Backend = Machine<G>>,
 {
     let before = (cpu.active(), loaded(machine), machine.region().live());
@@ -66,14 +70,13 @@ where
     assert_eq!(cpu.activate(&root), expected, "a CPU leaves what it stands on");
     assert_eq!((cpu.active(), loaded(machine), machine.region().live()), before);
     drop(root);
-    assert_eq!(machine.region().live(), before.2 - 1, "a refused root is kept");
+    assert_eq!(machine.region().live(), before.2 - SPACE_FRAMES, "a refused root is kept");
 }
 
 fn a_root_that_shares_nothing_is_not_loaded<G: Geometry>() {
     on_standing::<G>(|machine, cpu| {
-        assert_refused(machine, cpu, node::<WholeOn<Machine<G>>>(machine, G::ROOT));
-        assert_refused(machine, cpu, node::<User<G>>(machine, G::ROOT));
-        assert_refused(machine, cpu, node::<Kernel<G>>(machine, G::ROOT));
+        assert_refused(machine, cpu, space::<WholeOn<Machine<G>>>(machine));
+        assert_refused(machine, cpu, space::<User<G>>(machine));
         assert_eq!(loaded(machine), Loaded::default(), "nothing was ever loaded");
     });
 }
@@ -97,7 +100,7 @@ fn a_root_that_shares_what_cpus_stand_on_is_loaded<G: Geometry>() {
             assert_eq!((cpu.active(), loaded(machine)), (Some(user.paddr()), expected));
         }
         // One that shares nothing does not take the place of one that does.
-        assert_refused(machine, cpu, node::<User<G>>(machine, G::ROOT));
+        assert_refused(machine, cpu, space::<User<G>>(machine));
         assert_eq!(cpu.active(), Some(users[1].paddr()));
         cpu.deactivate();
         drop(users);
@@ -107,7 +110,7 @@ fn a_root_that_shares_what_cpus_stand_on_is_loaded<G: Geometry>() {
         let root: Node<LowerKernelOn<Machine<G>>> = node(machine, G::ROOT);
         let kernel = Permanent::new(root, &cpu.read_side()).expect("frames enough");
         let kernel = carry(kernel);
-        let user = Node::<UpperUserOn<Machine<G>>>::root_sharing(&kernel).expect("frames enough");
+        let user = AddressSpace::<UpperUserOn<_>>::sharing(&kernel).expect("frames enough");
         assert_eq!(cpu.activate(&user), Ok(()), "a root that carries the CPU is refused");
         cpu.deactivate();
         drop(user);
@@ -137,27 +140,16 @@ fn a_frame_that_carried_carries_no_more<G: Geometry>() {
         let user = sharing(&kernel);
         let place = user.paddr();
         drop(user);
-        let alone: Node<User<G>> = node(machine, G::ROOT);
+        let alone: AddressSpace<User<G>> = space(machine);
         assert_eq!(alone.paddr(), place, "a frame that was freed is given out again");
         assert_refused(machine, cpu, alone);
         dismantle(kernel);
     });
 }
 
-fn levels_are_looked_at_first<G: Geometry>() {
-    on_standing::<G>(|machine, cpu| {
-        for level in levels::<G>().filter(|&level| level < G::ROOT) {
-            let below: Node<User<G>> = node(machine, level);
-            let expected = Err(ActivateError::NotARoot(NotARoot { level }));
-            assert_eq!(cpu.activate(&below), expected);
-        }
-        assert_eq!(loaded(machine), Loaded::default());
-    });
-}
-
 fn a_root_in_another_format_is_not_loaded<G: Geometry>() {
     on_standing::<G>(|machine, cpu| {
-        let other: Node<WholeOn<Machine<G>, RiscV>> = node(machine, G::ROOT);
+        let other: AddressSpace<WholeOn<Machine<G>, RiscV>> = space(machine);
         let expected = Err(ActivateError::OtherFormat { root: other.paddr() });
         assert_eq!(cpu.activate(&other), expected);
         assert_eq!((cpu.active(), loaded(machine)), (None, Loaded::default()));

@@ -8,8 +8,9 @@
 //!
 //! A load within a window that took a value which can be kept is a load of an observer, forked when
 //! the window was opened and joined at the load: all that changes is `sb`. Behind the window's
-//! opening, only the earlier loads of the same window (and what is before them) come before it. What
-//! a load depends on, for the absence of `porf` cycles, is still all that is before it in the text.
+//! opening, only the earlier loads of the same window (and what is before them) come before it.
+//! What a load depends on, for the absence of `porf` cycles, is still all that is before it in the
+//! text.
 
 use std::sync::atomic::Ordering;
 

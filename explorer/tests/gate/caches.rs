@@ -1,11 +1,11 @@
 //! Paging hardware as a machine with caches: every state is visited.
 //!
 //! Shares nothing with the engine, which knows no caches. Each CPU has, per page, a TLB entry; the
-//! upper entries that it has seen and kept, in its paging-structure cache or in a walk that is under
-//! way; and under TSO a store buffer, as in `operational`. It sees an upper entry or fills the TLB
-//! through one that it has kept at any time (so the levels of a walk are read at their own times),
-//! and keeps nothing that must not be kept. What is kept need not be used: an access may walk
-//! although there is an entry, which is then replaced, and that is all that an eviction does.
+//! upper entries that it has seen and kept, in its paging-structure cache or in a walk that is
+//! under way; and under TSO a store buffer, as in `operational`. It sees an upper entry or fills
+//! the TLB through one that it has kept at any time (so the levels of a walk are read at their own
+//! times), and keeps nothing that must not be kept. What is kept need not be used: an access may
+//! walk although there is an entry, which is then replaced, and that is all that an eviction does.
 //!
 //! A CPU that flushes drains its store buffer, invalidates what it keeps itself, and asks the
 //! others, each of which does the same when its interrupts are not masked and its store buffer is

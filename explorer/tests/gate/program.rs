@@ -3,8 +3,9 @@
 //! Threads are separated by `||` and operations by `;`. With `x`, `y`, `z` as words and `rlx`,
 //! `acq`, `rel`, `ar`, `sc` as orders: `x = 1 rel` stores, `x acq` loads, `fence sc`, `swap x 1
 //! ar`, `add x 1 rlx`, and `cas x 0 1 acq rlx` compares and exchanges (success order, failure
-//! order). `open` opens the thread's window, which is open at its start too, and `x win` loads within
-//! it, what is even at any time since then. An outcome is the value of every read in thread order, and the final memory.
+//! order). `open` opens the thread's window, which is open at its start too, and `x win` loads
+//! within it, what is even at any time since then. An outcome is the value of every read in thread
+//! order, and the final memory.
 
 use std::collections::BTreeSet;
 use std::fmt;

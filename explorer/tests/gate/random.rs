@@ -54,8 +54,9 @@ const fn three_words(family: Family) -> Family {
 }
 
 /// Lower-case letters: no `SeqCst` accesses. `w` store, `r` load, `f` fence, `x` swap, `a` add, `c`
-/// compare-exchange, `o` opens a window, `v` loads within it; upper case: the same with `SeqCst` among the orders; `l` takes a lock
-/// (compare-exchange 0 to something, acquire), `u` releases it (store 0).
+/// compare-exchange, `o` opens a window, `v` loads within it; upper case: the same with `SeqCst`
+/// among the orders; `l` takes a lock (compare-exchange 0 to something, acquire), `u` releases it
+/// (store 0).
 pub(crate) const FAMILIES: &[Family] = &[
     family("two threads", "wrf", 2, 4, 3000),
     family("two threads, updates", "wrfxac", 2, 4, 3000),

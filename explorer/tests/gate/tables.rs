@@ -21,10 +21,10 @@
 //! * *Mixed levels.* After another page was invalidated (or has faulted), the upper entry is gone
 //!   and translations of this page are not: they were complete. The window of this page does not
 //!   say which ones were, so a load may go through the old upper entry and read a leaf that was
-//!   written later. That is a false alarm only for software that leaves a page mapped through a node
-//!   that it has taken out, changes the node's entry, and has flushed another page in between.
-//! * *RC11 alone.* Its loads, those of hardware included, need not agree on the order of independent
-//!   writes, and a store may be overtaken by a later load even if it is locked.
+//!   written later. That is a false alarm only for software that leaves a page mapped through a
+//!   node that it has taken out, changes the node's entry, and has flushed another page in between.
+//! * *RC11 alone.* Its loads, those of hardware included, need not agree on the order of
+//!   independent writes, and a store may be overtaken by a later load even if it is locked.
 //!
 //! Under SC and TSO, the engine's outcomes are exactly those of the machine with the first two.
 

@@ -105,6 +105,11 @@ pub(crate) fn interrupt(targets: u64, vector: u8) {
     }
 }
 
+/// Interrupts another processor in a way that it cannot mask.
+pub(crate) fn interrupt_unmasked(cpu: usize) {
+    command(IDS[cpu].load(Ordering::Relaxed), ASSERT | AS_NMI);
+}
+
 /// Says that an interrupt has been handled.
 pub(crate) fn end_of_interrupt() {
     write(END_OF_INTERRUPT, 0);

@@ -1,7 +1,7 @@
 //! What every processor has for itself: segments, task state, stacks for traps, a block of data.
 //!
-//! The block is found through the GS base. Its counters are written by its own processor and read
-//! by whoever reports, hence relaxed atomics.
+//! The block is found through the GS base, and those of other processors by their number. Counters
+//! are written by their own processor only and read by those that report, hence relaxed atomics.
 
 use core::arch::asm;
 use core::ptr;
@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use alloc::boxed::Box;
 
+use spin::Once;
+use weft_core::address::CpuId;
 use x86_64::VirtAddr;
 use x86_64::instructions::tables::load_tss;
 use x86_64::registers::model_specific::GsBase;
@@ -31,7 +33,7 @@ pub(crate) struct PerCpu {
     own_address: *const Self,
     /// The number of the processor, 0 for the one that booted.
     pub(crate) id: usize,
-    /// The number of the CPU that the core knows the processor as.
+    /// The number of the CPU that the core knows the processor as; [`at_rest`] if it is none.
     pub(crate) plays: AtomicU32,
     /// The state of the generator that preemption draws from; 0 while there is no preemption.
     pub(crate) random: AtomicU64,
@@ -39,12 +41,16 @@ pub(crate) struct PerCpu {
     pub(crate) page_faults: AtomicU64,
     /// Loads of CR3.
     pub(crate) root_loads: AtomicU64,
-    /// Flush requests sent.
+    /// Requests to flush that other processors were interrupted for.
     pub(crate) shootdowns: AtomicU64,
-    /// Flush requests that had to wait for another one.
-    pub(crate) shootdowns_delayed: AtomicU64,
-    /// Flush requests answered.
-    pub(crate) flushes: AtomicU64,
+    /// Interrupts sent for them.
+    pub(crate) interrupts_sent: AtomicU64,
+    /// Requests to flush that were answered.
+    pub(crate) requests_answered: AtomicU64,
+    /// Translations that were invalidated one by one.
+    pub(crate) pages_invalidated: AtomicU64,
+    /// Flushes of all translations, of a space or of the kernel as well.
+    pub(crate) full_flushes: AtomicU64,
     /// Interrupts of the timer.
     pub(crate) preemptions: AtomicU64,
     /// How many more frames the processor gets; [`UNLIMITED`] if nobody has limited them.
@@ -68,8 +74,11 @@ impl PerCpu {
 // SAFETY: the address is written before the block is shared and is the block's own.
 unsafe impl Sync for PerCpu {}
 
-/// Whether this many processors have blocks: before that, nobody asks through GS.
+/// Whether the boot processor has its block: before that, nothing asks through GS.
 static READY: AtomicBool = AtomicBool::new(false);
+
+/// The blocks of the processors that have been set up.
+static BLOCKS: [Once<&PerCpu>; CPUS_MAX] = [const { Once::new() }; CPUS_MAX];
 
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
 
@@ -100,17 +109,21 @@ pub(crate) fn init(id: usize, trap_stacks: [u64; TRAP_STACKS]) {
     let block = Box::leak(Box::new(PerCpu {
         own_address: ptr::null(),
         id,
-        plays: AtomicU32::new(id as u32),
+        plays: AtomicU32::new(at_rest(id)),
         random: AtomicU64::new(0),
         page_faults: AtomicU64::new(0),
         root_loads: AtomicU64::new(0),
         shootdowns: AtomicU64::new(0),
-        shootdowns_delayed: AtomicU64::new(0),
-        flushes: AtomicU64::new(0),
+        interrupts_sent: AtomicU64::new(0),
+        requests_answered: AtomicU64::new(0),
+        pages_invalidated: AtomicU64::new(0),
+        full_flushes: AtomicU64::new(0),
         preemptions: AtomicU64::new(0),
         allowance: AtomicU64::new(UNLIMITED),
     }));
     block.own_address = block;
+    let block: &'static PerCpu = block;
+    BLOCKS[id].call_once(|| block);
     GsBase::write(VirtAddr::from_ptr(block));
     READY.store(true, Ordering::Release);
 }
@@ -141,40 +154,50 @@ pub(crate) fn come_online() {
     ONLINE.fetch_add(1, Ordering::AcqRel);
 }
 
+/// The time-stamp counter.
+pub(crate) fn cycles() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// The number that the core knows processor `id` by while it plays none of its CPUs.
+pub(crate) const fn at_rest(id: usize) -> u32 {
+    CpuId::MAX - id as u32
+}
+
+/// The block of processor `id`, which has been set up.
+pub(crate) fn of(id: usize) -> &'static PerCpu {
+    BLOCKS[id].get().expect("the processor has been set up")
+}
+
 /// Adds one to a counter of the calling processor.
 pub(crate) fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    count_many(counter, 1);
 }
 
-/// What is counted, in the order of the totals.
-const COUNTED: [&str; 6] = [
-    "page faults",
-    "root loads",
-    "shootdowns",
-    "shootdowns delayed",
-    "flushes answered",
-    "preemptions",
+/// Adds a number to a counter of the calling processor.
+pub(crate) fn count_many(counter: &AtomicU64, number: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+}
+
+/// Where a processor counts something.
+type Counter = fn(&PerCpu) -> &AtomicU64;
+
+/// What is counted, and where.
+const COUNTED: [(&str, Counter); 8] = [
+    ("page faults", |block| &block.page_faults),
+    ("root loads", |block| &block.root_loads),
+    ("shootdowns", |block| &block.shootdowns),
+    ("interrupts sent", |block| &block.interrupts_sent),
+    ("requests answered", |block| &block.requests_answered),
+    ("pages invalidated", |block| &block.pages_invalidated),
+    ("full flushes", |block| &block.full_flushes),
+    ("preemptions", |block| &block.preemptions),
 ];
 
-static TOTALS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
-
-/// Adds the counters of the calling processor to the totals. Called once on each.
-pub(crate) fn publish() {
-    let own = this();
-    let counters = [
-        &own.page_faults,
-        &own.root_loads,
-        &own.shootdowns,
-        &own.shootdowns_delayed,
-        &own.flushes,
-        &own.preemptions,
-    ];
-    for (total, counter) in TOTALS.iter().zip(counters) {
-        total.fetch_add(counter.load(Ordering::Relaxed), Ordering::AcqRel);
-    }
-}
-
-/// Names and sums of the counters, of all processors that have published theirs.
+/// Names and sums of the counters of all processors. The others count nothing meanwhile.
 pub(crate) fn totals() -> impl Iterator<Item = (&'static str, u64)> {
-    COUNTED.into_iter().zip(TOTALS.iter().map(|total| total.load(Ordering::Acquire)))
+    COUNTED.into_iter().map(|(name, counter)| {
+        (name, (0..online()).map(|id| counter(of(id)).load(Ordering::Relaxed)).sum())
+    })
 }

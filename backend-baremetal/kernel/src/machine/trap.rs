@@ -9,7 +9,8 @@
 //! other fault is a bug of the kernel and ends the run.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use weft_protocol::Line;
@@ -18,7 +19,7 @@ use x86_64::instructions::tables::lidt;
 use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::DescriptorTablePointer;
 
-use super::runtime::{Exit, exit};
+use super::runtime::{Exit, exit, stop};
 use super::{apic, cpu, serial, vector};
 
 const BREAKPOINT: u64 = 3;
@@ -155,8 +156,58 @@ fn interrupted(frame: &TrapFrame) {
     handler();
 }
 
-/// The runner asks every processor where it is, when its patience has ended.
+/// Where a processor was when another one asked it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    rip: u64,
+    interruptible: bool,
+}
+
+/// A place as the end of a sentence; `None` for a processor that does not say.
+pub(crate) struct Whereabouts(pub(crate) Option<Place>);
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Place { rip, interruptible }) => {
+                let interrupts = if interruptible { "on" } else { "off" };
+                write!(f, "at rip {rip:#x} with interrupts {interrupts}")
+            }
+            None => f.write_str("nowhere that it could say"),
+        }
+    }
+}
+
+/// Which processor is asked by another one where it is, plus 1; 0 for none.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+static ASKED_RIP: AtomicU64 = AtomicU64::new(0);
+static ASKED_FLAGS: AtomicU64 = AtomicU64::new(0);
+static HAS_SAID: AtomicBool = AtomicBool::new(false);
+
+/// Asks another processor where it is, whatever it has masked. It stops there: only a failure is a
+/// reason to ask.
+pub(crate) fn ask_where(processor: usize) -> Option<Place> {
+    ASKED.store(1 + processor, Ordering::Release);
+    apic::interrupt_unmasked(processor);
+    for _ in 0..ANSWER_LOOKS {
+        if HAS_SAID.load(Ordering::Acquire) {
+            let interruptible = ASKED_FLAGS.load(Ordering::Relaxed) & INTERRUPT_FLAG != 0;
+            return Some(Place { rip: ASKED_RIP.load(Ordering::Relaxed), interruptible });
+        }
+        core::hint::spin_loop();
+    }
+    None
+}
+
+/// An interrupt that cannot be masked: another processor asks this one where it is, or the runner
+/// asks every processor, when its patience has ended.
 fn answer_where(frame: &TrapFrame) {
+    if ASKED.load(Ordering::Acquire) == 1 + cpu::this().id {
+        ASKED_RIP.store(frame.rip, Ordering::Relaxed);
+        ASKED_FLAGS.store(frame.rflags, Ordering::Relaxed);
+        HAS_SAID.store(true, Ordering::Release);
+        stop()
+    }
     static ANSWERS: AtomicUsize = AtomicUsize::new(0);
     // Whoever was interrupted may hold the lock of the serial port.
     serial::break_lock();
@@ -243,6 +294,15 @@ pub(crate) fn try_read(address: u64) -> Result<u64, Fault> {
         );
     }
     if failed == 0 { Ok(value) } else { Err(Fault { address: at, error }) }
+}
+
+/// Has the processor translate an address ahead of any access. It may decide not to, and never
+/// faults. QEMU's translation (TCG) does nothing here.
+pub(crate) fn prefetch(address: u64) {
+    // SAFETY: the instruction has no effect but on caches.
+    unsafe {
+        asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
 }
 
 /// Stores a word, or says which fault that raised.

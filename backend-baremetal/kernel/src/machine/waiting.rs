@@ -2,11 +2,13 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::cpu;
+
 /// The body of every loop that waits. A `pause` is dear under an emulator with a thread per
 /// processor, and indispensable under one with a single thread: so there is one now and then.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    looks: u32,
+    looks: u64,
 }
 
 impl Wait {
@@ -17,10 +19,22 @@ impl Wait {
 
     /// Waits a moment.
     pub(crate) fn relax(&mut self) {
-        self.looks = self.looks.wrapping_add(1);
+        self.looks += 1;
         if self.looks.is_multiple_of(32) {
             core::hint::spin_loop();
         }
+    }
+}
+
+/// How long an answer is waited for that is certain to come: so many looks and so many cycles. An
+/// emulator that counts instructions passes its cycles slowly, a processor its looks fast.
+const LOOKS_MAX: u64 = 50_000_000;
+const CYCLES_MAX: u64 = 1_000_000_000;
+
+impl Wait {
+    /// Whether an answer to a question that was put at `since`, in cycles, is overdue.
+    pub(crate) fn is_overdue(&self, since: u64) -> bool {
+        self.looks > LOOKS_MAX && cpu::cycles() - since > CYCLES_MAX
     }
 }
 

@@ -1,35 +1,49 @@
 //! Our part in the core: roots are loaded for good, translations flushed, accesses real.
 //!
 //! *Flush before free.* What the core detaches may be in the translation cache of any processor
-//! that runs on the table. It asks for a flush before it retires anything, and all of those are
-//! flushed, and waited for, before the grace period begins: when a frame is freed, no processor can
-//! reach it any more, neither by a pointer (the grace period) nor by a translation (the flush).
+//! that runs on the table. The core asks for a flush before it retires anything, and says on which
+//! CPUs; all of those have flushed before the grace period begins. So when a frame is freed, no
+//! processor can reach it any more, neither by a pointer (the grace period) nor by a translation
+//! (the flush).
+//!
+//! *Processors play CPUs.* A harness gives the roles of a scenario to other processors in every
+//! round. So the numbers of the core's CPUs are not those of processors: [`play`] says which
+//! processor a CPU is, from before it runs on anything until after it has left, and [`rest`] that
+//! a processor is none.
+//!
+//! *A user's fault is final.* Hardware may fault on a page that is mapped: once, where it has
+//! cached fewer rights than the page has by now (Intel SDM, volume 3A, section 5.10.4.3). Then a
+//! kernel lets the user try again. Here there is no such page: no scenario gives rights to a page
+//! that a user is on, what is absent is never cached, and the core flushes upper levels before
+//! anything is mapped below new ones.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use spin::Once;
 use weft_backend_baremetal::backend::{Machine, Parts, Processors, Tables};
-use weft_backend_baremetal::frame::Region;
+use weft_backend_baremetal::frame::{POISON, Region};
 use weft_backend_baremetal::word::AtomicWord;
-use weft_core::address::{CpuId, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::format::X86_64;
-use weft_core::geometry::FourLevels;
+use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
-use weft_core::reclaim::{Batch, Reclaim};
-use weft_core::sync::{Backend, Event, Flush, Hardware};
+use weft_core::reclaim::{Paid, Reclaim};
+use weft_core::sync::{Backend, Event, Hardware, Request};
 use weft_scenarios::metal::Users;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables;
+use x86_64::instructions::interrupts;
 
 use super::frames::InUse;
-use super::sabotage::is_chosen;
+use super::sabotage::{self, is_chosen};
+use super::shootdown::{self, Targets};
 use super::words::{EntryWord, WatchedWord};
-use super::{roots, shootdown, situations};
+use super::{preemption, roots, situations};
 use crate::machine::boot::at;
 use crate::machine::{cpu, trap};
 
@@ -64,6 +78,13 @@ pub(crate) unsafe fn start(frames: Range<Paddr>) -> MetalMachine {
     Machine::new(PARTS.call_once(|| Parts::new(region, metal)))
 }
 
+/// Answers requests to flush. Called by the interrupt handler.
+pub(crate) fn answer() {
+    let machine = MetalMachine::new(PARTS.get().expect("requests are sent on a machine"));
+    shootdown::answer(|request| machine.serve(request));
+    preemption::answered();
+}
+
 /// The processors of the machine.
 #[derive(Debug)]
 pub(crate) struct Metal {
@@ -94,15 +115,9 @@ unsafe impl Processors for Metal {
 
     unsafe fn load_root(&self, root: Option<Paddr>) {
         cpu::count(&cpu::this().root_loads);
-        if root.is_some() {
-            shootdown::note_running(true);
-        }
         // SAFETY: user roots share the kernel's half, and the caller owns the root until another
         // one is loaded; the kernel's own root is never freed.
         unsafe { roots::load(root.unwrap_or_else(roots::kernel)) };
-        if root.is_none() {
-            shootdown::note_running(false);
-        }
     }
 
     fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
@@ -120,20 +135,31 @@ unsafe impl Processors for Metal {
         unsafe { region.free(frame) }
     }
 
-    /// CPUs of the harness are played by processors in turn, so targets are picked by address:
-    /// every processor for the kernel's half, those that run on a user's root for the users'.
-    fn flush(&self, what: Flush) {
-        match what {
-            Flush::Page(vaddr) if roots::is_kernel(vaddr) => {
-                shootdown::flush_everywhere(shootdown::Flush::Page(vaddr.as_u64()));
-            }
-            Flush::Page(vaddr) => shootdown::flush_running(shootdown::Flush::Page(user(vaddr))),
-            // Whose it is was not said: if it may be the kernel's, it is taken for it.
-            Flush::Everything if roots::is_changing() => {
-                shootdown::flush_everywhere(shootdown::Flush::Everything);
-            }
-            Flush::Everything => shootdown::flush_running(shootdown::Flush::Users),
-        }
+    fn masked<R>(&self, body: impl FnOnce() -> R) -> R {
+        interrupts::without_interrupts(body)
+    }
+
+    fn invalidate(&self, what: &Request) {
+        shootdown::invalidate(what);
+    }
+
+    fn interrupt<G: Geometry, T: Tables>(
+        &self,
+        machine: Machine<G, T, Self>,
+        cpus: &CpuSet,
+        request: &Request,
+    ) {
+        // Every processor stands on the kernel's half, which is in no space.
+        let targets = match request.space() {
+            Some(_) => cpus.iter().map(players).fold(0, |all, one| all | one),
+            None => shootdown::everyone(),
+        };
+        let targets = match sabotage::chosen() {
+            Some(Sabotage::NoShootdown) => return,
+            Some(Sabotage::ForgottenHolder(number)) => targets & !players(CpuId::new(number)),
+            _ => targets,
+        };
+        shootdown::send(targets, request, |request| machine.serve(request));
     }
 
     fn observe(&self, event: Event) {
@@ -158,12 +184,18 @@ impl Users for Metal {
     }
 
     fn user_read(&self, vaddr: Vaddr) -> Option<u64> {
-        trap::try_read(user(vaddr)).ok()
+        let read = preemption::around(|| trap::try_read(user(vaddr))).ok();
+        assert!(read != Some(POISON), "use after free: {vaddr:?} leads to a frame that was freed");
+        read
     }
 
     fn user_write(&self, vaddr: Vaddr, value: u64) -> bool {
         // SAFETY: the address is in the user's half: what is mapped there is the user's.
-        unsafe { trap::try_write(user(vaddr), value) }.is_ok()
+        preemption::around(|| unsafe { trap::try_write(user(vaddr), value) }).is_ok()
+    }
+
+    fn prefetch(&self, vaddr: Vaddr) {
+        trap::prefetch(user(vaddr));
     }
 
     fn limit_frames(&self, count: usize) {
@@ -180,9 +212,36 @@ impl Users for Metal {
     }
 }
 
+/// Stands for no processor in [`PLAYERS`].
+const NONE: usize = usize::MAX;
+
+/// Which processor plays each CPU of the core.
+static PLAYERS: [AtomicUsize; CpuId::MAX as usize + 1] =
+    [const { AtomicUsize::new(NONE) }; CpuId::MAX as usize + 1];
+
+/// The processors that play a CPU: one, or none.
+fn players(cpu: CpuId) -> Targets {
+    match PLAYERS[cpu.as_u32() as usize].load(Ordering::Relaxed) {
+        NONE => 0,
+        processor => shootdown::only(processor),
+    }
+}
+
 /// The calling processor is CPU `cpu` of the core from now on.
 pub(crate) fn play(cpu: CpuId) {
-    cpu::this().plays.store(cpu.as_u32(), Ordering::Relaxed);
+    let own = cpu::this();
+    let player = |number: u32| &PLAYERS[number as usize];
+    player(own.plays.load(Ordering::Relaxed)).store(NONE, Ordering::Relaxed);
+    let before = player(cpu.as_u32()).swap(own.id, Ordering::Relaxed);
+    assert!(before == NONE, "two processors play one CPU");
+    own.plays.store(cpu.as_u32(), Ordering::Relaxed);
+    // Release: a processor that finds the CPU among the holders of a space finds us, too.
+    fence(Ordering::Release);
+}
+
+/// The calling processor is no CPU of a scenario any more.
+pub(crate) fn rest() {
+    play(CpuId::new(cpu::at_rest(cpu::this().id)));
 }
 
 /// The first word of a frame.
@@ -240,15 +299,15 @@ unsafe impl<B: Backend> Reclaim<B> for Sabotaged<B> {
         unsafe { self.monitor.quiescent(backend, cpu) };
     }
 
-    unsafe fn retire(&self, backend: &B, batch: Batch<B>) {
+    unsafe fn retire(&self, backend: &B, paid: Paid<B>) {
         if is_chosen(Sabotage::FreedAtOnce) {
-            batch.drop_all();
+            paid.into_batch().drop_all();
         } else if is_chosen(Sabotage::NeverFreed) {
             // A batch without an owner: its frames are lost.
-            let _lost = ManuallyDrop::new(batch);
+            let _lost = ManuallyDrop::new(paid);
         } else {
             // SAFETY: the caller's contract is the same.
-            unsafe { self.monitor.retire(backend, batch) };
+            unsafe { self.monitor.retire(backend, paid) };
         }
     }
 }

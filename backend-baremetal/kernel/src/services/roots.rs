@@ -1,12 +1,10 @@
-//! What a processor has to know of address spaces: the kernel's root, which addresses are the
-//! kernel's, whether they are being changed, and how a root is loaded.
+//! What a processor has to know of address spaces: where the kernel's half begins, the kernel's
+//! root, and how a root is loaded.
 //!
 //! The table itself is `space`, which is built on the processors that ask here.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use spin::Once;
-use weft_core::address::{Paddr, Vaddr};
+use weft_core::address::Paddr;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
@@ -16,34 +14,6 @@ pub(crate) const HALF: u64 = 0xffff_8000_0000_0000;
 
 /// The physical address of the kernel's root.
 static KERNEL: Once<Paddr> = Once::new();
-/// How many processors are changing the kernel's table.
-static CHANGING: AtomicU64 = AtomicU64::new(0);
-
-/// The kernel's table is being changed for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Change(());
-
-impl Drop for Change {
-    fn drop(&mut self) {
-        CHANGING.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Notes that the calling processor changes the kernel's table.
-pub(crate) fn change() -> Change {
-    CHANGING.fetch_add(1, Ordering::Relaxed);
-    Change(())
-}
-
-/// Whether any processor may be changing the kernel's table; true if the calling one is.
-pub(crate) fn is_changing() -> bool {
-    CHANGING.load(Ordering::Relaxed) != 0
-}
-
-/// Whether an address is in the kernel's half.
-pub(crate) fn is_kernel(vaddr: Vaddr) -> bool {
-    vaddr.as_u64() >= HALF
-}
 
 /// Makes `root` the kernel's, and translates through it. Called once.
 ///

@@ -1,146 +1,203 @@
-//! Flushing translations on other processors, and waiting until they have.
+//! Having other processors flush their translations, and waiting until they have.
 //!
-//! One request at a time, under a lock. The initiator writes what to flush, sets a bit for each
-//! processor that is asked, interrupts those, and waits for all bits to be cleared. A processor
-//! that is asked flushes in its handler and clears its bit, whatever it was doing.
+//! # Slots
 //!
-//! *No deadlock between two initiators*: the lock is waited for with interrupts on, so the one who
-//! waits answers the one who has it. For the same reason a request is made with interrupts on only.
-//! The caller may hold locks of nodes: whoever waits for those does so with interrupts on, too.
+//! Every processor has one *request* of its own that it sends, and a word with a bit for each
+//! processor that wants something from it. To send, a processor writes its request, sets its bit in
+//! the word of each target, interrupts those, and waits until all have answered. A target takes all
+//! bits out of its word in its handler, serves the request of each sender, and then takes itself
+//! out of the sender's set of those that have not answered. So senders share no lock: those that
+//! ask the same target are served by it one after the other, and others do not meet.
 //!
-//! *Who is asked*: for the kernel's half every processor; for the users' those that run on a
-//! user's root. A processor sets its bit in [`RUNNING`] before it loads a root, with a locked
-//! instruction, and loading CR3 serialises: so if we miss the bit, the processor's walks come after
-//! our change to the table (Intel SDM, volume 3A, sections 5.10.4.2 and 9.3).
+//! A request with many pages is one interrupt for each target. An interrupt that finds no bit was
+//! overtaken: the request was served with an earlier one.
+//!
+//! # No deadlock
+//!
+//! A processor that waits for answers has interrupts on, so it answers meanwhile; so does one that
+//! waits for a lock of a node, which a sender may hold. A handler waits for nothing. A processor
+//! that masks interrupts, as when it switches roots, waits for nothing either before it unmasks
+//! them. A processor that halts is woken by the interrupt, and halts again.
+//!
+//! If an answer does not come, one of these rules is broken. Then the sender asks the target by an
+//! interrupt that cannot be masked where it is, and fails with what it learns.
+//!
+//! # Processors that start
+//!
+//! A processor counts itself online, and then forgets everything, before it does anything else:
+//! either a sender that flushes on all processors finds it online, or the change was made before
+//! the processor began to fill its caches.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use spin::mutex::SpinMutex;
-use weft_scenarios::sabotage::Sabotage;
+use alloc::vec::Vec;
+use spin::RwLock;
+use weft_core::sync::Request;
+use weft_protocol::Line;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
-use super::sabotage::is_chosen;
+use crate::machine::cpu::{self, CPUS_MAX};
 use crate::machine::waiting::Wait;
-use crate::machine::{apic, cpu, vector};
+use crate::machine::{apic, serial, trap, vector};
 
-/// What is flushed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Flush {
-    /// The translation of one page.
-    Page(u64),
-    /// Every translation of users.
-    Users,
-    /// Every translation, the kernel's among them.
-    Everything,
+/// What a processor sends.
+#[repr(align(128))]
+struct Sent {
+    /// Written by the sender while there is no answer to wait for. So the lock is always free.
+    request: RwLock<Option<Request>>,
+    /// The processors that have not answered.
+    unanswered: AtomicU64,
 }
 
-/// Stands for [`Flush::Users`] where an address is expected: no page begins there.
-const USERS: u64 = u64::MAX;
-/// Stands for [`Flush::Everything`], likewise.
-const EVERYTHING: u64 = u64::MAX - 1;
+/// The processors that want something from a processor.
+#[repr(align(128))]
+struct Wanted(AtomicU64);
 
-static REQUEST: SpinMutex<()> = SpinMutex::new(());
-static WHAT: AtomicU64 = AtomicU64::new(0);
-static ASKED: AtomicU64 = AtomicU64::new(0);
-/// The processors that run on a user's root.
-static RUNNING: AtomicU64 = AtomicU64::new(0);
+static SENT: [Sent; CPUS_MAX] =
+    [const { Sent { request: RwLock::new(None), unanswered: AtomicU64::new(0) } }; CPUS_MAX];
+static WANTED: [Wanted; CPUS_MAX] = [const { Wanted(AtomicU64::new(0)) }; CPUS_MAX];
 
-/// Notes whether the calling processor runs on a user's root: before it does, after it did.
-pub(crate) fn note_running(runs: bool) {
-    let bit = 1 << cpu::this().id;
-    if runs {
-        RUNNING.fetch_or(bit, Ordering::SeqCst);
-    } else {
-        RUNNING.fetch_and(!bit, Ordering::SeqCst);
-    }
+/// A set of processors: a bit for each.
+pub(crate) type Targets = u64;
+
+/// The set of one processor.
+pub(crate) const fn only(processor: usize) -> Targets {
+    1 << processor
 }
 
-/// Flushes on every processor that runs on a user's root, the calling one included.
-pub(crate) fn flush_running(what: Flush) {
-    // What the caller took out of a table is out before the set is read; `note_running` and the
-    // load that follows it are the other half.
-    fence(Ordering::SeqCst);
-    flush(RUNNING.load(Ordering::SeqCst), what);
+/// Every processor that is online.
+pub(crate) fn everyone() -> Targets {
+    (1 << cpu::online()) - 1
 }
 
-/// Flushes on every processor.
-pub(crate) fn flush_everywhere(what: Flush) {
-    flush((1 << cpu::online()) - 1, what);
+fn each(targets: Targets) -> impl Iterator<Item = usize> {
+    (0..CPUS_MAX).filter(move |&processor| targets & only(processor) != 0)
 }
 
-/// Flushes on a set of processors, and returns once all of them have.
-fn flush(targets: u64, what: Flush) {
-    if is_chosen(Sabotage::NoShootdown) {
-        return;
-    }
-    let own = 1 << cpu::this().id;
-    let others = targets & !own;
+/// Makes the targets serve a request, the calling processor with `serve` if it is one of them, and
+/// returns once all have.
+pub(crate) fn send(targets: Targets, request: &Request, serve: impl Fn(&Request)) {
+    let own = cpu::this();
+    let others = targets & !only(own.id);
+    let sent = &SENT[own.id];
+    let began = cpu::cycles();
     if others != 0 {
-        assert!(interrupts::are_enabled(), "two initiators with interrupts off wait for good");
-        let mut wait = Wait::new();
-        let request = REQUEST.try_lock().unwrap_or_else(|| {
-            cpu::count(&cpu::this().shootdowns_delayed);
-            loop {
-                if let Some(request) = REQUEST.try_lock() {
-                    break request;
-                }
-                wait.relax();
-            }
-        });
-        let address = match what {
-            Flush::Page(address) => address,
-            Flush::Users => USERS,
-            Flush::Everything => EVERYTHING,
-        };
-        WHAT.store(address, Ordering::Relaxed);
-        // Release: who sees its bit sees what to flush.
-        ASKED.store(others, Ordering::Release);
-        cpu::count(&cpu::this().shootdowns);
-        apic::interrupt(others, vector::FLUSH);
-        // Acquire: the flushes of the others come before whatever the caller does next.
-        while ASKED.load(Ordering::Acquire) != 0 {
-            wait.relax();
+        assert!(interrupts::are_enabled(), "two senders with interrupts off wait for good");
+        *sent.request.write() = Some(*request);
+        sent.unanswered.store(others, Ordering::Relaxed);
+        for target in each(others) {
+            // Release: a target that sees the bit sees the request.
+            WANTED[target].0.fetch_or(only(own.id), Ordering::Release);
         }
-        drop(request);
+        cpu::count(&own.shootdowns);
+        cpu::count_many(&own.interrupts_sent, others.count_ones().into());
+        apic::interrupt(others, vector::FLUSH);
     }
-    if targets & own != 0 {
-        flush_here(what);
+    if targets & only(own.id) != 0 {
+        interrupts::without_interrupts(|| serve(request));
+    }
+    if others != 0 {
+        let mut wait = Wait::new();
+        // Acquire: the flushes of the targets come before whatever the caller does next.
+        while sent.unanswered.load(Ordering::Acquire) != 0 {
+            wait.relax();
+            if wait.is_overdue(began)
+                && let Some(target) = each(sent.unanswered.load(Ordering::Relaxed)).next()
+            {
+                fail(request, target);
+            }
+        }
+        note(cpu::cycles() - began);
     }
 }
 
-/// Answers a request: called by the interrupt handler.
-pub(crate) fn answer() {
-    let own = 1 << cpu::this().id;
-    // Acquire: what to flush was written before the bit. An interrupt that comes late, after its
-    // request was answered, finds no bit.
-    if ASKED.load(Ordering::Acquire) & own == 0 {
+/// Answers requests with `serve`. Called by the interrupt handler.
+pub(crate) fn answer(serve: impl Fn(&Request)) {
+    let own = cpu::this();
+    // Acquire: the requests were written before the bits were set.
+    for sender in each(WANTED[own.id].0.swap(0, Ordering::Acquire)) {
+        let request = *SENT[sender].request.read();
+        serve(&request.expect("a sender writes its request first"));
+        cpu::count(&own.requests_answered);
+        // Release: the flush is over before the sender goes on.
+        SENT[sender].unanswered.fetch_and(!only(own.id), Ordering::Release);
+    }
+}
+
+/// Fails because of a target that does not answer, with what is known of it.
+fn fail(request: &Request, target: usize) -> ! {
+    let is_taken = WANTED[target].0.load(Ordering::Relaxed) & only(cpu::this().id) == 0;
+    let block = cpu::of(target);
+    panic!(
+        "processor {target} does not answer a request to flush {:?}: it has {}taken the request \
+         up, has answered {} others, is CPU {} of the core, and is {}",
+        request.flush(),
+        if is_taken { "" } else { "not " },
+        block.requests_answered.load(Ordering::Relaxed),
+        block.plays.load(Ordering::Relaxed),
+        trap::Whereabouts(trap::ask_where(target)),
+    )
+}
+
+/// Makes the calling processor, whose interrupts are masked, forget translations.
+pub(crate) fn invalidate(request: &Request) {
+    let own = cpu::this();
+    if let Some(pages) = request.flush().pages() {
+        // Takes global translations, too, and all that is cached of upper levels.
+        for page in pages {
+            tlb::flush(VirtAddr::new_truncate(page.as_u64()));
+            cpu::count(&own.pages_invalidated);
+        }
         return;
     }
-    let what = match WHAT.load(Ordering::Relaxed) {
-        USERS => Flush::Users,
-        EVERYTHING => Flush::Everything,
-        address => Flush::Page(address),
-    };
-    flush_here(what);
-    cpu::count(&cpu::this().flushes);
-    // Release: the flush is over before the bit is gone.
-    ASKED.fetch_and(!own, Ordering::Release);
+    cpu::count(&own.full_flushes);
+    if request.space().is_some() {
+        // Loads CR3 again: translations of users are not global.
+        tlb::flush_all();
+    } else {
+        forget_everything();
+    }
 }
 
-fn flush_here(what: Flush) {
-    match what {
-        Flush::Page(address) => tlb::flush(VirtAddr::new_truncate(address)),
-        // Loads CR3 again: translations of users are not global.
-        Flush::Users => tlb::flush_all(),
-        Flush::Everything => {
-            // A change of this bit takes the global ones too (Intel SDM, volume 3A, 5.10.4.1).
-            let global = Cr4Flags::PAGE_GLOBAL;
-            // SAFETY: translations may or may not be global: nobody relies on it.
-            unsafe { Cr4::update(|flags| flags.remove(global)) };
-            // SAFETY: as above.
-            unsafe { Cr4::update(|flags| flags.insert(global)) };
+/// Makes the calling processor forget every translation, the kernel's among them.
+pub(crate) fn forget_everything() {
+    // A change of this bit takes the global ones too (Intel SDM, volume 3A, section 5.10.4.1).
+    let global = Cr4Flags::PAGE_GLOBAL;
+    // SAFETY: translations may or may not be global: nothing relies on it.
+    unsafe { Cr4::update(|flags| flags.remove(global)) };
+    // SAFETY: as above.
+    unsafe { Cr4::update(|flags| flags.insert(global)) };
+}
+
+/// How many of the last waits are kept.
+const WAITS_KEPT: usize = 4096;
+
+/// How long senders have waited, in cycles.
+static WAITS: [AtomicU64; WAITS_KEPT] = [const { AtomicU64::new(0) }; WAITS_KEPT];
+static WAITS_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes how long a sender has waited.
+fn note(cycles: u64) {
+    let index = WAITS_COUNT.fetch_add(1, Ordering::Relaxed) % WAITS_KEPT;
+    WAITS[index].store(cycles, Ordering::Relaxed);
+}
+
+/// Prints how long senders have waited for answers: of the last [`WAITS_KEPT`] the shortest, the
+/// middle and the longest. Nothing if none has.
+pub(crate) fn report() {
+    let count = WAITS_COUNT.load(Ordering::Relaxed).min(WAITS_KEPT);
+    let mut waits: Vec<u64> =
+        WAITS[..count].iter().map(|cycles| cycles.load(Ordering::Relaxed)).collect();
+    waits.sort_unstable();
+    if let (Some(&shortest), Some(&longest)) = (waits.first(), waits.last()) {
+        for (name, value) in [
+            ("shootdown cycles, shortest", shortest),
+            ("shootdown cycles, middle", waits[count / 2]),
+            ("shootdown cycles, longest", longest),
+        ] {
+            serial::line(&Line::Metric { name, value });
         }
     }
 }

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use x86_64::instructions::interrupts;
 
 use super::metal::MetalMachine;
-use super::roots;
 use super::space::{self, Space};
+use super::{roots, shootdown};
 use crate::machine::boot::at;
 use crate::machine::waiting::Wait;
 use crate::machine::{apic, cpu, trap, vector};
@@ -59,12 +59,6 @@ unsafe impl Sync for Job {}
 static JOB: Job =
     Job { task: UnsafeCell::new(None), number: AtomicU64::new(0), done: AtomicUsize::new(0) };
 
-/// The time-stamp counter.
-pub(crate) fn cycles() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction.
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
 /// Sets up the calling processor, number `id`: what it has for itself, on stacks of its own.
 pub(crate) fn set_up(id: usize, space: &Space, machine: MetalMachine) {
     let stacks = [(); cpu::TRAP_STACKS];
@@ -94,8 +88,8 @@ pub(crate) fn start(ids: &[u32], space: &'static Space, machine: MetalMachine) {
         // A second start-up interrupt is for processors that missed the first.
         for _ in 0..2 {
             apic::start(id, (START >> 12) as u8);
-            let sent = cycles();
-            while cpu::online() == before && cycles() - sent < START_CYCLES {
+            let sent = cpu::cycles();
+            while cpu::online() == before && cpu::cycles() - sent < START_CYCLES {
                 core::hint::spin_loop();
             }
             if cpu::online() > before {
@@ -118,6 +112,7 @@ extern "C" fn application_main() -> ! {
     let mut seen = JOB.number.load(Ordering::Acquire);
     interrupts::enable();
     cpu::come_online();
+    shootdown::forget_everything();
     loop {
         seen = wait_for_job(seen);
         run_job(cpu::this().id);

@@ -15,9 +15,8 @@
 //! since they are not counted; a stack's frames are owned by the table.
 //!
 //! All of it is made and changed by cursors, through [`change`]. They flush what they unmap or
-//! tighten by themselves; but when a cursor says "everything", it does not say of which table. So
-//! [`change`] notes that the kernel's is being changed: then `metal` asks every processor, and
-//! global translations go too.
+//! tighten by themselves: on every processor, global translations too, since the table is no
+//! space's.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +87,6 @@ pub(crate) fn change<T>(
     range: Range<u64>,
     change: impl FnOnce(&mut KernelCursor<'_>) -> T,
 ) -> T {
-    let _changing = roots::change();
     let cursor = Cursor::lock(root, Vaddr::new(range.start)..Vaddr::new(range.end));
     let mut cursor = cursor.expect("the kernel has memory for its tables");
     change(&mut cursor)

@@ -71,6 +71,12 @@ impl Word for EntryWord {
         }
         Word::compare_exchange(&self.0, current, new, success, failure)
     }
+
+    /// Whole in every world: it counts CPUs and flushes, and changes no entry.
+    #[inline]
+    fn fetch_add(&self, value: u64, site: &'static Site) -> u64 {
+        Word::fetch_add(&self.0, value, site)
+    }
 }
 
 /// The word of a lock that notes when a CPU waits for it.

@@ -18,8 +18,8 @@ use weft_core::format::{CachePolicy, PageFlags, Property, RawItem};
 use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
-use weft_core::node::Node;
 use weft_core::shared::SharedCursor;
+use weft_core::space::AddressSpace;
 use weft_scenarios::random::Random;
 use weft_scenarios::specification::{self, Mapping, Memory, Specification};
 use weft_scenarios::tables::UserTable;
@@ -63,7 +63,7 @@ fn addresses(pages: &Range<u64>) -> Range<Vaddr> {
 /// The table under construction, and what it should be.
 pub(crate) struct Builder {
     pub(crate) machine: MetalMachine,
-    pub(crate) root: Node<Table>,
+    pub(crate) space: AddressSpace<Table>,
     pub(crate) own: Cpu<MetalMachine>,
     pub(crate) random: Random,
     pub(crate) expected: Pages,
@@ -189,7 +189,7 @@ impl Builder {
         change: impl FnOnce(&mut Cursor<'_, Table>, &mut Expected<'_>, &mut Counts) -> T,
     ) -> T {
         let section = self.own.read_side();
-        let cursor = Cursor::lock(self.root.borrow(&section), range.clone());
+        let cursor = Cursor::lock(self.space.borrow(&section), range.clone());
         let mut cursor = cursor.expect("there is memory enough");
         let mut expected = self.expected.cursor(range.clone()).expect("it was locked");
         let changed = change(&mut cursor, &mut expected, &mut self.done);
@@ -352,7 +352,7 @@ impl Builder {
     fn ask(&mut self) {
         let Some(range) = self.range() else { return };
         let section = self.own.read_side();
-        let root = self.root.borrow(&section);
+        let root = self.space.borrow(&section);
         let mut shared = SharedCursor::new(root, range.clone()).expect("the range is the user's");
         let mut cursor = Cursor::lock(root, range.clone()).expect("there is memory enough");
         let mut expected = self.expected.cursor(range.clone()).expect("it was locked");
@@ -405,7 +405,7 @@ impl Builder {
     /// once: every time the same pages have to be there.
     pub(crate) fn look_at_everything(&self) {
         let section = self.own.read_side();
-        let root = self.root.borrow(&section);
+        let root = self.space.borrow(&section);
         let half = Vaddr::new(0)..HALF_END;
         macro_rules! look_with {
             ($cursor:expr) => {
@@ -460,6 +460,7 @@ fn item(machine: &MetalMachine, page: RawItem) -> MappedItem<MetalMachine> {
 /// A page of a fresh frame.
 fn tracked(machine: &MetalMachine, property: Property) -> (RawItem, MappedItem<MetalMachine>) {
     let frame = Frame::allocate(machine).expect("there is memory enough");
+    machine.write_contents(frame.paddr(), 0);
     let mut page = RawItem { frame: frame.paddr(), level: Level::LEAF, property };
     page.property.flags.insert(PageFlags::TRACKED);
     (page, MappedItem::Tracked { frame, property })

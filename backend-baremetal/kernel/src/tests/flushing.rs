@@ -6,30 +6,31 @@
 //! processors would go on with what they have cached: `sabotage=no-shootdown` shows that the tests
 //! see that.
 //!
-//! *Cursors flush while they hold locks*, and wait until all processors have answered. So whoever
-//! waits for one of these locks has to answer, and so has whoever waits to ask himself; see
-//! [`who_waits_for_a_lock_answers`]. The user's pages are in two leaves, by turns: neighbours
-//! flush at the same time, the others wait for each other's locks.
+//! *Cursors flush while they hold locks*, and wait until all processors have answered. So a
+//! processor that waits for one of these locks has to answer, and so has one that waits for
+//! answers; see [`who_waits_for_a_lock_answers`]. The user's pages are in two leaves, by turns:
+//! neighbours flush at the same time, the others wait for each other's locks.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{FRAME_SIZE, Vaddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
 use weft_core::cpu::Cpu;
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property};
 use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
-use weft_core::node::Node;
+use weft_core::space::AddressSpace;
 use weft_protocol::Line;
 use weft_scenarios::random::Random;
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::{Machine, World};
 
+use super::harness;
 use super::kernel::Kernel;
 use crate::machine::waiting::{Rendezvous, Wait};
-use crate::machine::{cpu, serial};
+use crate::machine::{cpu, serial, trap};
 use crate::services::metal::{self, MetalMachine};
 use crate::services::{preemption, situations, smp};
 
@@ -51,7 +52,7 @@ type CoreCpu = Cpu<MetalMachine>;
 /// What the processors of a test share.
 struct Table {
     machine: MetalMachine,
-    root: Node<User>,
+    space: AddressSpace<User>,
     meeting: Rendezvous,
     /// Accesses that went through with a translation that was taken away.
     stale: AtomicU64,
@@ -94,7 +95,7 @@ impl Table {
         change: impl FnOnce(&mut Cursor<'_, User>),
     ) {
         let section = own.read_side();
-        let cursor = Cursor::lock(self.root.borrow(&section), range);
+        let cursor = Cursor::lock(self.space.borrow(&section), range);
         change(&mut cursor.expect("there is memory enough"));
     }
 
@@ -107,9 +108,10 @@ impl Table {
         cursor.map(fresh(&self.machine, flags, contents)).expect("the page was taken away");
     }
 
-    /// Looks whether page `index` has these contents for the calling processor.
+    /// Looks whether page `index` has these contents for the calling processor. Also a frame that
+    /// was freed is just other contents.
     fn look(&self, index: usize, contents: Option<u64>) {
-        if self.machine.user_read(page(index)) != contents {
+        if trap::try_read(page(index).as_u64()).ok() != contents {
             self.count_stale();
         }
     }
@@ -127,19 +129,20 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
     let frames = machine.region().live();
     let boot = metal::online(&machine, processors);
     let world = Machine::of_kernel(&machine, boot, kernel.space);
-    let root = world.user_root();
+    let space = world.user_space();
     for index in 0..processors {
-        world.map(&root, page(index), index as u64);
+        world.map(&space, page(index), index as u64);
     }
     for leaf in 0..LEAVES {
-        world.map(&root, FourLevels::address(&[KEPT, leaf]), 0);
+        world.map(&space, FourLevels::address(&[KEPT, leaf]), 0);
     }
     assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
     let meeting = Rendezvous::new(processors);
-    let table = Table { machine, root, meeting, stale: AtomicU64::new(0) };
+    let table = Table { machine, space, meeting, stale: AtomicU64::new(0) };
     smp::on_all(&|processor| {
+        metal::play(CpuId::new(processor as u32));
         let mut own = metal::online(&machine, processor);
-        own.activate(&table.root).expect("it is a root");
+        own.activate(&table.space).expect("it is a root");
         for index in 0..processors {
             assert!(machine.user_read(page(index)) == Some(index as u64), "a page is not there");
         }
@@ -147,8 +150,7 @@ fn on_one_table(kernel: &Kernel, part: impl Fn(&Table, &mut CoreCpu, usize) + Sy
         part(&table, &mut own, processor);
         table.meeting.wait();
         drop(own);
-        cpu::publish();
-        table.meeting.wait();
+        metal::rest();
     });
     let stale = table.stale.load(Ordering::Acquire);
     drop(table);
@@ -223,7 +225,7 @@ pub(crate) fn who_waits_for_a_lock_answers(kernel: &Kernel) {
     let waiters = (cpu::online() - initiators) as u64;
     let (comers, answered) = (AtomicU64::new(0), AtomicU64::new(0));
     on_one_table(kernel, |table, own, processor| {
-        let flushes = || cpu::this().flushes.load(Ordering::Relaxed);
+        let flushes = || cpu::this().requests_answered.load(Ordering::Relaxed);
         let leaf_of = processor % initiators;
         for round in 1..=WAITING_ROUNDS {
             // The first page of ours in the leaf, alone in its range, or the whole leaf.
@@ -273,8 +275,6 @@ pub(crate) fn who_waits_for_a_lock_answers(kernel: &Kernel) {
 /// Prints what was counted, and demands that nobody used what was taken away.
 pub(crate) fn report(stale: u64) {
     serial::line(&Line::Metric { name: "stale accesses", value: stale });
-    for (name, value) in cpu::totals() {
-        serial::line(&Line::Metric { name, value });
-    }
+    harness::report_counts();
     assert!(stale == 0, "{STALE}");
 }

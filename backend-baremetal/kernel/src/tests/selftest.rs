@@ -18,7 +18,7 @@ use weft_scenarios::world::Machine;
 use x86_64::instructions::interrupts;
 
 use super::kernel::Kernel;
-use super::{audit, flushing, probes, tables, windows};
+use super::{asking, audit, flushing, probes, tables, windows};
 use crate::machine::trap::{self, Fault};
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::machine::{cpu, runtime, serial};
@@ -28,13 +28,15 @@ use crate::services::space::{self, Space};
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 25] = [
+const TESTS: [(&str, Test); 28] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
     ("good-stale", flushing::a_page_that_is_taken_away_is_gone),
     ("good-protect", flushing::a_page_that_is_protected_is_not_written),
     ("good-waiters", flushing::who_waits_for_a_lock_answers),
+    ("good-asked", asking::only_holders_are_asked),
+    ("good-lazy", asking::lazy_processors_catch_up),
     ("good-windows", windows::pages_of_the_kernel_come_and_go),
     ("good-tables", tables::everybody_sees_the_same_table),
     ("good-audit", audit::tables_are_in_order),
@@ -42,6 +44,7 @@ const TESTS: [(&str, Test); 25] = [
     ("good-storm", flushing::everybody_takes_pages_away),
     ("bad-chatter", bad_chatter),
     ("bad-count", bad_count),
+    ("bad-deaf", asking::a_processor_is_deaf),
     ("bad-fault", bad_fault),
     ("bad-fetch", bad_fetch),
     ("bad-hang", bad_hang),
@@ -67,6 +70,11 @@ pub(crate) fn list() {
         ("good-storm", Sabotage::NoShootdown, flushing::STALE),
         ("good-waiters", Sabotage::NoShootdown, flushing::STALE),
         ("good-windows", Sabotage::NoShootdown, flushing::STALE),
+        ("good-asked", Sabotage::NoShootdown, asking::MISCOUNTED),
+        ("good-asked", Sabotage::ForgottenHolder(1), asking::MISCOUNTED),
+        ("good-lazy", Sabotage::NoShootdown, asking::MISCOUNTED),
+        ("good-stale", Sabotage::ForgottenHolder(1), flushing::STALE),
+        ("good-windows", Sabotage::ForgottenHolder(1), flushing::STALE),
         ("good-storm", Sabotage::NeverFreed, "leak: "),
         ("good-tables", Sabotage::TablesChanged, DISAGREEMENT),
         ("good-audit", Sabotage::LostCount, "a node has lost count"),

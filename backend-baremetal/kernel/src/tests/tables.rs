@@ -46,14 +46,14 @@ pub(crate) fn everybody_sees_the_same_table(kernel: &Kernel) {
     let frames = machine.region().live();
     let boot = metal::online(&machine, cpu::online());
     let world = Machine::of_kernel(&machine, boot, kernel.space);
-    let root = world.user_root();
+    let space = world.user_space();
     assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
     metal::play(CpuId::new(0));
     let mut own = metal::online(&machine, 0);
-    own.activate(&root).expect("it is a root");
+    own.activate(&space).expect("it is a root");
     let mut builder = Builder {
         machine,
-        root,
+        space,
         own,
         random: Random::stream(seed, 0),
         expected: Pages::new(BTreeMap::new()),
@@ -74,9 +74,10 @@ pub(crate) fn everybody_sees_the_same_table(kernel: &Kernel) {
         // SAFETY: as where it was changed.
         unsafe { machine.region().word(frame, index) }.store(bits, &PUBLISH_ITEM);
     }
-    let Builder { root, own, .. } = builder;
-    drop(root);
+    let Builder { space, own, .. } = builder;
+    drop(space);
     drop(own);
+    metal::rest();
     let left = machine.region().live();
     assert!(left == frames, "leak: {frames} frames were in use before, {left} after");
 }
@@ -139,7 +140,7 @@ fn change_an_entry(builder: &mut Builder, seed: u64) -> (Paddr, usize, u64) {
     loop {
         let vaddr = small[builder.random.below(small.len() as u64) as usize];
         let section = builder.own.read_side();
-        let leaf = lock_covering(builder.root.borrow(&section), vaddr, Level::LEAF);
+        let leaf = lock_covering(builder.space.borrow(&section), vaddr, Level::LEAF);
         let leaf = leaf.expect("the leaf exists");
         let mut index = FourLevels::index(vaddr, Level::LEAF);
         let new = match seed % 4 {

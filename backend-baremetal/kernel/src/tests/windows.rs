@@ -8,7 +8,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use weft_core::address::{FRAME_SIZE, Vaddr};
+use weft_core::address::{CpuId, FRAME_SIZE, Vaddr};
 use weft_core::format::PageFlags;
 
 use super::flushing::{self, fresh, read_only};
@@ -18,8 +18,8 @@ use crate::machine::{cpu, trap};
 use crate::services::space::{self, KernelCursor, WINDOWS};
 use crate::services::{metal, smp};
 
-/// How many pages there are.
-const PAGES: u64 = 4;
+/// How many pages there are: more than are flushed one by one.
+const PAGES: u64 = 40;
 
 fn address(page: u64) -> u64 {
     WINDOWS + page * FRAME_SIZE
@@ -43,6 +43,7 @@ pub(crate) fn pages_of_the_kernel_come_and_go(kernel: &Kernel) {
         stale.fetch_add(wrong as u64, Ordering::AcqRel);
     };
     smp::on_all(&|processor| {
+        metal::play(CpuId::new(processor as u32));
         let own = metal::online(&machine, processor);
         // The first processor changes these pages; then all go on.
         let change = |pages: Range<u64>, change: &dyn Fn(&mut KernelCursor<'_>)| {
@@ -80,8 +81,7 @@ pub(crate) fn pages_of_the_kernel_come_and_go(kernel: &Kernel) {
         see(0..PAGES, false, false);
         meeting.wait();
         drop(own);
-        cpu::publish();
-        meeting.wait();
+        metal::rest();
     });
     flushing::report(stale.load(Ordering::Acquire));
     let left = machine.region().live();

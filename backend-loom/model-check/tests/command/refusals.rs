@@ -38,7 +38,7 @@ fn sabotages_that_break_nothing() {
     let refuses = |how, part| refuses(&["lock_vs_lock", "--sabotage", how], part);
     refuses("forgotten-cpu-9", "no selected scenario has a CPU 9: name one of 0 to 1");
     refuses("forgotten-cpu-200", "no selected scenario has a CPU 200");
-    refuses("no-shootdown", "can only break the machine: use `just qemu --sabotage no-shootdown`");
+    refuses("never-freed", "can only break the machine: use `just qemu --sabotage never-freed`");
     refuses("LOCK_CONTENDED", "can be weakened in 0 ways");
     refuses("LOCK_RELEASE@lock.rs:1", "\"lock.rs:1\" is no line of the core");
     refuses(
