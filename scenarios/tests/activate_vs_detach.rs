@@ -1,0 +1,74 @@
+//! # Activate vs. detach
+//! Result: Never. A CPU that begins to run on a root uses a page that was taken out by hand and
+//!   freed.
+//! CPUs: 0 activates the space, reads the page, announces a quiescent state and reads it again. 1
+//!   takes the page out of its locked leaf, retires it and announces a quiescent state.
+//! Invariant: the owner of a bare guard knows no space, and so asks every CPU that runs on any
+//!   root. Either it finds the CPU among those, or the CPU's walks find the change.
+//! Guards against: a CPU that is noted after it has loaded its root; a fence that is missing.
+//! Sites: ACTIVATE_ORDER, FLUSH_ORDER, HOLDER_JOINS.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 69 executions, under loom to 3 preemptions.
+//! References: linux switch_mm_irqs_off (arch/x86/mm/tlb.c); linux 71b3c126e611.
+use weft_scenarios::prelude::*;
+
+struct Race<B: World> {
+    table: Space<B>,
+}
+
+/// What the user read, before and after its quiescent state.
+type Reads = [Option<u64>; 2];
+
+impl<B: World> Scenario<B> for Race<B> {
+    type Saw = Option<Reads>;
+    const CPUS: Cpus<Self, B> = cpus([
+        ("user", |race, cpu| {
+            cpu.activate(&race.table.root).expect("nothing is asked of a root here");
+            let before = cpu.backend().user_read(page::<B>(0));
+            cpu.quiescent();
+            let after = cpu.backend().user_read(page::<B>(0));
+            cpu.deactivate();
+            Some([before, after])
+        }),
+        ("detacher", |race, cpu| {
+            let section = cpu.read_side();
+            let root = race.table.root.borrow(&section);
+            let leaf = lock_covering(root, page::<B>(0), Level::LEAF);
+            let mut leaf = leaf.expect("the path exists");
+            let mut entry = leaf.entry(0).expect("a node has two entries");
+            entry.detach().expect("the entry is managed").retire();
+            drop(leaf);
+            drop(section);
+            cpu.quiescent();
+            None
+        }),
+    ]);
+    const OUTCOMES: &'static [Outcome] = &[
+        interesting("used throughout", "the page was taken out last"),
+        interesting("taken out in between", "the second read faulted"),
+        interesting("taken out first", "both reads faulted"),
+        forbidden("corrupt", "a page does not have its contents"),
+    ];
+    const REACHED: &'static [Situation] =
+        &[met("a grace period ended", |event| matches!(event, Event::GracePeriodEnded))];
+    const TWINS: Twins = twins([
+        weakened_fence(&sites::ACTIVATE_ORDER, "use after free"),
+        weakened_fence(&sites::FLUSH_ORDER, "use after free"),
+        forgotten_holder(0, "use after free"),
+        no_shootdown("use after free"),
+    ]);
+
+    fn set_up(machine: &mut Machine<B>) -> Self {
+        Race { table: machine.used_space(&[(0, 5), (1, 6)]) }
+    }
+
+    fn check(&self, _cpu: &mut Cpu<B>, saw: &[Self::Saw]) -> &'static str {
+        match saw[0].expect("the user has read the page") {
+            [Some(5), Some(5)] => "used throughout",
+            [Some(5), None] => "taken out in between",
+            [None, None] => "taken out first",
+            _ => "corrupt",
+        }
+    }
+}
+
+scenario!(Race);
