@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use weft_backend_baremetal::backend::Tables;
-use weft_backend_baremetal::hosted::{self, HostedMachine};
+use weft_backend_baremetal::hosted::{self, HostedMachine, on_cpu};
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::Cpu;
@@ -22,6 +22,7 @@ use weft_core::item::MappedItem;
 use weft_core::node::{Node, NodeRef};
 use weft_core::shared::SharedCursor;
 use weft_core::sites::{ENTRY_UNDER_LOCK, WALK_ENTRY};
+use weft_core::space::AddressSpace;
 use weft_core::sync::{Backend, Word};
 
 use crate::locks::Lockable;
@@ -88,6 +89,18 @@ pub struct Weft {
     name: &'static str,
     is_shared: bool,
     locks_to_read: bool,
+    space: Spaced,
+}
+
+/// Whether a table is that of an address space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spaced {
+    /// It is a bare root: no CPU can run on it.
+    Bare,
+    /// It is, and no CPU runs on it.
+    Idle,
+    /// It is, and its CPU runs on it, so that a flush is one for that CPU.
+    Held,
 }
 
 impl Weft {
@@ -104,12 +117,33 @@ impl Weft {
         number: CpuId,
         is_shared: bool,
     ) -> Self {
-        Self { root, cpu: None, number, machine, name, is_shared, locks_to_read: false }
+        let (locks_to_read, space) = (false, Spaced::Bare);
+        Self { root, cpu: None, number, machine, name, is_shared, locks_to_read, space }
     }
 
     /// Reads under locks, too.
     pub fn locking_to_read(self) -> Self {
         Self { locks_to_read: true, ..self }
+    }
+
+    /// As the table of an address space.
+    pub fn spaced(self, space: Spaced) -> Self {
+        Self { space, ..self }
+    }
+
+    /// A new root, of a space or not.
+    fn fresh_root(&mut self) -> Node<User<Machine>> {
+        if self.space == Spaced::Bare {
+            let root = Node::allocate(&self.machine, FourLevels::ROOT);
+            return root.expect("there is room for a root");
+        }
+        let space: AddressSpace<User<Machine>> =
+            AddressSpace::allocate(&self.machine).expect("there is room for a root and its words");
+        if self.space == Spaced::Held {
+            let (number, cpu) = (self.number, self.awake());
+            on_cpu(number, || cpu.activate(&space)).expect("nothing is asked of a root here");
+        }
+        Node::clone(&space)
     }
 
     fn with_root<R>(&self, work: impl FnOnce(NodeRef<'_, User<Machine>>) -> R) -> R {
@@ -342,8 +376,7 @@ impl Table for Weft {
         if self.is_shared {
             self.unmap(&span.in_chunks(span.pages));
         } else {
-            let root = Node::allocate(&self.machine, FourLevels::ROOT);
-            self.root = root.expect("there is room for a root");
+            self.root = self.fresh_root();
         }
         self.awake().quiescent();
         let whole = span.in_chunks(span.pages);
@@ -386,7 +419,8 @@ impl Table for Weft {
     }
 
     fn rest(&mut self) {
-        self.cpu = None;
+        let cpu = self.cpu.take();
+        on_cpu(self.number, || drop(cpu));
     }
 }
 

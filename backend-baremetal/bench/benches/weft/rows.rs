@@ -12,7 +12,7 @@ use weft_bench::memory::{Arena, ENTRIES};
 use weft_bench::parallel::{self, Parallel};
 use weft_bench::raw::{Care, Raw};
 use weft_bench::target::Demand;
-use weft_bench::weft::{self, Weft};
+use weft_bench::weft::{self, Spaced, Weft};
 use weft_bench::workload::{Operation, Over, Role, Span, State, Table, Workload};
 
 use weft_core::geometry::{FourLevels, Shape as _};
@@ -130,7 +130,8 @@ pub(crate) const HALF_LEAF: u64 = ENTRIES as u64 / 2;
 /// What two CPUs on ranges of their own are to reach.
 const SCALES: &[Demand] = &[Demand::SpeedUp(1.8)];
 
-const OTHERS: [Planned; 7] = [
+const OTHERS: [Planned; 8] = [
+    Planned::Other("unmap in a space", unmap_in_a_space),
     Planned::Other("lock a range", lock_range),
     Planned::Other("lock a page", lock_page),
     Planned::Other("deferred free", deferred),
@@ -239,6 +240,22 @@ fn arena(frames: u64) -> Result<Arc<Arena>, String> {
 
 fn memory(frames: u64) -> Result<Arena, String> {
     Arena::new(frames).map_err(|error| format!("there is no memory for a table: {error}"))
+}
+
+/// What a page's flush costs that knows whom it is for, beside one that asks every CPU of none.
+fn unmap_in_a_space(name: &'static str, size: Size) -> Result<Row, String> {
+    let span = Span::whole(size.pages).in_chunks(1);
+    let kinds = [
+        (Role::Ours, "weft, held by its CPU", Spaced::Held),
+        (Role::Reference, "weft, held by none", Spaced::Idle),
+        (Role::Bound, "weft, a bare root", Spaced::Bare),
+    ];
+    let mut workloads: Vec<Box<dyn Workload>> = Vec::new();
+    for (role, name, space) in kinds {
+        let table = Weft::new(name, weft::start(FRAMES)?).spaced(space);
+        workloads.push(Box::new(Over::new(role, table, Operation::Unmap, State::Mapped, span)));
+    }
+    Ok(Row { name, unit: "page", workloads, demands: Vec::new() })
 }
 
 fn lock_range(name: &'static str, size: Size) -> Result<Row, String> {
