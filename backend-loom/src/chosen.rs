@@ -131,6 +131,10 @@ impl Engine for Chosen {
         with_engine!(E => E::mark())
     }
 
+    fn draw(bound: u64) -> u64 {
+        with_engine!(E => E::draw(bound))
+    }
+
     fn memory_model(search: &Search) -> String {
         with_engine!(E => E::memory_model(search))
     }

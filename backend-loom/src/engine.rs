@@ -48,8 +48,26 @@ pub struct Traits {
     pub cpus_max: usize,
     /// Whether failures come with an [`Arrangement`].
     pub arranges: bool,
-    /// Whether loads of paging hardware may be older than the access.
-    pub caches: bool,
+    /// How paging hardware comes to use what it has read before.
+    pub caching: Caching,
+}
+
+/// How paging hardware of an engine's CPUs comes to use what it has read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// It does not: it walks at every access.
+    Nothing,
+    /// Its loads may be as old as a [`Window`].
+    Windows,
+    /// It keeps what it has read, and uses or forgets it as [`Engine::draw`] says.
+    Drawn,
+}
+
+impl Caching {
+    /// Whether hardware may use what is not so any more.
+    pub const fn is_modelled(self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
 }
 
 /// A checker: one way to run the executions of a program.
@@ -79,6 +97,12 @@ pub trait Engine: Copy + Default + fmt::Debug + Send + Sync + 'static {
     /// are unordered under an engine that cannot tell.
     fn mark() -> Mark {
         Mark::UNORDERED
+    }
+
+    /// A number below `bound`, drawn at random, of engines that draw; another one at each call, and
+    /// the same ones when the execution is replayed.
+    fn draw(_bound: u64) -> u64 {
+        0
     }
 
     /// The memory model under which this search's verdict holds.

@@ -19,8 +19,8 @@ use weft_explorer::{Atomic, EventRef, Options, Plain, Sample, Token, Trace, Trac
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
-    Access, Action, Arrangement, Body, Engine, EnginePlain, EngineWord, Execution, Exploration,
-    Failure, FailureKind, Operation, Program, Search, Traits, Verdict, refuse_load,
+    Access, Action, Arrangement, Body, Caching, Engine, EnginePlain, EngineWord, Execution,
+    Exploration, Failure, FailureKind, Operation, Program, Search, Traits, Verdict, refuse_load,
     refuse_sequentially_consistent,
 };
 use crate::ghost;
@@ -60,7 +60,7 @@ impl Explorer {
         controls_schedule: true,
         cpus_max: 8,
         arranges: true,
-        caches: true,
+        caching: Caching::Windows,
     };
 }
 

@@ -41,5 +41,6 @@ mod schedule;
 pub mod shuttle;
 pub mod testing;
 pub mod threads;
+mod translations;
 mod waiting;
 mod words;

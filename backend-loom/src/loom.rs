@@ -42,8 +42,8 @@ use loom::sync::atomic::AtomicU64;
 use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
-    Access, Body, Engine, EngineWord, Execution, Exploration, Failure, FailureKind, Program,
-    Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Access, Body, Caching, Engine, EngineWord, Execution, Exploration, Failure, FailureKind,
+    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 use crate::{exclusive, waiting};
 
@@ -85,7 +85,7 @@ impl Loom {
         controls_schedule: true,
         cpus_max: CPUS_MAX,
         arranges: false,
-        caches: false,
+        caching: Caching::Nothing,
     };
 }
 

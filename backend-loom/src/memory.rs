@@ -97,7 +97,7 @@ pub(crate) struct Memory<G: Geometry> {
     given: Vec<AtomicUsize>,
     /// Ghost: how many frames each pool gives; written by its own CPU only.
     limits: Vec<AtomicUsize>,
-    /// Ghost: the root that each CPU has loaded, plus 1; touched by that CPU only.
+    /// Ghost: the root that each CPU has loaded, plus 1; under the lock of its paging hardware.
     loaded: Vec<AtomicU64>,
 }
 
@@ -213,7 +213,12 @@ impl<G: Geometry> Memory<G> {
 
     /// The root that the CPU has loaded.
     pub(crate) fn loaded_root(&self, actor: Actor) -> Option<Paddr> {
-        let value = self.loaded[actor.cpu()].load(Ordering::Relaxed);
+        self.root_of(actor.cpu())
+    }
+
+    /// The root that a CPU has loaded whose paging hardware the caller plays.
+    pub(crate) fn root_of(&self, cpu: usize) -> Option<Paddr> {
+        let value = self.loaded[cpu].load(Ordering::Relaxed);
         value.checked_sub(1).map(Paddr::new)
     }
 

@@ -19,31 +19,35 @@
 //! waits for them, with what it knew when it sent the request; between the two it does nothing
 //! that a handler could see.
 //!
-//! *Other engines.* Where loads cannot be old, hardware walks at every access, and there is nothing
-//! to invalidate. Interrupts are masked by a word of the engine's then, and are ordered with all
-//! that their initiator does.
+//! *Other engines.* Where loads cannot be old, interrupts are masked by a word of the engine's, and
+//! are ordered with all that their initiator does. Hardware walks at every access there, and there
+//! is nothing to invalidate; or, where the engine draws, it keeps [`Translations`]. It is drawn
+//! then what a CPU fills, drops and uses, and when it walks to a page that no instruction accesses:
+//! at any access, and before it serves an interrupt, to any page that it has accessed before. Such
+//! a walk is played by the CPU that runs, and orders what that CPU does next as no hardware would.
 //!
 //! Rules: Intel SDM, volume 3A, sections 5.8 (accessed and dirty) and 5.10.2 to 5.10.5 (caches).
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weft_core::address::{CpuId, CpuSet, Paddr, Vaddr};
+use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem, X86_64};
 use weft_core::geometry::Geometry;
-use weft_core::sync::{Noted, Request};
+use weft_core::sync::{Flush, Noted, Request};
 use weft_explorer::Window;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::UserTable;
 
 use crate::actor::Actor;
 use crate::chosen::{Chosen, ChosenWord};
-use crate::engine::{Access, Engine as _, EngineWord as _};
+use crate::engine::{Access, Caching, Engine as _, EngineWord as _};
 use crate::model::Model;
 use crate::sabotage;
+use crate::translations::{Kept, Start, Translations};
 use crate::words::ModelWord;
 
 /// What an entry says, as its table writes it.
@@ -124,11 +128,11 @@ fn held<R>(body: impl FnOnce(&mut Caches, Window) -> R) -> R {
 pub(crate) enum Mmu {
     /// Loads of a walk may be old.
     Caching(weft_explorer::Mutex<Caches>),
-    /// Every access walks.
+    /// Loads of a walk are not old, but hardware may keep what it has walked to.
     Walking(Walking),
 }
 
-/// What stands for the caches where there are none.
+/// What stands for the windows where there are none.
 pub(crate) struct Walking {
     /// 1 while the CPU masks interrupts, or while a handler runs.
     lock: ChosenWord,
@@ -136,12 +140,21 @@ pub(crate) struct Walking {
     is_masked: AtomicBool,
     /// Ghost: what the CPU notes. Under the lock, of engines that run CPUs in their real order.
     noted: Mutex<Noted>,
+    /// Ghost: what hardware keeps, where that is drawn. Under the lock, like `noted`.
+    kept: Mutex<Translations>,
+    /// Ghost: whose hardware the CPU plays: its own, but in a handler. Touched by that CPU only.
+    plays: AtomicUsize,
 }
 
 impl Walking {
-    fn new() -> Self {
-        let lock = ChosenWord::new(0, Access::UpdatedOnly);
-        Self { lock, is_masked: AtomicBool::new(false), noted: Mutex::new(Noted::default()) }
+    fn new(cpu: usize) -> Self {
+        Self {
+            lock: ChosenWord::new(0, Access::UpdatedOnly),
+            is_masked: AtomicBool::new(false),
+            noted: Mutex::new(Noted::default()),
+            kept: Mutex::new(Translations::default()),
+            plays: AtomicUsize::new(cpu),
+        }
     }
 
     /// Calls `body` on what the CPU notes, when no handler runs and the CPU masks no interrupts.
@@ -186,12 +199,12 @@ impl fmt::Debug for Mmu {
 }
 
 impl Mmu {
-    /// Hardware that has read nothing. Called where an execution is set up.
-    pub(crate) fn new() -> Self {
-        if Chosen::traits().caches {
+    /// The hardware of a CPU, which has read nothing. Called where an execution is set up.
+    pub(crate) fn new(cpu: usize) -> Self {
+        if Chosen::traits().caching == Caching::Windows {
             Self::Caching(weft_explorer::Mutex::named("interrupts", Caches::default()))
         } else {
-            Self::Walking(Walking::new())
+            Self::Walking(Walking::new(cpu))
         }
     }
 
@@ -220,32 +233,22 @@ fn noting<R>(body: impl FnOnce(&mut Noted) -> R) -> R {
     result
 }
 
-/// The CPU whose caches are held forgets what the request says.
-pub(crate) fn invalidate(request: &Request) {
-    if !is_held() {
-        return;
-    }
-    held(|caches, now| match request.flush().pages() {
-        Some(pages) => {
-            let most = if sabotage::is(Sabotage::PartialShootdown) { 1 } else { usize::MAX };
-            pages.take(most).for_each(|page| caches.forget_page(page, now));
-        }
-        None => caches.forget_everything(now),
-    });
-}
-
-/// The CPU whose caches are held has loaded a root, and forgets the one before.
-pub(crate) fn load_root() {
-    if is_held() {
-        held(Caches::forget_everything);
-    }
-}
-
-/// What a CPU's hardware finds for an address.
+/// What a CPU's hardware finds for an address, and where.
 struct Found<'a> {
+    node: Paddr,
+    index: usize,
     word: &'a ModelWord,
     bits: u64,
     item: RawItem,
+}
+
+/// The same with what hardware notes when it uses the page.
+fn noting_use(mut item: RawItem, write: bool) -> RawItem {
+    item.property.flags.insert(PageFlags::ACCESSED);
+    if write {
+        item.property.flags.insert(PageFlags::DIRTY);
+    }
+    item
 }
 
 /// Why a walk does not end at a page.
@@ -257,7 +260,7 @@ enum Lost {
 }
 
 /// Whether hardware may keep an entry: it is present, and noted as accessed.
-fn may_keep(bits: u64) -> bool {
+pub(crate) fn may_keep(bits: u64) -> bool {
     bits & 1 != 0 && bits & ACCESSED != 0
 }
 
@@ -268,13 +271,14 @@ impl<G: Geometry> Model<G> {
     /// Makes CPUs flush, as the core asks for it, or as a sabotaged world does it.
     #[track_caller]
     pub(crate) fn shoot_down(&self, actor: Actor, cpus: &CpuSet, request: &Request) {
+        let serve = |noted: &mut Noted| request.serve(self, noted);
         if sabotage::is(Sabotage::NoShootdown) {
         } else if sabotage::is(Sabotage::LateShootdown) {
             self.late(actor.cpu()).lock().expect("nothing panics here").push((*cpus, *request));
         } else if sabotage::is(Sabotage::MaskedShootdown) {
-            self.mmu(actor.cpu()).masked(|_| self.interrupt_all(actor, cpus, request));
+            self.mmu(actor.cpu()).masked(|_| self.interrupt_all(actor, cpus, &serve));
         } else {
-            self.interrupt_all(actor, cpus, request);
+            self.interrupt_all(actor, cpus, &serve);
         }
     }
 
@@ -284,31 +288,43 @@ impl<G: Geometry> Model<G> {
         let Some(actor) = Actor::now() else { return };
         let late =
             std::mem::take(&mut *self.late(actor.cpu()).lock().expect("nothing panics here"));
-        late.iter().for_each(|(cpus, request)| self.interrupt_all(actor, cpus, request));
+        for (cpus, request) in late {
+            self.interrupt_all(actor, &cpus, &|noted| request.serve(self, noted));
+        }
     }
 
     /// Plays the handlers of these CPUs, and waits for them.
     #[track_caller]
-    fn interrupt_all(&self, actor: Actor, cpus: &CpuSet, request: &Request) {
-        let sent = if Chosen::traits().caches { Window::open() } else { Window::default() };
+    fn interrupt_all(&self, actor: Actor, cpus: &CpuSet, handler: &dyn Fn(&mut Noted)) {
+        let has_windows = Chosen::traits().caching == Caching::Windows;
+        let sent = if has_windows { Window::open() } else { Window::default() };
         let forgotten = |cpu: CpuId| sabotage::is(Sabotage::ForgottenHolder(cpu.as_u32()));
         let targets = cpus.iter().filter(|cpu| !forgotten(*cpu)).map(|cpu| cpu.as_u32() as usize);
         let (own, mut others): (Vec<_>, Vec<_>) = targets.partition(|cpu| *cpu == actor.cpu());
         while !others.is_empty() {
             // In any order: a target may see what another one did behind its handler.
-            let is_choice = Chosen::traits().caches && others.len() > 1;
+            let is_choice = has_windows && others.len() > 1;
             let next = if is_choice { weft_explorer::choose(others.len() as u64) } else { 0 };
-            match self.mmu(others.remove(next as usize)) {
+            let cpu = others.remove(next as usize);
+            match self.mmu(cpu) {
                 Mmu::Caching(caches) => caches.interrupt(&sent, |caches, here| {
                     let own = HELD.take();
-                    hold(caches, Some(*here), || noting(|noted| request.serve(self, noted)));
+                    hold(caches, Some(*here), || noting(handler));
                     HELD.set(own);
                 }),
-                Mmu::Walking(walking) => walking.locked(|noted| request.serve(self, noted)),
+                Mmu::Walking(walking) => walking.locked(|noted| {
+                    self.play(actor, cpu);
+                    self.speculate(actor);
+                    handler(noted);
+                    self.play(actor, actor.cpu());
+                }),
             }
         }
         for cpu in own {
-            self.mmu(cpu).masked(|noted| request.serve(self, noted));
+            self.mmu(cpu).masked(|noted| {
+                self.speculate(actor);
+                handler(noted);
+            });
         }
         // The handlers are done.
         Chosen::fence(Ordering::Acquire);
@@ -330,9 +346,13 @@ impl<G: Geometry> Model<G> {
             Mmu::Caching(caches) => {
                 with(caches, || self.translate(actor, root, vaddr, write).map(body))
             }
-            Mmu::Walking(walking) => {
-                walking.masked(|_| self.translate(actor, root, vaddr, write).map(body))
-            }
+            Mmu::Walking(walking) => walking.masked(|_| {
+                self.speculate(actor);
+                if let Some(mut kept) = self.kept(actor) {
+                    kept.access(vaddr, Chosen::draw);
+                }
+                self.translate(actor, root, vaddr, write).map(body)
+            }),
         }
     }
 
@@ -340,65 +360,136 @@ impl<G: Geometry> Model<G> {
     fn translate(&self, actor: Actor, root: Paddr, vaddr: Vaddr, write: bool) -> Option<RawItem> {
         loop {
             match self.walk(actor, root, vaddr) {
-                Ok(Found { word, bits, item }) => {
-                    if write && !item.property.flags.contains(PageFlags::WRITE) {
+                Ok(found) => {
+                    if write && !found.item.property.flags.contains(PageFlags::WRITE) {
                         break;
                     }
-                    let mut wanted = item;
-                    wanted.property.flags.insert(PageFlags::ACCESSED);
-                    wanted.property.flags.set(
-                        PageFlags::DIRTY,
-                        write || item.property.flags.contains(PageFlags::DIRTY),
-                    );
-                    let new = Format::<G>::item(wanted);
-                    if wanted == item || word.hardware_update(actor, bits, new) {
-                        return Some(item);
+                    if self.note_use(actor, vaddr, &found, write) {
+                        return Some(found.item);
                     }
                 }
                 Err(Lost::Absent) => break,
                 Err(Lost::Changed) => {}
             }
             // What it remembered is not so any more: it walks again.
-            self.forget(vaddr);
+            self.forget(actor, vaddr);
         }
         // A fault makes it forget, too.
-        self.forget(vaddr);
+        self.forget(actor, vaddr);
         None
     }
 
-    fn forget(&self, vaddr: Vaddr) {
+    /// Hardware notes in the entry that it uses the page. False if the entry has changed.
+    #[track_caller]
+    fn note_use(&self, actor: Actor, vaddr: Vaddr, found: &Found<'_>, write: bool) -> bool {
+        let noted = noting_use(found.item, write);
+        let is_noted = noted == found.item;
+        let bits = if is_noted { found.bits } else { Format::<G>::item(noted) };
+        if !is_noted && !found.word.hardware_update(actor, found.bits, bits) {
+            return false;
+        }
+        self.keep(actor, vaddr, noted.level, Kept { node: found.node, index: found.index, bits });
+        true
+    }
+
+    /// Forgets what would translate the address.
+    fn forget(&self, actor: Actor, vaddr: Vaddr) {
         if is_held() {
-            let page = vaddr.align_down(weft_core::address::FRAME_SIZE);
-            held(|caches, now| caches.forget_page(page, now));
+            held(|caches, now| caches.forget_page(vaddr.align_down(FRAME_SIZE), now));
+        } else if let Some(mut kept) = self.kept(actor) {
+            kept.forget_used(vaddr);
+        }
+    }
+
+    /// The CPU, whose caches are held, forgets what is flushed.
+    pub(crate) fn forget_flushed(&self, actor: Actor, flush: Flush) {
+        let Some(pages) = flush.pages() else { return self.forget_everything(actor) };
+        let most = if sabotage::is(Sabotage::PartialShootdown) { 1 } else { usize::MAX };
+        for page in pages.take(most) {
+            if is_held() {
+                held(|caches, now| caches.forget_page(page, now));
+            } else if let Some(mut kept) = self.kept(actor) {
+                kept.forget_page(page);
+            }
+        }
+    }
+
+    /// The CPU, whose caches are held, runs on a root from now on, or on none.
+    pub(crate) fn run_on(&self, actor: Actor, root: Option<Paddr>) {
+        self.memory().load_root(actor, root);
+        self.forget_everything(actor);
+    }
+
+    /// The CPU, whose caches are held, forgets everything.
+    fn forget_everything(&self, actor: Actor) {
+        if is_held() {
+            held(Caches::forget_everything);
+        } else if let Some(mut kept) = self.kept(actor) {
+            kept.forget_everything();
         }
     }
 
     /// Follows entries down to a page: each as it is now, or as it may have been kept.
     #[track_caller]
     fn walk(&self, actor: Actor, root: Paddr, vaddr: Vaddr) -> Result<Found<'_>, Lost> {
-        let (mut window, kept) = Self::window_of(vaddr);
-        let (mut node, mut level) = (root, G::ROOT);
+        if is_held() {
+            let (mut window, whole) = Self::window_of(vaddr);
+            return self.descend(actor, (root, G::ROOT), vaddr, whole, |word| {
+                let bits = word.hardware_load_within(actor, &mut window, may_keep);
+                if whole {
+                    // It was kept whole, or not at all.
+                    weft_explorer::assume(may_keep(bits));
+                }
+                bits
+            });
+        }
+        let start = self.kept(actor).and_then(|kept| kept.start(vaddr, Chosen::draw));
+        if let Some(Start::Page(_, kept) | Start::Upper(_, kept)) = start {
+            self.memory().remembered(kept.node, kept.index).hardware_recall(actor, kept.bits);
+        }
+        let from = match start {
+            Some(Start::Page(level, Kept { node, index, bits })) => {
+                let Decoded::Item(item) = Format::<G>::decode(bits, level) else {
+                    unreachable!("a page is kept as one")
+                };
+                let word = self.memory().remembered(node, index);
+                return Ok(Found { node, index, word, bits, item });
+            }
+            Some(Start::Upper(level, kept)) => match Format::<G>::decode(kept.bits, level) {
+                Decoded::Node(child) => (child, level.below().expect("a node is above a page")),
+                _ => unreachable!("an entry that leads to a node is kept as one"),
+            },
+            None => (root, G::ROOT),
+        };
+        self.descend(actor, from, vaddr, false, |word| word.hardware_load(actor))
+    }
+
+    /// Follows entries down from a node. If the translation was kept `whole`, no node is touched.
+    #[track_caller]
+    fn descend(
+        &self,
+        actor: Actor,
+        (mut node, mut level): (Paddr, Level),
+        vaddr: Vaddr,
+        whole: bool,
+        mut load: impl FnMut(&ModelWord) -> u64,
+    ) -> Result<Found<'_>, Lost> {
         loop {
             let index = G::index(vaddr, level);
-            let word = match kept {
+            let word = match whole {
                 true => self.memory().remembered(node, index),
                 false => self.memory().entry(node, index),
             };
-            let bits = match &mut window {
-                Some(window) => word.hardware_load_within(actor, window, may_keep),
-                None => word.hardware_load(actor),
-            };
-            if kept {
-                // It was kept whole, or not at all.
-                weft_explorer::assume(may_keep(bits));
-            }
+            let bits = load(word);
             match Format::<G>::decode(bits, level) {
                 Decoded::Absent => return Err(Lost::Absent),
-                Decoded::Item(item) => return Ok(Found { word, bits, item }),
+                Decoded::Item(item) => return Ok(Found { node, index, word, bits, item }),
                 Decoded::Node(child) => {
-                    if bits & ACCESSED == 0 && !word.hardware_update(actor, bits, bits | ACCESSED) {
+                    let noted = bits | ACCESSED;
+                    if bits != noted && !word.hardware_update(actor, bits, noted) {
                         return Err(Lost::Changed);
                     }
+                    self.keep(actor, vaddr, level, Kept { node, index, bits: noted });
                     node = child;
                 }
             }
@@ -406,17 +497,65 @@ impl<G: Geometry> Model<G> {
         }
     }
 
-    /// Since when the loads of a walk may have been done, where they may be old; and whether all of
-    /// the translation was kept. That is a choice where the page's translation may be older than
-    /// what is above it.
+    /// Since when the loads of a walk may have been done, by a CPU whose caches are held; and
+    /// whether all of the translation was kept. That is a choice where the page's translation may
+    /// be older than what is above it.
     #[track_caller]
-    fn window_of(vaddr: Vaddr) -> (Option<Window>, bool) {
-        if !is_held() {
-            return (None, false);
-        }
-        let page = vaddr.align_down(weft_core::address::FRAME_SIZE);
+    fn window_of(vaddr: Vaddr) -> (Window, bool) {
+        let page = vaddr.align_down(FRAME_SIZE);
         let (since, upper) = held(|caches, _| (caches.since(page), caches.upper));
-        let kept = since != upper && weft_explorer::choose(2) == 1;
-        (Some(if kept { since } else { upper }), kept)
+        let whole = since != upper && weft_explorer::choose(2) == 1;
+        (if whole { since } else { upper }, whole)
+    }
+}
+
+/// Hardware whose caches are drawn.
+impl<G: Geometry> Model<G> {
+    /// From now on the calling CPU plays the hardware of `cpu`, which it has locked.
+    fn play(&self, actor: Actor, cpu: usize) {
+        if let Mmu::Walking(own) = self.mmu(actor.cpu()) {
+            own.plays.store(cpu, Ordering::Relaxed);
+        }
+    }
+
+    /// The CPU whose hardware the caller plays.
+    fn played(&self, actor: Actor) -> usize {
+        match self.mmu(actor.cpu()) {
+            Mmu::Walking(own) => own.plays.load(Ordering::Relaxed),
+            Mmu::Caching(_) => actor.cpu(),
+        }
+    }
+
+    /// What that hardware keeps, where caches are drawn. No operation of the engine is done while
+    /// the result is there: the engine may run another CPU on this thread, which would look, too.
+    fn kept(&self, actor: Actor) -> Option<MutexGuard<'_, Translations>> {
+        match self.mmu(self.played(actor)) {
+            Mmu::Walking(walking) if Chosen::traits().caching == Caching::Drawn => {
+                Some(walking.kept.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            _ => None,
+        }
+    }
+
+    /// Hardware may keep an entry for `vaddr` that it has used, now that it is noted as accessed.
+    fn keep(&self, actor: Actor, vaddr: Vaddr, level: Level, entry: Kept) {
+        let Some(mut kept) = self.kept(actor) else { return };
+        let (first, span) = (vaddr.align_down(G::entry_span(level)), G::entry_span(level));
+        match Format::<G>::decode(entry.bits, level) {
+            _ if !may_keep(entry.bits) => {}
+            Decoded::Item(_) => kept.keep_page(first, span, level, entry),
+            _ => kept.keep_upper(first, span, level, entry),
+        }
+    }
+
+    /// Hardware walks ahead, or does not.
+    #[track_caller]
+    fn speculate(&self, actor: Actor) {
+        let Some(root) = self.memory().root_of(self.played(actor)) else { return };
+        let ahead = self.kept(actor).and_then(|kept| kept.ahead(Chosen::draw));
+        let Some(vaddr) = ahead else { return };
+        if let Ok(found) = self.walk(actor, root, vaddr) {
+            self.note_use(actor, vaddr, &found, false);
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::coverage;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step};
 use crate::memory::{Memory, Pools};
-use crate::mmu::{self, Mmu};
+use crate::mmu::Mmu;
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
 
@@ -75,7 +75,7 @@ impl<G: Geometry> Model<G> {
         let memory = Memory::new(pools);
         let reclaim = ModelReclaim { monitor: Monitor::new() };
         let running = [ModelWord::new("running", 0)];
-        let mmus = (0..pools.cpus).map(|_| Mmu::new()).collect();
+        let mmus = (0..pools.cpus).map(Mmu::new).collect();
         let late = (0..pools.cpus).map(|_| Mutex::default()).collect();
         Self { machine: Arc::new(MachineState { memory, reclaim, running, mmus, late }) }
     }
@@ -196,8 +196,7 @@ unsafe impl<G: Geometry> Backend for Model<G> {
     #[track_caller]
     unsafe fn load_root(&self, root: Option<Paddr>) {
         if let Some(actor) = Actor::now() {
-            self.machine.memory.load_root(actor, root);
-            mmu::load_root();
+            self.run_on(actor, root);
         }
     }
 
@@ -217,8 +216,8 @@ unsafe impl<G: Geometry> Backend for Model<G> {
 
     #[track_caller]
     fn invalidate(&self, what: &Request) {
-        if Actor::now().is_some() {
-            mmu::invalidate(what);
+        if let Some(actor) = Actor::now() {
+            self.forget_flushed(actor, what.flush());
         }
     }
 

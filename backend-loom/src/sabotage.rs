@@ -18,6 +18,7 @@ use weft_scenarios::sabotage::{Sabotage, Side, Weakening};
 
 use crate::chosen::EngineName;
 use crate::coverage::CoreLine;
+use crate::engine::Caching;
 
 static CHOSEN: OnceLock<Option<Sabotage>> = OnceLock::new();
 
@@ -99,8 +100,8 @@ pub fn weakenings(site: AnySite, line: &CoreLine) -> impl Iterator<Item = Sabota
     (0..site.weakenings()).map(weakening)
 }
 
-/// Sites that carry what caches of translations rest on: a walk at every access finds what they
-/// would have missed.
+/// Sites whose weakening shows in what caches of translations may still have, and in no data race:
+/// where loads are not old, a CPU finds out in time that it has something to forget.
 const CACHES: [AnySite; 4] = [
     AnySite::Fence(&ACTIVATE_ORDER),
     AnySite::Fence(&FLUSH_ORDER),
@@ -108,21 +109,26 @@ const CACHES: [AnySite; 4] = [
     AnySite::Access(&GENERATION_RAISED),
 ];
 
-/// Whether an engine shows this world as it is. loom lets a plain store fall between the read
-/// and the write of a read-modify-write, so torn updates break things there that they do not
-/// break. shuttle has one order of all accesses, and does not miss a fence that only makes one.
+/// Whether an engine shows this world as it is.
+///
+/// * loom lets a plain store fall between the read and the write of a read-modify-write, so torn
+///   updates break things there that they do not break.
+/// * loom and threads have hardware that keeps nothing, so flushes that are missing show nowhere.
+/// * shuttle has one order of all accesses, and does not miss a fence that only makes one. It draws
+///   what hardware keeps: of 20 seeds with 2,000 executions each, all caught every twin without a
+///   flush, with a part of it, or that leaves a CPU out, but 5 missed one with a late flush, which
+///   shows only between an unlock and the retirement behind it.
 pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
     match (sabotage, engine) {
         (Sabotage::TornUpdates, EngineName::Loom) => false,
-        // The others' hardware caches nothing.
+        (Sabotage::LateShootdown, engine) => engine.traits().caching == Caching::Windows,
         (
             Sabotage::NoShootdown
-            | Sabotage::LateShootdown
             | Sabotage::PartialShootdown
             | Sabotage::MaskedShootdown
             | Sabotage::ForgottenHolder(_),
             engine,
-        ) => engine.traits().caches,
+        ) => engine.traits().caching.is_modelled(),
         (Sabotage::Weakened(weakening), engine) => {
             let row = weakening.site.row().index;
             let fences = matches!(
@@ -130,7 +136,8 @@ pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
                 AnySite::Fence(fence) if fence.order == FenceOrder::SeqCst
             );
             (engine != EngineName::Shuttle || !fences)
-                && (engine.traits().caches || !CACHES.iter().any(|site| site.row().index == row))
+                && (engine.traits().caching == Caching::Windows
+                    || !CACHES.iter().any(|site| site.row().index == row))
         }
         _ => true,
     }

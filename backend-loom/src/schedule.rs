@@ -3,7 +3,9 @@
 //! [`Guided`] wraps a strategy. It offers the strategy only tasks that do not wait, writes down
 //! every choice, and ends an execution that has failed or grown too long. The record of the
 //! failing execution is its replay token: one letter per run of choices of the same task, then
-//! the length of the run if it is not one, as in `a12b3a`. Task `a` is the main one.
+//! the length of the run if it is not one, as in `a12b3a`. Task `a` is the main one. An execution
+//! may also [`draw`] numbers, which a seed of its own decides; it stands behind the choices, as in
+//! `a12b3a-5f0c2`, if any was drawn.
 //!
 //! Strategies: a uniform choice among the tasks that can run, shuttle's uniform random walk over
 //! interleavings (Zhao and others, ASPLOS 2025), and shuttle's PCT (Burckhardt and others, ASPLOS
@@ -20,6 +22,38 @@ use crate::capture;
 use crate::engine::{Failure, FailureKind, Search};
 use crate::waiting;
 
+/// What an execution draws besides its schedule.
+#[derive(Default)]
+pub(crate) struct Draws {
+    /// The seed of the search, which decides those of its executions.
+    of_search: u64,
+    /// The seed of this execution.
+    seed: u32,
+    /// The numbers that are left, once one was drawn.
+    random: Option<Random>,
+}
+
+impl Draws {
+    /// Numbers for a search with a seed.
+    pub(crate) fn of(search: &Search) -> Self {
+        Self { of_search: search.seed, ..Self::default() }
+    }
+
+    /// A new execution, whose number this is.
+    fn begin(&mut self, execution: u64) {
+        self.seed = Random::stream(self.of_search, execution).next() as u32;
+        self.random = None;
+    }
+}
+
+/// A number below `bound`, which the seed of the execution decides.
+pub(crate) fn draw(bound: u64) -> u64 {
+    with(|run| {
+        let seed = run.draws.seed;
+        run.draws.random.get_or_insert_with(|| Random::new(seed.into())).below(bound)
+    })
+}
+
 /// The number of preemptions that PCT places in an execution, plus one.
 const PCT_DEPTH: usize = 3;
 
@@ -32,11 +66,20 @@ pub(crate) struct Run {
     pub(crate) steps_max: usize,
     /// The choices of this execution.
     pub(crate) record: Vec<u8>,
+    /// What this execution draws.
+    pub(crate) draws: Draws,
     /// An execution has failed: nothing runs any more.
     pub(crate) stopped: bool,
     /// Word operations of this execution, and of the longest one.
     pub(crate) steps: u64,
     pub(crate) depth: u64,
+}
+
+impl Run {
+    /// The replay token of this execution.
+    pub(crate) fn token(&self) -> String {
+        encode(&self.record, self.draws.random.is_some().then_some(self.draws.seed))
+    }
 }
 
 thread_local! {
@@ -63,7 +106,7 @@ pub(crate) enum Strategy {
     Uniform(Random),
     Walk(Box<UrwRandomScheduler>),
     Priorities(Box<PctScheduler>),
-    Replay { choices: Vec<u8>, position: usize },
+    Replay { choices: Vec<u8>, seed: u32, position: usize },
 }
 
 impl Strategy {
@@ -88,8 +131,9 @@ impl Strategy {
             Self::Uniform(_) => Some(Schedule::new(0)),
             Self::Walk(walk) => walk.new_execution(),
             Self::Priorities(priorities) => priorities.new_execution(),
-            Self::Replay { position, .. } => {
+            Self::Replay { seed, position, .. } => {
                 *position = 0;
+                with(|run| run.draws.seed = *seed);
                 Some(Schedule::new(0))
             }
         }
@@ -103,7 +147,7 @@ impl Strategy {
             // No task ever yields in earnest: a yield is how a task of ours offers a choice.
             Self::Walk(walk) => walk.next_task(runnable, current, false),
             Self::Priorities(priorities) => priorities.next_task(runnable, current, false),
-            Self::Replay { choices, position } => {
+            Self::Replay { choices, position, .. } => {
                 let task = choices.get(*position).map(|task| TaskId::from(usize::from(*task)))?;
                 *position += 1;
                 runnable.iter().any(|candidate| candidate.id() == task).then_some(task)
@@ -121,6 +165,7 @@ impl Scheduler for Guided {
             run.record.clear();
             let more = !run.stopped && run.share > 0 && run.budget.begin();
             run.share = run.share.saturating_sub(u64::from(more));
+            run.draws.begin(run.budget.executions);
             more
         });
         if more { self.0.begin() } else { None }
@@ -174,15 +219,15 @@ fn stop_too_long() {
             location: None,
             cpu: None,
             kind: FailureKind::Limit,
-            token: Some(encode(&run.record)),
+            token: Some(run.token()),
             arrangement: None,
         });
         run.stopped = true;
     });
 }
 
-/// The replay token of a record of choices.
-pub(crate) fn encode(record: &[u8]) -> String {
+/// The replay token of a record of choices, and of the seed of what was drawn.
+fn encode(record: &[u8], seed: Option<u32>) -> String {
     let mut token = String::new();
     for run in record.chunk_by(|a, b| a == b) {
         token.push(char::from(b'a' + run[0]));
@@ -190,13 +235,22 @@ pub(crate) fn encode(record: &[u8]) -> String {
             token.push_str(&run.len().to_string());
         }
     }
+    if let Some(seed) = seed {
+        token.push_str(&format!("-{seed:x}"));
+    }
     token
 }
 
-/// The record that a token stands for, if it is well formed.
-pub(crate) fn decode(token: &str, cpus: usize) -> Option<Vec<u8>> {
+/// The record and the seed that a token stands for, if it is well formed.
+pub(crate) fn decode(token: &str, cpus: usize) -> Option<(Vec<u8>, u32)> {
     let mut record = Vec::new();
-    let mut rest = token;
+    let (mut rest, seed) = match token.split_once('-') {
+        Some((rest, seed)) if seed.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+            (rest, u32::from_str_radix(seed, 16).ok()?)
+        }
+        Some(_) => return None,
+        None => (token, 0),
+    };
     while let Some(letter) = rest.bytes().next() {
         let task = letter.checked_sub(b'a').filter(|task| usize::from(*task) < cpus)?;
         let digits = rest[1..].bytes().take_while(u8::is_ascii_digit).count();
@@ -207,7 +261,7 @@ pub(crate) fn decode(token: &str, cpus: usize) -> Option<Vec<u8>> {
         record.extend(std::iter::repeat_n(task, length as usize));
         rest = &rest[1 + digits..];
     }
-    (!record.is_empty()).then_some(record)
+    (!record.is_empty()).then_some((record, seed))
 }
 
 #[cfg(test)]
@@ -217,13 +271,29 @@ mod tests {
     #[test]
     fn a_token_stands_for_its_record() {
         let record = [0, 0, 0, 1, 2, 2, 0];
-        assert_eq!(encode(&record), "a3bc2a");
-        assert_eq!(decode("a3bc2a", 3).as_deref(), Some(record.as_slice()));
+        assert_eq!(encode(&record, None), "a3bc2a");
+        assert_eq!(encode(&record, Some(0x5f0)), "a3bc2a-5f0");
+        assert_eq!(decode("a3bc2a", 3), Some((record.to_vec(), 0)));
+        assert_eq!(decode("a3bc2a-5f0", 3), Some((record.to_vec(), 0x5f0)));
     }
 
     #[test]
     fn malformed_tokens_are_refused() {
-        for token in ["", "A", "a0", "3", "d", "a99999999999", "ä", "a2 "] {
+        for token in [
+            "",
+            "A",
+            "a0",
+            "3",
+            "d",
+            "a99999999999",
+            "ä",
+            "a2 ",
+            "a-",
+            "-5",
+            "a-g",
+            "a-+5",
+            "a-123456789",
+        ] {
             assert_eq!(decode(token, 3), None, "{token:?}");
         }
     }

@@ -23,10 +23,10 @@ use crate::budget::Budget;
 use crate::capture::{self, Capture};
 use crate::clocks::{self, CPUS_MAX, PlainClock, WordClock};
 use crate::engine::{
-    Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Access, Body, Caching, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
+    FailureKind, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
-use crate::schedule::{self, Guided, Run, Strategy};
+use crate::schedule::{self, Draws, Guided, Run, Strategy};
 use crate::{exclusive, waiting};
 
 /// Bytes of stack per task: unoptimised programs and the formatting of messages need room.
@@ -47,7 +47,7 @@ impl Shuttle {
         controls_schedule: true,
         cpus_max: CPUS_MAX,
         arranges: false,
-        caches: false,
+        caching: Caching::Drawn,
     };
 }
 
@@ -72,6 +72,10 @@ impl Engine for Shuttle {
 
     fn mark() -> Mark {
         clocks::mark(Self::cpu())
+    }
+
+    fn draw(bound: u64) -> u64 {
+        schedule::draw(bound)
     }
 
     fn explore(search: &Search, program: Program) -> Exploration {
@@ -102,10 +106,10 @@ fn strategies(search: &Search) -> Result<Vec<Strategy>, String> {
     let Some(token) = &search.replay else {
         return Ok(Strategy::all(search));
     };
-    let choices = schedule::decode(token, search.cpus).ok_or_else(|| {
+    let (choices, seed) = schedule::decode(token, search.cpus).ok_or_else(|| {
         format!("malformed shuttle token {token:?}: expected a schedule such as a12b3a")
     })?;
-    Ok(vec![Strategy::Replay { choices, position: 0 }])
+    Ok(vec![Strategy::Replay { choices, seed, position: 0 }])
 }
 
 fn config() -> Config {
@@ -141,6 +145,7 @@ fn run(
         share: 0,
         steps_max: search.steps_max,
         record: Vec::new(),
+        draws: Draws::of(search),
         stopped: false,
         steps: 0,
         depth: 0,
@@ -248,7 +253,7 @@ fn run_or_stop(cpu: usize, body: Body) {
 /// Ends the search. The scheduler runs nothing any more, so the calling task stays where it is.
 fn stop() -> ! {
     schedule::with(|run| {
-        let token = schedule::encode(&run.record);
+        let token = run.token();
         capture::record(capture::internal("a CPU panicked with a payload that is not text"));
         capture::amend(|failure| failure.token = Some(token));
         run.stopped = true;

@@ -23,8 +23,8 @@ use weft_scenarios::mark::Mark;
 use crate::budget::Budget;
 use crate::capture::{self, Capture, Stop};
 use crate::engine::{
-    Access, Body, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure, FailureKind,
-    Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
+    Access, Body, Caching, Engine, EnginePlain, EngineWord, Execution, Exploration, Failure,
+    FailureKind, Program, Search, Traits, Verdict, refuse_load, refuse_sequentially_consistent,
 };
 
 const CPUS_MAX: usize = 8;
@@ -89,7 +89,7 @@ impl Threads {
         controls_schedule: false,
         cpus_max: CPUS_MAX,
         arranges: false,
-        caches: false,
+        caching: Caching::Nothing,
     };
 }
 

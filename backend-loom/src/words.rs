@@ -206,6 +206,13 @@ impl ModelWord {
         value
     }
 
+    /// What paging hardware does: it uses what it has kept of the entry.
+    #[track_caller]
+    pub(crate) fn hardware_recall(&self, actor: Actor, bits: u64) {
+        let step = Step::Load(bits);
+        Recording::begin(actor, self.labelled.label, step, Some("kept")).done(step);
+    }
+
     /// What paging hardware does: a locked update of an entry that has not changed meanwhile.
     #[track_caller]
     pub(crate) fn hardware_update(&self, actor: Actor, current: u64, new: u64) -> bool {

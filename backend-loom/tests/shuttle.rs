@@ -175,6 +175,32 @@ fn a_failure_tells_place_and_token_and_replays() {
 }
 
 #[test]
+fn what_an_execution_draws_is_replayed() {
+    let program: Program = Arc::new(|| {
+        let cpu = || {
+            Box::new(|| {
+                let drawn = [100, 100, 100].map(Shuttle::draw);
+                assert!(drawn[0] < 90, "drawn: {drawn:?}");
+            }) as Body
+        };
+        Execution { cpus: vec![cpu(), cpu()], finish: Box::new(|| {}) }
+    });
+    let first = Shuttle::explore(&search(2), Arc::clone(&program)).failure;
+    let first = first.expect("one draw in ten fails");
+    let token = first.token.clone().expect("it can be replayed");
+    let replay = |token| Search { replay: Some(token), ..search(2) };
+    let again = Shuttle::explore(&replay(token.clone()), Arc::clone(&program));
+    assert_eq!((again.executions, again.failure), (1, Some(first)));
+    // The seed of the draws stands behind the choices: another one draws other numbers.
+    let (choices, _) = token.split_once('-').expect("the execution has drawn");
+    let others = (0..20).map(|seed| {
+        let other = Shuttle::explore(&replay(format!("{choices}-{seed:x}")), Arc::clone(&program));
+        other.failure.map(|failure| failure.message)
+    });
+    assert!(others.collect::<std::collections::BTreeSet<_>>().len() > 1);
+}
+
+#[test]
 fn equal_seeds_make_equal_searches() {
     let tokens = [3, 3, 4, 5].map(|seed| {
         let (exploration, _) =
