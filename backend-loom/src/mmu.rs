@@ -559,3 +559,6 @@ impl<G: Geometry> Model<G> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
