@@ -3,8 +3,8 @@
 //! Ghost state lives in ordinary memory, outside of the engine, so keeping it costs no step of the
 //! search. That is allowed only for what cannot carry anything from one CPU to another: an engine
 //! may run the CPUs one after the other. Everything here is therefore either written by one CPU
-//! and read by none until the execution is over (records, situations, who waits for what), or
-//! kept per CPU (which locks it holds).
+//! and read by none until the execution is over (records, situations, who waits for what, which
+//! locks were taken in handlers), or kept per CPU (which locks it holds).
 //!
 //! The state is found through a thread-local, set by the harness wherever a part of the execution
 //! begins: model CPUs may or may not have operating system threads of their own.
@@ -25,7 +25,7 @@ use weft_core::sync::{Event, FrameUse};
 use weft_scenarios::scenario::Situation;
 
 /// What a word or cell belongs to, for reports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Label {
     /// The frame that the word is in or beside, if any.
     pub(crate) frame: Option<u64>,
@@ -103,6 +103,28 @@ pub(crate) enum Phase {
     Finish = 2,
 }
 
+/// Whether interrupts reach a CPU where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Interrupts {
+    /// They do.
+    #[default]
+    On,
+    /// It masks them.
+    Masked,
+    /// It plays a handler.
+    Handler,
+}
+
+/// What a CPU did with locks, as far as interrupts are concerned.
+#[derive(Debug, Default)]
+struct Locking {
+    interrupts: Interrupts,
+    /// What it took in handlers.
+    in_handlers: BTreeSet<Label>,
+    /// What it held with interrupts on.
+    interruptible: BTreeSet<Label>,
+}
+
 /// Ghost state of one execution.
 pub(crate) struct Ghost {
     cpus: usize,
@@ -114,6 +136,8 @@ pub(crate) struct Ghost {
     pending: Mutex<Vec<Option<Record>>>,
     /// Which locks each CPU holds.
     held: Mutex<Vec<(usize, Label)>>,
+    /// Where each CPU took and held them.
+    locking: Mutex<Vec<Locking>>,
     /// What words and cells are called, by the engine's number.
     names: Mutex<Vec<(u32, Label)>>,
 }
@@ -160,6 +184,7 @@ impl Ghost {
             records: Mutex::default(),
             pending: Mutex::new(vec![None; cpus + 1]),
             held: Mutex::default(),
+            locking: Mutex::new((0..=cpus).map(|_| Locking::default()).collect()),
             names: Mutex::default(),
         })
     }
@@ -274,6 +299,45 @@ impl Ghost {
     /// Notes that `cpu` now holds a lock.
     pub(crate) fn hold(&self, cpu: usize, label: Label) {
         lock(&self.held).push((cpu, label));
+        let own = &mut lock(&self.locking)[cpu];
+        match own.interrupts {
+            Interrupts::On => drop(own.interruptible.insert(label)),
+            Interrupts::Masked => {}
+            Interrupts::Handler => drop(own.in_handlers.insert(label)),
+        }
+    }
+
+    /// Calls `body`, during which `cpu` masks interrupts or plays a handler.
+    pub(crate) fn without_interrupts<R>(
+        &self,
+        cpu: usize,
+        how: Interrupts,
+        body: impl FnOnce() -> R,
+    ) -> R {
+        let before = lock(&self.locking)[cpu].interrupts;
+        // What is masked in a handler is still in the handler.
+        if before != Interrupts::Handler {
+            lock(&self.locking)[cpu].interrupts = how;
+        }
+        let result = body();
+        let own = &mut lock(&self.locking)[cpu];
+        own.interrupts = before;
+        if before == Interrupts::On {
+            let held = lock(&self.held);
+            let still = held.iter().filter(|(holder, _)| *holder == cpu);
+            own.interruptible.extend(still.map(|(_, label)| *label));
+        }
+        result
+    }
+
+    /// A lock that a handler took and that a CPU held with interrupts on, once all CPUs have ended:
+    /// a handler that interrupts its holder waits for ever. No model is in that place, since a
+    /// handler is played by another CPU, for which the holder goes on.
+    pub(crate) fn lock_of_interrupted_holder(&self) -> Option<Label> {
+        let locking = lock(&self.locking);
+        let interruptible =
+            |label: &&Label| locking.iter().any(|it| it.interruptible.contains(*label));
+        locking.iter().flat_map(|it| &it.in_handlers).find(interruptible).copied()
     }
 
     /// Notes that `cpu` gives a lock back.

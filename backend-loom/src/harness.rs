@@ -189,6 +189,9 @@ where
             ghost.set_phase(Phase::Finish);
             let held = ghost.held();
             assert!(held.is_empty(), "a lock is held by a CPU that has ended: {}", held[0].1);
+            if let Some(lock) = ghost.lock_of_interrupted_holder() {
+                panic!("a lock that an interrupt handler takes is held with interrupts on: {lock}");
+            }
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
             let outcome = close(stage, &model, &saw, &plan);

@@ -45,6 +45,7 @@ use weft_scenarios::tables::UserTable;
 use crate::actor::Actor;
 use crate::chosen::{Chosen, ChosenWord};
 use crate::engine::{Access, Caching, Engine as _, EngineWord as _};
+use crate::ghost::{Ghost, Interrupts};
 use crate::model::Model;
 use crate::sabotage;
 use crate::translations::{Kept, Start, Translations};
@@ -211,8 +212,12 @@ impl Mmu {
     /// Calls `body` with the CPU's interrupts masked. Called by that CPU.
     #[track_caller]
     pub(crate) fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
+        let Some(actor) = Actor::now() else { return body(&mut Noted::default()) };
+        let body = |noted: &mut Noted| {
+            let (ghost, cpu) = (Ghost::current(), actor.column());
+            ghost.without_interrupts(cpu, Interrupts::Masked, || body(noted))
+        };
         match self {
-            _ if Actor::now().is_none() => body(&mut Noted::default()),
             Self::Caching(caches) => with(caches, || noting(body)),
             Self::Walking(walking) => walking.masked(body),
         }
@@ -295,9 +300,13 @@ impl<G: Geometry> Model<G> {
 
     /// Plays the handlers of these CPUs, and waits for them.
     #[track_caller]
-    fn interrupt_all(&self, actor: Actor, cpus: &CpuSet, handler: &dyn Fn(&mut Noted)) {
+    pub(crate) fn interrupt_all(&self, actor: Actor, cpus: &CpuSet, handler: &dyn Fn(&mut Noted)) {
         let has_windows = Chosen::traits().caching == Caching::Windows;
         let sent = if has_windows { Window::open() } else { Window::default() };
+        let handler = |noted: &mut Noted| {
+            let (ghost, cpu) = (Ghost::current(), actor.column());
+            ghost.without_interrupts(cpu, Interrupts::Handler, || handler(noted));
+        };
         let forgotten = |cpu: CpuId| sabotage::is(Sabotage::ForgottenHolder(cpu.as_u32()));
         let targets = cpus.iter().filter(|cpu| !forgotten(*cpu)).map(|cpu| cpu.as_u32() as usize);
         let (own, mut others): (Vec<_>, Vec<_>) = targets.partition(|cpu| *cpu == actor.cpu());

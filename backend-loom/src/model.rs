@@ -22,7 +22,7 @@ use weft_core::sync::{
 };
 use weft_scenarios::mark::Mark;
 use weft_scenarios::tables::{self, Tables};
-use weft_scenarios::world::World;
+use weft_scenarios::world::{Handlers, World};
 
 use crate::actor::Actor;
 use crate::chosen::Chosen;
@@ -314,6 +314,17 @@ impl<G: Geometry> World for Model<G> {
         Ghost::current().reached(situation);
         let label = Label { frame: None, name: "scenario", index: None };
         words::record(actor, label, Step::Situation(situation));
+    }
+}
+
+impl<G: Geometry> Handlers for Model<G> {
+    #[track_caller]
+    fn in_handler_of(&self, cpu: CpuId, handler: &dyn Fn()) {
+        if let Some(actor) = Actor::now() {
+            let mut target = CpuSet::EMPTY;
+            target.insert(cpu);
+            self.interrupt_all(actor, &target, &|_| handler());
+        }
     }
 }
 

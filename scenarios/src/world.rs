@@ -1,7 +1,7 @@
 //! What a race needs besides the core: frames with contents, a user's view, and a set-up.
 
 use spin::Mutex;
-use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::cpu::{Cpu, ReadSide};
 use weft_core::entry::{Child, ChildRef};
@@ -61,6 +61,20 @@ pub trait World: Backend {
     /// Marks the point at which the calling CPU is. Where executions are enumerated this adds none
     /// and is no event of any; on processors it draws a number from a shared counter.
     fn mark(&self) -> Mark;
+}
+
+/// A world in which a role can run code of its own in the handler of another CPU: a model.
+///
+/// A scenario cannot ask for it, since every one also runs on a machine. The kernel there has one
+/// vector for interrupts between processors, and its handler serves requests of the core alone; it
+/// would have to find a role's closure, and say of each processor which CPU of a scenario it plays,
+/// which changes from one role to the next.
+pub trait Handlers: World {
+    /// Interrupts `cpu` where its interrupts are not masked, calls `handler` there, and returns
+    /// once that has returned. The calling CPU plays the handler: what asks for the CPU that it
+    /// runs on is told the calling one.
+    #[track_caller]
+    fn in_handler_of(&self, cpu: CpuId, handler: &dyn Fn());
 }
 
 /// The machine that a scenario is set up on.

@@ -123,3 +123,26 @@ fn a_handler_is_behind_its_request_and_before_the_answer() {
     let expected: BTreeSet<_> = expected.iter().map(|outcome| outcome.to_vec()).collect();
     assert_eq!(found.outcomes, expected);
 }
+
+/// The handler is played by the initiator, so the holder goes on: what no execution shows, the
+/// ghost state tells of each.
+#[test]
+fn a_handler_that_waits_for_the_lock_of_the_interrupted_cpu_goes_on() {
+    let roles: &[Role] = &[
+        |desk| {
+            desk.lock.acquire();
+            desk.lock.release();
+            vec![]
+        },
+        |desk| {
+            let mut target = CpuSet::EMPTY;
+            target.insert(CpuId::new(0));
+            desk.model.interrupt_all(actor(), &target, &|_| {
+                desk.lock.acquire();
+                desk.lock.release();
+            });
+            vec![]
+        },
+    ];
+    gives(|_| {}, roles, 2, &[[]]);
+}
