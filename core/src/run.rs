@@ -5,7 +5,7 @@
 //! from that of the entry before.
 //!
 //! *A run may be left early*, also by a panic of the caller's closure. The count of children is
-//! then that of the entries written so far.
+//! then that of the entries written so far, and what was taken out until then is owed.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -51,6 +51,33 @@ impl<C: Config> Drop for Counted<'_, '_, C> {
     #[inline]
     fn drop(&mut self) {
         self.guard.set_children(self.children);
+    }
+}
+
+/// The pages that a run takes out of a leaf, owed at its end.
+struct Taken<'a, 'g, C: Config> {
+    owed: &'a mut Obligation<'g, C::Backend>,
+    /// Where the leaf begins.
+    start: Offset,
+    /// From the first to the last one.
+    pages: Range<usize>,
+}
+
+impl<C: Config> Taken<'_, '_, C> {
+    /// The page at `index`, behind all before, is about to be taken out.
+    #[inline]
+    fn note(&mut self, index: usize) {
+        let first = if self.pages.is_empty() { index } else { self.pages.start };
+        self.pages = first..index + 1;
+    }
+}
+
+impl<C: Config> Drop for Taken<'_, '_, C> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.pages.is_empty() {
+            self.owed.owe(pages_owed::<C>(self.start, self.pages.clone()));
+        }
     }
 }
 
@@ -157,20 +184,21 @@ impl<C: Config> Locked<'_, '_, C> {
         let start = self.slot(0).start;
         let mut run = Counted::new(self.guard());
         let before = run.children;
+        let mut taken = Taken::<C> { owed, start, pages: 0..0 };
         for index in indices {
             let word = run.word(index);
             let bits = word.load(site!(ENTRY_UNDER_LOCK));
             if bits == 0 {
                 continue;
             }
-            owed.owe(pages_owed::<C>(start, index..index + 1));
+            taken.note(index);
             let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             run.children -= 1;
             let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
                 unreachable!("entries of a leaf lead to items")
             };
             // SAFETY: the item was taken out of the entry under the lock, once.
-            unsafe { retire_item::<C>(backend, raw, owed) };
+            unsafe { retire_item::<C>(backend, raw, taken.owed) };
         }
         u64::from(before - run.children)
     }

@@ -179,7 +179,7 @@ fn row_stages(
     let bounds: &Bounds = match checker.used_for {
         Use::Everything if explore.require_exhausted => &[(None, 20.0)],
         Use::Everything => &[(None, 15.0), (Some(3), 5.0)],
-        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 4.0), (Some(3), 4.0)],
+        Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 1.5), (Some(3), 3.0)],
         Use::WithinBounds if explore.require_exhausted => &[(None, 20.0)],
         Use::WithinBounds => &[(Some(3), 4.0), (Some(2), 4.0)],
         Use::Sample(_) => &[(None, 2.0)],
