@@ -21,6 +21,7 @@ use weft_core::sync::{
     Backend, CellValue, Entries, Event, FrameUse, Hardware, Noted, PlainCell, Request, Word,
 };
 use weft_scenarios::mark::Mark;
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::{self, Tables};
 use weft_scenarios::world::{Handlers, World};
 
@@ -344,7 +345,7 @@ impl<G: Geometry> fmt::Debug for ModelReclaim<G> {
 unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
     #[track_caller]
     fn online(&self, cpu: CpuId) -> bool {
-        sabotage::forgets(cpu.as_u32()) || self.monitor.online(cpu)
+        sabotage::is(Sabotage::ForgottenCpu(cpu.as_u32())) || self.monitor.online(cpu)
     }
 
     #[track_caller]
@@ -367,7 +368,7 @@ unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
             return;
         }
         backend.shoot_down_late();
-        if sabotage::frees_at_once() {
+        if sabotage::is(Sabotage::FreedAtOnce) {
             batch.into_batch().drop_all();
         } else {
             // SAFETY: the caller's contract is the same.

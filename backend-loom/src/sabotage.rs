@@ -72,24 +72,9 @@ pub(crate) fn fence_order(site: &'static FenceSite) -> FenceOrder {
     step.map_or(site.order, |step| site.order.weaker()[step])
 }
 
-/// Whether what is retired is freed at once.
-pub(crate) fn frees_at_once() -> bool {
-    chosen() == Some(Sabotage::FreedAtOnce)
-}
-
 /// Whether the world is broken in this way.
 pub(crate) fn is(sabotage: Sabotage) -> bool {
     chosen() == Some(sabotage)
-}
-
-/// Whether grace periods forget `cpu`.
-pub(crate) fn forgets(cpu: u32) -> bool {
-    chosen() == Some(Sabotage::ForgottenCpu(cpu))
-}
-
-/// Whether read-modify-writes of entries, exchanges and swaps alike, are two steps.
-pub(crate) fn tears_updates() -> bool {
-    chosen() == Some(Sabotage::TornUpdates)
 }
 
 /// Every way to weaken a site by one step on this line.

@@ -14,6 +14,7 @@ use weft_core::format::{EntryFormat, X86_64};
 use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_explorer::Window;
+use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::scenario::CPUS_MAX;
 
 use crate::actor::{Actor, Gated};
@@ -260,7 +261,7 @@ impl Word for ModelWord {
     #[track_caller]
     fn swap(&self, value: u64, site: &'static Site) -> u64 {
         let Some(actor) = Actor::now() else { return 0 };
-        if sabotage::tears_updates() {
+        if sabotage::is(Sabotage::TornUpdates) {
             let before = self.load(&ENTRY_UNDER_LOCK);
             self.labelled.store(actor, value, site);
             self.know(actor, value);
@@ -282,7 +283,7 @@ impl Word for ModelWord {
         failure: &'static Site,
     ) -> Result<u64, u64> {
         let Some(actor) = Actor::now() else { return Ok(current) };
-        if sabotage::tears_updates() {
+        if sabotage::is(Sabotage::TornUpdates) {
             let found = self.load(failure);
             if found != current {
                 return Err(found);

@@ -89,7 +89,7 @@ fn a_lazy_cpu_is_asked_for_nodes_and_not_for_pages<G: Geometry>() {
         assert_eq!(asked(machine), [(vec![1], false)], "a lazy CPU is asked for a page");
         change_a_node(changer, space);
         assert_eq!(asked(machine), [(vec![0, 1], true)], "a lazy CPU is not asked for a node");
-        // Without the other one nobody is left to be asked for pages.
+        // Without the other one no CPU is left to be asked for pages.
         other.deactivate();
         change_a_page(changer, space);
         assert_eq!(asked(machine), [], "a lazy CPU is asked for a page");
