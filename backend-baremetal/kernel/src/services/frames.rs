@@ -3,6 +3,7 @@
 //! A harness wants to look at what a run has left. The region knows how many frames are in use, and
 //! has no use for knowing which.
 
+use core::iter::successors;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::boxed::Box;
@@ -45,13 +46,16 @@ impl InUse {
         Moment { words: self.words.iter().map(|word| word.load(Ordering::Relaxed)).collect() }
     }
 
-    /// The frames that are in use at this moment, and were not `then`.
-    pub(crate) fn since(&self, then: &Moment) -> impl Iterator<Item = Paddr> + use<> {
-        let now = self.now().words;
-        let taken: Box<[u64]> =
-            now.iter().zip(&then.words).map(|(now, then)| now & !then).collect();
-        (0..taken.len() as u64 * 64)
-            .filter(move |number| taken[(number / 64) as usize] >> (number % 64) & 1 != 0)
-            .map(Paddr::of_frame)
+    /// The frames that are in use, and were not `then`. Looked up as the iterator goes.
+    pub(crate) fn since<'a>(&'a self, then: &'a Moment) -> impl Iterator<Item = Paddr> + 'a {
+        let words = self.words.iter().zip(&then.words).enumerate();
+        words.flat_map(|(index, (now, then))| {
+            let some = |bits: u64| (bits != 0).then_some(bits);
+            let taken = now.load(Ordering::Relaxed) & !then;
+            let rests = successors(some(taken), move |rest| some(rest & (rest - 1)));
+            rests.map(move |rest| {
+                Paddr::of_frame(64 * index as u64 + u64::from(rest.trailing_zeros()))
+            })
+        })
     }
 }

@@ -37,8 +37,8 @@ type User<'a> = NodeRef<'a, UserTable<MetalMachine>>;
 /// Until the last one is dropped nobody allocates, frees or changes anything.
 unsafe fn found<'a>(
     machine: &'a MetalMachine,
-    before: &Moment,
-) -> impl Iterator<Item = Found<'a, MetalMachine>> + use<'a> {
+    before: &'a Moment,
+) -> impl Iterator<Item = Found<'a, MetalMachine>> {
     // SAFETY: (1) the region has given the frame out, to nodes and frames of the core, which are
     // all that takes any; (2) that it stays as it is, is the caller's contract.
     machine.processors().in_use.since(before).map(|frame| unsafe { Found::new(machine, frame) })
