@@ -10,7 +10,7 @@ mod collect;
 use std::env;
 
 fn main() {
-    collect::scenarios("../..", "pub(crate)");
+    collect::scenarios("../..", "pub(crate)", false);
     println!("cargo::rerun-if-env-changed=BARE_METAL");
     println!("cargo::rerun-if-changed=kernel.ld");
     println!("cargo::rerun-if-changed=build.rs");

@@ -10,7 +10,7 @@ use std::{env, fs};
 const ROOT: &str = "../..";
 
 fn main() {
-    collect::scenarios(ROOT, "pub(crate)");
+    collect::scenarios(ROOT, "pub(crate)", true);
     core_text();
 }
 

@@ -17,6 +17,7 @@ use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::Geometry;
 use weft_core::permanent::Permanent;
+use weft_scenarios::mistake;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
 use weft_scenarios::tables::KernelTable;
@@ -89,8 +90,11 @@ pub struct Plan {
     pub outcomes: &'static [Outcome],
     /// The situations.
     pub reached: &'static [Situation],
-    /// The twins: how the world is broken, and with which message that must be caught.
+    /// The twins, and the mistakes as twins: what is broken, and with which message that must be
+    /// caught.
     pub twins: Vec<(Sabotage, &'static str)>,
+    /// The mistakes by name: which role is wrong, and what it does.
+    pub mistakes: Vec<(&'static str, usize, &'static str)>,
 }
 
 impl Plan {
@@ -100,7 +104,21 @@ impl Plan {
             roles: S::CPUS.iter().map(|(role, _)| role).collect(),
             outcomes: S::OUTCOMES,
             reached: S::REACHED,
-            twins: S::TWINS.iter().map(|twin| (twin.sabotage, twin.message)).collect(),
+            twins: S::TWINS
+                .iter()
+                .map(|twin| (twin.sabotage, twin.message))
+                .chain(S::MISTAKES.iter().map(|mistake| (mistake.sabotage(), mistake.message)))
+                .collect(),
+            mistakes: S::MISTAKES.iter().map(|it| (it.name, it.role, it.what)).collect(),
+        }
+    }
+
+    /// The name of a sabotage, and what is different then.
+    pub fn described(&self, sabotage: Sabotage) -> String {
+        let mut mistakes = self.mistakes.iter();
+        match mistakes.find(|(name, _, _)| Sabotage::Mistake(name) == sabotage) {
+            Some((_, role, what)) => format!("{sabotage}: the {} {what}", self.roles[*role]),
+            None => sabotage.described(),
         }
     }
 
@@ -170,7 +188,8 @@ where
         let kernel = machine.finish_set_up();
         let stage = Arc::new(Stage { race, cpus, kernel });
         let saw: Arc<[Mutex<Option<S::Saw>>]> = (0..count).map(|_| Mutex::new(None)).collect();
-        let bodies = S::CPUS.iter().enumerate().map(|(index, (_, role))| -> Body {
+        let roles = mistake::roles::<S, Model<G>>(sabotage::chosen());
+        let bodies = roles.iter().enumerate().map(|(index, (_, role))| -> Body {
             let (stage, saw, ghost) = (Arc::clone(&stage), Arc::clone(&saw), Arc::clone(&ghost));
             Box::new(move || {
                 ghost.enter();
@@ -303,7 +322,8 @@ fn conduct(
 pub fn measure(engine: EngineName, named: Named, request: Request) -> Report {
     let Named { name, cpus, program } = named;
     let roles = vec!["CPU"; cpus];
-    let plan = Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new() };
+    let plan =
+        Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new(), mistakes: Vec::new() };
     conduct(engine, &plan, &|_| Arc::clone(&program), request, None)
 }
 

@@ -33,7 +33,8 @@ pub(crate) fn choose(sabotage: Option<Sabotage>) {
     assert!(chosen == sabotage, "a process runs one world, and this one runs {name}");
 }
 
-fn chosen() -> Option<Sabotage> {
+/// How the world is broken, if it is.
+pub(crate) fn chosen() -> Option<Sabotage> {
     CHOSEN.get().copied().flatten()
 }
 
@@ -103,9 +104,12 @@ const CACHES: [AnySite; 4] = [
 ///   what hardware keeps: of 20 seeds with 2,000 executions each, all caught every twin without a
 ///   flush, with a part of it, or that leaves a CPU out, but 5 missed one with a late flush, which
 ///   shows only between an unlock and the retirement behind it.
+/// * A mistake of a caller may be of any kind, so the engine that explores everything is the one
+///   that has to show it.
 pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
     match (sabotage, engine) {
         (Sabotage::TornUpdates, EngineName::Loom) => false,
+        (Sabotage::Mistake(_), engine) => engine == EngineName::Explorer,
         (Sabotage::LateShootdown, engine) => engine.traits().caching == Caching::Windows,
         (
             Sabotage::NoShootdown
@@ -191,7 +195,8 @@ mod tests {
     fn worlds_are_read_back() {
         let line = CoreLine { file: "core/src/run.rs".to_owned(), line: 170 };
         let weaker = ALL.iter().flat_map(|site| weakenings(*site, &line)).map(Some);
-        for world in weaker.chain([None, Some(Sabotage::TornUpdates)]) {
+        let others = [None, Some(Sabotage::TornUpdates), Some(Sabotage::Mistake("frees-first"))];
+        for world in weaker.chain(others) {
             assert_eq!(decode(&encode(world)), Ok(world));
         }
         assert_eq!(encode(None), "-");

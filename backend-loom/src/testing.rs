@@ -119,7 +119,7 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
             report.is_caught_with(message),
             "{scenario} twin {} under {test} ({}): expected \"{message}\", {}",
             number + 1,
-            twin.described(),
+            prepared.plan.described(twin),
             complaint(&report)
         );
     }

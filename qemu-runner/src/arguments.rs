@@ -56,7 +56,8 @@ pub(crate) struct Arguments {
     pub(crate) timeout: u64,
     /// Break the world in all runs: no-shootdown, torn-updates, freed-at-once, never-freed,
     /// forgotten-cpu-N, lost-count, lock-kept, stray-kept, or (self-test good-tables)
-    /// tables-changed. Exit codes: 1 caught, 2 survived.
+    /// tables-changed; or mistake-NAME, a role as a caller once wrote it (--list shows them). Exit
+    /// codes: 1 caught, 2 survived.
     #[arg(long, value_name = "HOW", value_parser = sabotage)]
     pub(crate) sabotage: Option<Sabotage>,
     /// Leave out the twins, the broken worlds that must be noticed.

@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) self_test: bool,
     /// The broken worlds that it must notice.
     pub(crate) twins: Vec<KnownTwin>,
+    /// The mistakes of callers that it can be run with, as sabotages.
+    pub(crate) mistakes: Vec<String>,
 }
 
 /// A broken world.
@@ -50,16 +52,17 @@ pub(crate) fn of(run: Run) -> Result<Vec<Known>, String> {
     for line in run.lines {
         match line {
             Line::Scenario { name, title, roles } => {
-                all.push(Known { name, title, roles, self_test: false, twins: Vec::new() });
+                let (twins, mistakes) = (Vec::new(), Vec::new());
+                all.push(Known { name, title, roles, self_test: false, twins, mistakes });
             }
             Line::SelfTest { name } => {
                 let title = "the kernel itself".to_owned();
-                all.push(Known { name, title, roles: 1, self_test: true, twins: Vec::new() });
+                let (twins, mistakes) = (Vec::new(), Vec::new());
+                all.push(Known { name, title, roles: 1, self_test: true, twins, mistakes });
             }
+            Line::Mistake { name, sabotage } => of_name(&mut all, &name)?.mistakes.push(sabotage),
             Line::Twin { name, sabotage, messages } => {
-                let known = all.iter_mut().find(|known| known.name == name);
-                let known = known
-                    .ok_or_else(|| format!("the kernel lists a twin of {name} before {name}"))?;
+                let known = of_name(&mut all, &name)?;
                 let messages = messages.split('|').map(str::to_owned).collect();
                 known.twins.push(KnownTwin { sabotage, messages });
             }
@@ -67,6 +70,11 @@ pub(crate) fn of(run: Run) -> Result<Vec<Known>, String> {
         }
     }
     Ok(all)
+}
+
+fn of_name<'a>(all: &'a mut [Known], name: &str) -> Result<&'a mut Known, String> {
+    let known = all.iter_mut().find(|known| known.name == name);
+    known.ok_or_else(|| format!("the kernel lists a twin of {name} before {name}"))
 }
 
 /// What the filters select. Tests that go wrong on purpose have to be named.
@@ -84,12 +92,30 @@ pub(crate) fn select(known: &[Known], filters: &[String]) -> Result<Vec<Known>, 
     Ok(pairs.filter(|(_, selected)| *selected).map(|(known, _)| known.clone()).collect())
 }
 
+/// Those that can be run with a mistake of a caller.
+///
+/// # Errors
+///
+/// One sentence, if none of them can.
+pub(crate) fn with_mistake(selected: &[Known], mistake: &str) -> Result<Vec<Known>, String> {
+    let has = |known: &&Known| known.mistakes.iter().any(|known| known == mistake);
+    let able: Vec<Known> = selected.iter().filter(has).cloned().collect();
+    if able.is_empty() {
+        let all: Vec<&str> =
+            selected.iter().flat_map(|known| &known.mistakes).map(String::as_str).collect();
+        let similar = weft_shell::select::did_you_mean(mistake, &all);
+        return Err(format!("no selected scenario has {mistake:?}{similar}; --list shows them"));
+    }
+    Ok(able)
+}
+
 /// The list for people.
 pub(crate) fn text(known: &[Known]) -> String {
     let line = |known: &Known| {
-        let Known { name, title, roles, self_test, twins } = known;
+        let Known { name, title, roles, self_test, twins, mistakes } = known;
         let roles = if *self_test { String::new() } else { format!(", {roles} CPUs") };
-        let twins: String = twins.iter().map(|twin| format!(", not {}", twin.sabotage)).collect();
+        let twins = twins.iter().map(|twin| &twin.sabotage).chain(mistakes);
+        let twins: String = twins.map(|twin| format!(", not {twin}")).collect();
         format!("{name:<24} {title}{roles}{twins}\n")
     };
     known.iter().map(line).collect()
@@ -104,7 +130,33 @@ pub(crate) fn json(known: &[Known]) -> serde_json::Value {
             "roles": known.roles,
             "self_test": known.self_test,
             "twins": known.twins.iter().map(|twin| &twin.sabotage).collect::<Vec<_>>(),
+            "mistakes": known.mistakes,
         })
     });
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str, mistakes: &[&str]) -> Known {
+        Known {
+            name: name.to_owned(),
+            title: String::new(),
+            roles: 2,
+            self_test: false,
+            twins: Vec::new(),
+            mistakes: mistakes.iter().map(|mistake| (*mistake).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_mistake_selects_the_scenarios_that_have_it() {
+        let all = [known("a_vs_b", &["mistake-frees-first"]), known("c_vs_d", &[])];
+        let able = with_mistake(&all, "mistake-frees-first").expect("one has it");
+        assert_eq!(able.iter().map(|known| &known.name).collect::<Vec<_>>(), ["a_vs_b"]);
+        let refused = with_mistake(&all, "mistake-free-first").expect_err("none has it");
+        assert!(refused.contains("(a similar one is mistake-frees-first)"), "{refused}");
+    }
 }

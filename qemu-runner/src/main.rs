@@ -80,9 +80,13 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
 ///
 /// # Errors
 ///
-/// One sentence, if it is nothing: no scenario has such a CPU.
+/// One sentence, if it is nothing: no scenario has such a CPU, or such a mistake.
 fn breakable(selected: Vec<Known>, sabotage: Option<Sabotage>) -> Result<Vec<Known>, String> {
     let Some(sabotage) = sabotage else { return Ok(selected) };
+    if let Sabotage::Mistake(_) = sabotage {
+        let name = sabotage.to_string();
+        return catalogue::with_mistake(&selected, &name);
+    }
     let roles = |known: &Known| usize::try_from(known.roles).unwrap_or(usize::MAX);
     let most = selected.iter().map(roles).max().unwrap_or(0);
     let able: Vec<Known> =

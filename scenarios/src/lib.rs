@@ -7,7 +7,7 @@
 //! and from here only, and contains no `unsafe`.
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
-//! * [`sabotage`]: ways to break the world, and what each is called;
+//! * [`mod@mistake`]: what its callers have done wrong; [`sabotage`]: ways to break the world, and what each is called;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //!   [`metal`]: the same from processors of the production backend;
 //! * [`specification`]: what a page table promises, for histories and for every other check;
@@ -30,6 +30,7 @@ pub mod history;
 pub mod linearize;
 pub mod mark;
 pub mod metal;
+pub mod mistake;
 pub mod page_map;
 pub mod random;
 pub mod sabotage;
@@ -63,6 +64,7 @@ pub mod prelude {
 
     pub use crate::history::History;
     pub use crate::linearize::assert_linearizable;
+    pub use crate::mistake::{Mistakes, mistake, mistakes};
     pub use crate::page_map::{Answer, Mapping, Operation, PageMap};
     pub use crate::scenario;
     pub use crate::scenario::{

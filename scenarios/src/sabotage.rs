@@ -47,6 +47,8 @@ pub enum Sabotage {
     LockKept,
     /// A node that a race leaves leads to one that was taken out of it.
     StrayKept,
+    /// A role is played as a caller once wrote it: the scenario's mistake of this name.
+    Mistake(&'static str),
 }
 
 /// Which ordering is weaker, and where.
@@ -93,6 +95,9 @@ const NAMED: [(Sabotage, &str); 11] = [
     (Sabotage::StrayKept, "stray-kept"),
 ];
 
+/// What a mistake's name follows.
+const MISTAKE: &str = "mistake-";
+
 /// A sabotage of the CPU with a number.
 type Numbered = fn(u32) -> Sabotage;
 
@@ -118,7 +123,8 @@ impl Sabotage {
             | Self::FreedAtOnce
             | Self::NoShootdown
             | Self::ForgottenHolder(_)
-            | Self::ForgottenCpu(_) => true,
+            | Self::ForgottenCpu(_)
+            | Self::Mistake(_) => true,
             Self::NeverFreed
             | Self::TablesChanged
             | Self::LostCount
@@ -184,6 +190,7 @@ impl fmt::Display for Sabotage {
             Self::Weakened(weakening) => weakening.fmt(f),
             Self::ForgottenCpu(cpu) => write!(f, "{}{cpu}", NUMBERED[0].1),
             Self::ForgottenHolder(cpu) => write!(f, "{}{cpu}", NUMBERED[1].1),
+            Self::Mistake(name) => write!(f, "{MISTAKE}{name}"),
             _ => {
                 let named = NAMED.iter().find(|(sabotage, _)| sabotage == self);
                 let (_, name) = named.expect("all others have a name");
@@ -218,6 +225,13 @@ impl FromStr for Sabotage {
                 return cpu.parse().map(make).map_err(|_| unknown(name));
             }
         }
+        if let Some(mistake) = name.strip_prefix(MISTAKE) {
+            return match is_kebab(mistake) {
+                // Kept for good, as the file of a line is.
+                true => Ok(Self::Mistake(mistake.to_owned().leak())),
+                false => Err(unknown(name)),
+            };
+        }
         let (site, line) = match name.split_once('@') {
             Some((site, line)) => (site, Some(place(line)?)),
             None => (name, None),
@@ -232,6 +246,22 @@ impl FromStr for Sabotage {
         }
         Ok(Self::Weakened(Weakening { site, step, line }))
     }
+}
+
+/// Whether a name is made of words of lower-case letters and digits, joined by `-`.
+pub const fn is_kebab(name: &str) -> bool {
+    let name = name.as_bytes();
+    let mut in_word = false;
+    let mut index = 0;
+    while index < name.len() {
+        match name[index] {
+            b'a'..=b'z' | b'0'..=b'9' => in_word = true,
+            b'-' if in_word => in_word = false,
+            _ => return false,
+        }
+        index += 1;
+    }
+    in_word
 }
 
 /// A line of the core, as `core/src/run.rs:170`. The file's name is kept for good: a process reads
@@ -250,8 +280,9 @@ fn unknown(name: &str) -> String {
     let names: Vec<&str> = NAMED.iter().map(|(_, name)| *name).collect();
     let numbered = NUMBERED.map(|(_, prefix)| format!("{prefix}<number>"));
     format!(
-        "unknown sabotage {name:?}: use {}, {}, or the name of a site, with .<step> if it is not \
-         the first one, and with @<file>:<line> for one line of the core",
+        "unknown sabotage {name:?}: use {}, {}, {MISTAKE}<name> for a mistake of a caller, or the \
+         name of a site, with .<step> if it is not the first one, and with @<file>:<line> for one \
+         line of the core",
         names.join(", "),
         numbered.join(", ")
     )
@@ -269,7 +300,8 @@ mod tests {
         });
         let named = NAMED.iter().map(|(sabotage, _)| *sabotage);
         let numbered = NUMBERED.into_iter().flat_map(|(make, _)| [0, 1, 200].map(make));
-        weakenings.chain(named).chain(numbered).collect()
+        let mistakes = ["frees-first", "x", "sends-2-requests"].map(Sabotage::Mistake);
+        weakenings.chain(named).chain(numbered).chain(mistakes).collect()
     }
 
     #[test]
@@ -293,8 +325,21 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        let codes =
-            ["", "x", "w0.0", "-", "WALK_ENTRY.", "FORGOTTEN-CPU-1", "forgotten-cpu-", "none"];
+        let codes = [
+            "",
+            "x",
+            "w0.0",
+            "-",
+            "WALK_ENTRY.",
+            "FORGOTTEN-CPU-1",
+            "forgotten-cpu-",
+            "none",
+            "mistake-",
+            "mistake--x",
+            "mistake-x-",
+            "mistake-Frees-first",
+            "mistake-frees first",
+        ];
         for code in codes {
             let refused = code.parse::<Sabotage>().expect_err(code);
             assert!(refused.starts_with("unknown sabotage"), "{refused}");

@@ -9,6 +9,8 @@
 //!   reached fails the scenario.
 //! * [`Scenario::TWINS`]: broken variants of the world that this scenario must catch, each with
 //!   the message it must be caught with.
+//! * [`Scenario::MISTAKES`]: roles as a caller once wrote them wrongly, to be caught likewise; see
+//!   [`mod@crate::mistake`].
 //!
 //! Counts are checked by trait bounds, so that a wrong one is an error at the scenario's own line,
 //! also in `cargo check` and in an editor.
@@ -20,6 +22,7 @@ use weft_core::sites::{AnySite, FenceSite, Site};
 use weft_core::sync::Event;
 
 use crate::mark::Mark;
+use crate::mistake::Mistakes;
 use crate::sabotage::Sabotage;
 use crate::world::{Machine, World};
 
@@ -38,6 +41,8 @@ pub trait Scenario<B: World>: Send + Sync + Sized + 'static {
     const REACHED: &'static [Situation];
     /// Broken variants that must be caught.
     const TWINS: Twins;
+    /// Wrong versions of roles that must be caught.
+    const MISTAKES: Mistakes<Self, B> = Mistakes::NONE;
     /// Frames that the set-up may allocate.
     const SET_UP_FRAMES: usize = 8;
     /// Frames that each CPU may allocate.
@@ -119,6 +124,21 @@ impl<S: Scenario<B>, B: World> Cpus<S, B> {
     /// Names and functions, CPU 0 first.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Role<S, B>)> + '_ {
         self.roles.iter().copied().flatten()
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        let mut count = 0;
+        while count < CPUS_MAX && self.roles[count].is_some() {
+            count += 1;
+        }
+        count
+    }
+
+    /// Has another function play the role of CPU `index`.
+    pub(crate) fn exchange(&mut self, index: usize, play: Role<S, B>) {
+        let (_, role) = self.roles[index].as_mut().expect("the role was looked for before");
+        *role = play;
     }
 }
 

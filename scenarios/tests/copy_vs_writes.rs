@@ -16,6 +16,21 @@ struct Race<B: World> {
     table: Space<B>,
 }
 
+/// Without the right to write.
+fn read_only(mut property: Property) -> Property {
+    property.flags.remove(PageFlags::WRITE);
+    property
+}
+
+impl<B: World> Race<B> {
+    /// The contents of the second page.
+    fn copy(&self, cpu: &Cpu<B>, cursor: &mut Cursor<'_, UserTable<B>>) -> u64 {
+        cursor.jump(page::<B>(1)).expect("it is in the range");
+        let item = cursor.query().expect("the cursor is at the page").item;
+        cpu.backend().read_contents(item.expect("the page is mapped").frame)
+    }
+}
+
 /// What a CPU saw.
 #[derive(Clone, Copy, Debug)]
 enum Saw {
@@ -32,16 +47,10 @@ impl<B: World> Scenario<B> for Race<B> {
             let section = cpu.read_side();
             let root = race.table.root.borrow(&section);
             let mut cursor = Cursor::lock(root, pages::<B>(0..2)).expect("the path exists");
-            let protected = cursor.protect(page::<B>(2), |mut property| {
-                property.flags.remove(PageFlags::WRITE);
-                property
-            });
+            let protected = cursor.protect(page::<B>(2), read_only);
             assert!(protected == Ok(2), "both pages are mapped");
             cursor.flush();
-            cursor.jump(page::<B>(1)).expect("it is in the range");
-            let item = cursor.query().expect("the cursor is at the page").item;
-            let frame = item.expect("the page is mapped").frame;
-            Saw::Copied(cpu.backend().read_contents(frame))
+            Saw::Copied(race.copy(cpu, &mut cursor))
         }),
         ("writer", |race, cpu| {
             cpu.activate(&race.table.root).expect("nothing is asked of a root here");
@@ -66,6 +75,20 @@ impl<B: World> Scenario<B> for Race<B> {
         partial_shootdown("data race on"),
         forgotten_holder(1, "data race on"),
     ]);
+
+    const MISTAKES: Mistakes<Self, B> = mistakes([mistake(
+        "copies-before-flush",
+        0,
+        "copies the page before it flushes",
+        |race, cpu| {
+            let section = cpu.read_side();
+            let root = race.table.root.borrow(&section);
+            let mut cursor = Cursor::lock(root, pages::<B>(0..2)).expect("the path exists");
+            cursor.protect(page::<B>(2), read_only).expect("both pages are mapped");
+            Saw::Copied(race.copy(cpu, &mut cursor))
+        },
+        "data race on",
+    )]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
         Race { table: machine.used_space(&[(0, 5), (1, 6)]) }

@@ -168,6 +168,13 @@ lines! {
         /// Parts of messages, separated by `|`: one of them is in the message it fails with.
         messages: T,
     }
+    /// A caller's mistake that a scenario can be run with: part of the answer to `list`.
+    Mistake "mistake" {
+        /// The scenario.
+        name: T,
+        /// The mistake, as [`argument::SABOTAGE`] takes it.
+        sabotage: T,
+    }
     /// There is a self-test of this name: the answer to `list`.
     SelfTest "self-test" {
         /// Its name.

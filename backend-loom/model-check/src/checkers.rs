@@ -8,14 +8,41 @@ use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::engine::Traits;
 use weft_backend_loom::harness::{Prepare, Prepared};
 use weft_backend_loom::model::Model;
+use weft_scenarios::sabotage::Sabotage;
 use weft_shell::checkout;
 
 /// The scenario files, collected by the build script.
 mod collected {
+    use super::{Bug, File};
+
     include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 }
 
-pub(crate) use collected::{NAMES, ROOT, TITLES};
+pub(crate) use collected::{FILES, NAMES, ROOT, TITLES};
+
+/// What a scenario file says about itself, besides its code.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// How many lines it has.
+    pub(crate) lines: usize,
+    /// The parts of the header, by what they begin with.
+    pub(crate) header: &'static [(&'static str, &'static str)],
+    /// The historical bugs that it re-creates.
+    pub(crate) bugs: &'static [Bug],
+}
+
+/// A historical bug, and what re-creates it.
+#[derive(Debug)]
+pub(crate) struct Bug {
+    /// The row of the catalogue.
+    pub(crate) row: &'static str,
+    /// Where it is told.
+    pub(crate) references: &'static [&'static str],
+    /// What raced.
+    pub(crate) what: &'static str,
+    /// The twins and mistakes, as sabotages are spelled, and mutants, as `mutant <name>`.
+    pub(crate) hows: &'static [&'static str],
+}
 
 /// What an engine is used for, and so which budgets it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +97,11 @@ pub(crate) fn names() -> Vec<&'static str> {
 /// The scenario called `name`.
 pub(crate) fn prepare(name: &str) -> Option<Prepared> {
     collected::visit::<Model, _>(name, Prepare)
+}
+
+/// The name of a sabotage, and what is different then in the scenario called `name`.
+pub(crate) fn described(name: &str, sabotage: Sabotage) -> String {
+    prepare(name).map_or_else(|| sabotage.described(), |it| it.plan.described(sabotage))
 }
 
 /// Refuses to take the scenarios that were built in for those of another checkout.

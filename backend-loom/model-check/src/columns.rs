@@ -12,7 +12,7 @@ use weft_backend_loom::engine::FailureKind;
 use weft_backend_loom::report::{Counterexample, Line, Report};
 use weft_shell::text::fold;
 
-use crate::checkers::ROOT;
+use crate::checkers::{self, ROOT};
 
 /// The bounds of the width, in columns.
 const WIDTH: std::ops::RangeInclusive<u16> = 100..=140;
@@ -69,7 +69,8 @@ fn heading(report: &Report, failure: &Counterexample) -> String {
     let steps = failure.lines.len();
     write!(text, ", {steps} steps").expect("a string takes any text");
     if let Some(sabotage) = report.sabotage {
-        write!(text, "\n  in a broken world: {}", sabotage.described()).expect("memory");
+        let broken = checkers::described(scenario, sabotage);
+        write!(text, "\n  in a broken world: {broken}").expect("memory");
     }
     text + "\n\n"
 }

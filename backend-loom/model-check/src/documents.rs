@@ -6,7 +6,7 @@ use weft_backend_loom::sabotage;
 use weft_shell::junit::{self, TestCase, TestSuite, case};
 
 use crate::summary::{Fate, Row, Summary, Twin};
-use crate::{columns, human};
+use crate::{checkers, columns, human};
 
 /// Everything in one document.
 pub(crate) fn json(summary: &Summary) -> Value {
@@ -65,7 +65,7 @@ fn json_twin(twin: &Twin) -> Value {
         "scenario": twin.scenario,
         "engine": twin.engine,
         "sabotage": twin.sabotage.to_string(),
-        "broken": twin.sabotage.described(),
+        "broken": checkers::described(twin.scenario, twin.sabotage),
         "message": twin.message,
         "result": result,
         "executions": executions,
@@ -123,7 +123,8 @@ fn failed(row: &Row, report: &Report) -> String {
 }
 
 fn twin_case(twin: &Twin) -> TestCase {
-    let name = format!("twin {} ({}) {}", twin.number + 1, twin.sabotage.described(), twin.engine);
+    let broken = checkers::described(twin.scenario, twin.sabotage);
+    let name = format!("twin {} ({broken}) {}", twin.number + 1, twin.engine);
     let complaint = match &twin.fate {
         Fate::Caught { .. } => String::new(),
         Fate::CaughtOtherwise { message, .. } => {

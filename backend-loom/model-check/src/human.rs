@@ -6,10 +6,13 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, Color};
 use weft_backend_loom::engine::{FailureKind, Verdict};
 use weft_backend_loom::report::Report;
+use weft_core::sites::AnySite;
+use weft_scenarios::sabotage::{Sabotage, Weakening};
 use weft_scenarios::scenario::Grade;
 use weft_shell::exit;
 use weft_shell::text::{lines, plural, table, thousands};
 
+use crate::checkers;
 use crate::columns::{self, short_model};
 use crate::summary::{Fate, Row, Summary};
 
@@ -240,15 +243,19 @@ fn complaints(summary: &Summary) -> String {
     for twin in &summary.twins {
         let (scenario, engine) = (twin.scenario, twin.engine);
         let number = twin.number + 1;
-        let title =
-            format!("{scenario} twin {number} ({}) under {engine}", twin.sabotage.described());
+        let broken = checkers::described(scenario, twin.sabotage);
+        let title = format!("{scenario} twin {number} ({broken}) under {engine}");
         let again =
             format!("just model-check {scenario} --engine {engine} --sabotage {}", twin.sabotage);
         match &twin.fate {
             Fate::Caught { .. } => {}
             Fate::CaughtOtherwise { message, .. } => say(
                 "TWIN",
-                &format!("{title} was caught with another message: \"{message}\" [{again}]"),
+                &format!(
+                    "{title} was caught with another message: \"{message}\" [{again}]; if that is \
+                     the invariant's own, write {}",
+                    to_write(twin.sabotage, message)
+                ),
             ),
             Fate::Survived { verdict } => {
                 say("TWIN", &format!("{title} SURVIVED: {verdict} [{again}]"));
@@ -261,6 +268,23 @@ fn complaints(summary: &Summary) -> String {
     summary.not_exhausted.iter().for_each(|sentence| say("NOT EXHAUSTED", sentence));
     summary.internal.iter().for_each(|sentence| say("INTERNAL", sentence));
     text
+}
+
+/// What a scenario file says of a sabotage that must be caught with this message.
+fn to_write(sabotage: Sabotage, message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    match sabotage {
+        Sabotage::Weakened(Weakening { site: AnySite::Access(site), .. }) => {
+            format!("weakened(&sites::{}, {message:?})", site.row.name)
+        }
+        Sabotage::Weakened(Weakening { site: AnySite::Fence(site), .. }) => {
+            format!("weakened_fence(&sites::{}, {message:?})", site.row.name)
+        }
+        Sabotage::ForgottenCpu(cpu) => format!("forgotten_cpu({cpu}, {message:?})"),
+        Sabotage::ForgottenHolder(cpu) => format!("forgotten_holder({cpu}, {message:?})"),
+        Sabotage::Mistake(name) => format!("mistake({name:?}, .., {message:?})"),
+        named => format!("{}({message:?})", named.to_string().replace('-', "_")),
+    }
 }
 
 /// One line that says what all of it means.
@@ -306,6 +330,21 @@ fn conclusion(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_scenario_has_to_say_is_its_own_text() {
+        for (sabotage, written) in [
+            ("LOCK_RELEASE", "weakened(&sites::LOCK_RELEASE, \"a \\\"b\\\"\")"),
+            ("FLUSH_ORDER", "weakened_fence(&sites::FLUSH_ORDER, \"a \\\"b\\\"\")"),
+            ("forgotten-holder-1", "forgotten_holder(1, \"a \\\"b\\\"\")"),
+            ("forgotten-cpu-0", "forgotten_cpu(0, \"a \\\"b\\\"\")"),
+            ("no-shootdown", "no_shootdown(\"a \\\"b\\\"\")"),
+            ("mistake-frees-first", "mistake(\"frees-first\", .., \"a \\\"b\\\"\")"),
+        ] {
+            let sabotage: Sabotage = sabotage.parse().expect("it is one");
+            assert_eq!(to_write(sabotage, "a \"b\"\nand more"), written);
+        }
+    }
 
     #[test]
     fn tokens_are_quoted_where_a_shell_would_stumble() {

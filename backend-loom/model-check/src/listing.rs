@@ -7,11 +7,12 @@ use weft_backend_loom::harness::Plan;
 use weft_scenarios::scenario::Grade;
 use weft_shell::text::plural;
 
-use crate::checkers::{NAMES, TITLES};
+use crate::checkers::{Bug, FILES, File, NAMES, TITLES};
 
-/// The title in the header of a scenario's file.
-fn title(plan: &Plan) -> &'static str {
-    NAMES.iter().position(|name| *name == plan.name).map_or("", |index| TITLES[index])
+/// The title in the header of a scenario's file, and what else the file says about itself.
+fn file(plan: &Plan) -> (&'static str, &'static File) {
+    let index = NAMES.iter().position(|name| *name == plan.name).expect("plans are of files");
+    (TITLES[index], &FILES[index])
 }
 
 fn grade(grade: Grade) -> &'static str {
@@ -26,7 +27,8 @@ fn grade(grade: Grade) -> &'static str {
 pub(crate) fn text(plans: &[Plan]) -> String {
     let mut text = String::new();
     for plan in plans {
-        writeln!(text, "{}: {}", plan.name, title(plan)).expect("memory");
+        let (title, file) = file(plan);
+        writeln!(text, "{}: {title}", plan.name).expect("memory");
         for (cpu, role) in plan.roles.iter().enumerate() {
             writeln!(text, "  CPU {cpu}        {role}").expect("memory");
         }
@@ -38,7 +40,12 @@ pub(crate) fn text(plans: &[Plan]) -> String {
             writeln!(text, "  demanded     {}", situation.name).expect("memory");
         }
         for (sabotage, message) in &plan.twins {
-            writeln!(text, "  twin         {}, caught with \"{message}\"", sabotage.described())
+            let broken = plan.described(*sabotage);
+            writeln!(text, "  twin         {broken}, caught with \"{message}\"").expect("memory");
+        }
+        for Bug { row, references, what, hows } in file.bugs {
+            let (references, hows) = (references.join(", "), hows.join(", "));
+            writeln!(text, "  history      {row} ({references}): {what}; here {hows}")
                 .expect("memory");
         }
         text.push('\n');
@@ -54,16 +61,27 @@ pub(crate) fn json(plans: &[Plan]) -> Value {
             let grade = grade(outcome.grade);
             json!({ "name": outcome.name, "grade": grade, "reason": outcome.reason })
         });
-        let twins = plan.twins.iter().map(
-            |(sabotage, message)| json!({ "sabotage": sabotage.to_string(), "message": message }),
-        );
+        let twins = plan.twins.iter().map(|(sabotage, message)| {
+            let broken = plan.described(*sabotage);
+            json!({ "sabotage": sabotage.to_string(), "broken": broken, "message": message })
+        });
+        let (title, file) = file(plan);
+        let bugs = file.bugs.iter().map(|Bug { row, references, what, hows }| {
+            json!({ "row": row, "references": references, "what": what, "hows": hows })
+        });
+        let header = file.header.iter().map(|(key, text)| {
+            (key.trim_end_matches(':').to_lowercase().replace(' ', "_"), json!(text))
+        });
         json!({
             "name": plan.name,
-            "title": title(plan),
+            "title": title,
+            "header": Value::Object(header.collect()),
+            "lines": file.lines,
             "roles": plan.roles,
             "outcomes": outcomes.collect::<Vec<_>>(),
             "situations": plan.reached.iter().map(|it| it.name).collect::<Vec<_>>(),
             "twins": twins.collect::<Vec<_>>(),
+            "history": bugs.collect::<Vec<_>>(),
         })
     };
     json!({ "scenarios": plans.iter().map(scenario).collect::<Vec<_>>() })

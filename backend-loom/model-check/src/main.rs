@@ -119,7 +119,8 @@ fn search(explore: &Explore) -> Result<u8, String> {
 ///
 /// # Errors
 ///
-/// One sentence, if there are none: they have no such CPU, or no access at such a line.
+/// One sentence, if there are none: they have no such CPU, no such mistake, or no access at such a
+/// line.
 fn breakable(
     search: &Search,
     mut plans: Vec<Plan>,
@@ -130,6 +131,17 @@ fn breakable(
     plans.retain(|plan| plan.roles.len() >= sabotage.cpus_min());
     if plans.is_empty() {
         return Err(sabotage.too_few(most));
+    }
+    if let Sabotage::Mistake(name) = sabotage {
+        let all: Vec<&str> =
+            plans.iter().flat_map(|plan| plan.mistakes.iter().map(|(name, _, _)| *name)).collect();
+        plans.retain(|plan| plan.mistakes.iter().any(|(known, _, _)| *known == name));
+        if plans.is_empty() {
+            let similar = weft_shell::select::did_you_mean(name, &all);
+            return Err(format!(
+                "no selected scenario has a mistake {name:?}{similar}; --list shows all of them"
+            ));
+        }
     }
     if let Sabotage::Weakened(Weakening { site, line: Some(line), .. }) = sabotage {
         let line = CoreLine { file: line.file.to_owned(), line: line.line };

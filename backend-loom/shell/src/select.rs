@@ -37,7 +37,7 @@ pub fn select(
 }
 
 /// The name that is most like what was typed, if there is one, in brackets.
-fn did_you_mean(typed: &str, names: &[&str]) -> String {
+pub fn did_you_mean(typed: &str, names: &[&str]) -> String {
     let likeness = |name: &&&str| strsim::jaro(typed, name);
     let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match best.filter(|best| likeness(best) > ALIKE) {

@@ -24,9 +24,10 @@ use spin::mutex::SpinMutex;
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_protocol::Line;
+use weft_scenarios::mistake;
 use weft_scenarios::random::Random;
 use weft_scenarios::sabotage::{Sabotage, Side};
-use weft_scenarios::scenario::{self, CPUS_MAX, Grade, Scenario, Visitor};
+use weft_scenarios::scenario::{self, CPUS_MAX, Cpus, Grade, Scenario, Visitor};
 use weft_scenarios::world::Machine;
 
 use super::audit;
@@ -37,7 +38,7 @@ use crate::scenarios;
 use crate::services::frames::Moment;
 use crate::services::metal::{self, MetalMachine};
 use crate::services::space::Space;
-use crate::services::{preemption, shootdown, situations, smp};
+use crate::services::{preemption, sabotage, shootdown, situations, smp};
 
 /// The most outcomes that a scenario lists.
 const OUTCOMES_MAX: usize = 16;
@@ -83,8 +84,14 @@ impl Visitor<MetalMachine> for Listing {
     type Out = ();
 
     fn visit<S: Scenario<MetalMachine>>(self, name: &'static str) {
-        let roles = S::CPUS.iter().count() as u64;
+        let roles = S::CPUS.count() as u64;
         serial::line(&Line::Scenario { name, title: self.title, roles });
+        for mistake in S::MISTAKES.iter() {
+            serial::line::<&dyn Display>(&Line::Mistake {
+                name: &name,
+                sabotage: &mistake.sabotage(),
+            });
+        }
         for twin in S::TWINS.iter() {
             if !twin.sabotage.is_for(Side::Machine) {
                 continue;
@@ -131,7 +138,7 @@ impl Visitor<MetalMachine> for Run {
     type Out = ();
 
     fn visit<S: Scenario<MetalMachine>>(self, name: &'static str) {
-        let roles = S::CPUS.iter().count();
+        let roles = S::CPUS.count();
         let cpus = cpu::online();
         assert!(cpus >= roles, "the scenario has {roles} roles, the machine {cpus} processors");
         let repetitions = self.options.repeat;
@@ -179,6 +186,7 @@ struct Stage<S: Scenario<MetalMachine>> {
     machine: MetalMachine,
     space: &'static Space,
     roles: usize,
+    plays: Cpus<S, MetalMachine>,
     meeting: Rendezvous,
     race: RwLock<Option<S>>,
     cpus: [SpinMutex<Option<CoreCpu>>; CPUS_MAX],
@@ -194,7 +202,8 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         Self {
             machine,
             space,
-            roles: S::CPUS.iter().count(),
+            roles: S::CPUS.count(),
+            plays: mistake::roles(sabotage::chosen()),
             meeting: Rendezvous::new(processors),
             race: RwLock::new(None),
             cpus: [const { SpinMutex::new(None) }; CPUS_MAX],
@@ -263,7 +272,7 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         let mut cpu = scenario::Cpu::new(cpu);
         let race = self.race.read();
         let race = race.as_ref().expect("the race was set up");
-        let (_, play) = S::CPUS.iter().nth(role).expect("the role exists");
+        let (_, play) = self.plays.iter().nth(role).expect("the role exists");
         let mut wait = Wait::new();
         for _ in 0..random.up_to(DELAY_BITS) {
             wait.relax();

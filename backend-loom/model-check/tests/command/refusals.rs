@@ -39,6 +39,8 @@ fn sabotages_that_break_nothing() {
     refuses("forgotten-cpu-9", "no selected scenario has a CPU 9: name one of 0 to 1");
     refuses("forgotten-cpu-200", "no selected scenario has a CPU 200");
     refuses("never-freed", "can only break the machine: use `just qemu --sabotage never-freed`");
+    refuses("mistake-", "unknown sabotage \"mistake-\"");
+    refuses("mistake-frees-first", "no selected scenario has a mistake \"frees-first\"; --list");
     refuses("LOCK_CONTENDED", "can be weakened in 0 ways");
     refuses("LOCK_RELEASE@lock.rs:1", "\"lock.rs:1\" is no line of the core");
     refuses(
@@ -46,6 +48,14 @@ fn sabotages_that_break_nothing() {
         "no access of LOCK_RELEASE is at core/src/lock.rs:1",
     );
     refuses("LOCK_RELEASE@core/src/nowhere.rs:1", "no access of LOCK_RELEASE is at");
+}
+
+#[test]
+fn mistakes_that_no_caller_makes() {
+    let similar = "has a mistake \"copies-after-flush\" (a similar one is copies-before-flush)";
+    refuses(&["--sabotage", "mistake-copies-after-flush"], similar);
+    let token = "wt1:lock_vs_lock:explorer:mistake-copies-before-flush:e1";
+    refuses(&["replay", token], "no selected scenario has a mistake \"copies-before-flush\"");
 }
 
 #[test]

@@ -56,6 +56,13 @@ fn the_list_names_roles_outcomes_situations_and_twins() {
     for part in ["Lock vs. detach", "mapper", "forbidden", "demanded", "twin", "\n1 scenario\n"] {
         assert!(ran.out.contains(part), "no {part:?} in {}", ran.out);
     }
+    let ran = run(&["--list", "copy_vs_writes", "activate_vs_unmap"]);
+    for part in [
+        "mistake-copies-before-flush: the copier copies the page before it flushes, caught with",
+        "history      1 (linux 71b3c126e611, CVE-2016-2069): a space is switched to",
+    ] {
+        assert!(ran.out.contains(part), "no {part:?} in {}", ran.out);
+    }
     let value = run(&["--list", "--format", "json"]).json();
     let scenarios = value["scenarios"].as_array().expect("scenarios");
     let files = std::fs::read_dir("../../scenarios/tests");
@@ -68,6 +75,28 @@ fn the_list_names_roles_outcomes_situations_and_twins() {
 fn a_whole_name_selects_only_that_one() {
     let value = run(&["--list", "lock_vs_lock", "--format", "json"]).json();
     assert_eq!(value["scenarios"].as_array().map(Vec::len), Some(1));
+}
+
+/// A caller's mistake is caught as a twin is, and can be run by its name, and replayed.
+#[test]
+fn a_mistake_is_a_broken_world() {
+    let arguments = ["copy_vs_writes", "--engine", "explorer"];
+    let value = run(&[&arguments[..], &["--format", "json"]].concat()).json();
+    let twins = value["twins"].as_array().expect("twins");
+    let made = twins.iter().find(|twin| twin["sabotage"] == "mistake-copies-before-flush");
+    let made = made.expect("the mistake is run");
+    assert_eq!(made["result"], "caught", "{made}");
+    let failed = run(&[&arguments[..], &["--sabotage", "mistake-copies-before-flush"]].concat());
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let broken =
+        "in a broken world: mistake-copies-before-flush: the copier copies the page before";
+    assert!(failed.out.contains(broken), "{}", failed.out);
+    let found = failed.out.lines().find_map(|line| line.split("REPLAY    just replay ").nth(1));
+    let token = found.expect("a line that replays").trim_matches('\'');
+    assert!(token.contains(":mistake-copies-before-flush:"), "{token}");
+    let again = run(&["replay", token]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.out.contains("VIOLATED  data race on"), "{}", again.out);
 }
 
 /// A failure in a broken world is told in columns, and its token leads to the same failure.
