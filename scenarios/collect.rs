@@ -353,7 +353,8 @@ mod tests {
         let text = with(
             "//! History:\n//! * 1, linux 71b3c126e611, CVE-2016-2069: a space is switched to\n\
              //!   while it is flushed => ACTIVATE_ORDER\n\
-             //! * N17, tgoskits #2009: freed early\n//!   => mistake-frees-first, mutant no_wait\n",
+             //! * N17, tgoskits #2009: freed early\n\
+             //!   => mistake-frees-first, mutant no_wait\n",
         );
         assert_eq!(complaints("walk_vs_map", &text), Vec::<String>::new());
         let found = bugs(&text);
