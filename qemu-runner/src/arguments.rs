@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use weft_scenarios::sabotage::{Sabotage, Side};
@@ -21,16 +24,30 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) cpus: u8,
-    /// How often a scenario is repeated.
+    /// How often a scenario is repeated in a boot.
     #[arg(long, value_name = "N", default_value_t = 1000,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) repeat: u64,
     /// What runs the processors.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     pub(crate) accel: Accel,
-    /// The seed of delays, rotation and preemption.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
+    /// How many machines are booted for each scenario and each twin, with one seed after the other.
+    /// A twin counts as noticed if 95 of 100 are.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) boots: u64,
+    /// Boot one scenario after the other for so long, as 90s, 10m or 1h, with one seed after the
+    /// other. Twins are left out.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["boots", "sabotage"])]
+    pub(crate) soak: Option<Duration>,
+    /// Machines at the same time, where a machine is one thread of the host; as many as there are
+    /// cores if not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// The seed of delays, rotation and preemption in the first boot. If not said, 1, and with
+    /// --soak a random one, which is printed.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
@@ -85,6 +102,35 @@ pub(crate) enum Accel {
     Tcg,
     /// The host's processor, if a probe boot shows that it can.
     Kvm,
+}
+
+impl Arguments {
+    /// The seed of the first boot. Random ones have nine digits, so that they can be typed.
+    pub(crate) fn seed(&self) -> u64 {
+        let random = || RandomState::new().build_hasher().finish() % 1_000_000_000;
+        self.seed.unwrap_or_else(|| if self.soak.is_some() { random() } else { 1 })
+    }
+
+    /// Whether broken worlds are run besides.
+    pub(crate) fn has_twins(&self) -> bool {
+        !self.no_twins && self.sabotage.is_none() && self.soak.is_none()
+    }
+
+    /// How many machines run at the same time.
+    pub(crate) fn jobs(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.map_or_else(cores, usize::from)
+    }
+}
+
+/// A time with its unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        (number > 0).then(|| Duration::from_secs(u64::from(number) * seconds))
+    });
+    parsed.ok_or_else(|| "use a number and its unit, as in 90s, 10m or 1h".to_owned())
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {

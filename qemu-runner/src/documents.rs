@@ -59,6 +59,9 @@ fn json_row(summary: &Summary, row: &Row) -> Value {
         "judgement": judgement(summary.judge(row)),
         "cpus": verdict.cpus,
         "repetitions": row.request.repetitions,
+        "boots": row.boots.all,
+        "boots_failed": row.boots.wrong,
+        "seed": row.seed,
         "outcomes": json_counts(&verdict.outcomes),
         "situations": json_counts(&verdict.situations),
         "metrics": verdict.metrics.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
@@ -77,6 +80,9 @@ fn json_twin(twin: &Twin) -> Value {
         "sabotage": twin.sabotage,
         "messages": twin.messages,
         "caught": twin.is_caught(),
+        "boots": twin.boots.all,
+        "boots_caught": twin.boots.wrong,
+        "seed": twin.seed,
         "fate": twin.fate(),
         "again": twin.again,
         "elapsed_seconds": twin.verdict.elapsed.as_secs_f64(),
@@ -118,6 +124,9 @@ pub fn junit(summary: &Summary) -> String {
     for row in &summary.rows {
         let verdict = &row.verdict;
         let complaint = match (&verdict.failure, summary.judge(row)) {
+            (Some(failure), _) if row.boots.all > 1 => {
+                format!("{}; seed {}: {failure}", row.boots, row.seed)
+            }
             (Some(failure), _) => failure.to_string(),
             (None, Judgement::Missing) => {
                 format!("not seen: {}", verdict.missing().collect::<Vec<_>>().join("; "))

@@ -298,6 +298,7 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::Boots;
     use crate::verdict::Request;
 
     const DOCUMENT: &str = r#"{ "rows": [
@@ -319,7 +320,15 @@ mod tests {
             ..Verdict::without_run(String::new())
         };
         let request = Request { name: "lock_vs_lock".to_owned(), repetitions: left + right };
-        Row { request, self_test: false, verdict, places: Vec::new(), again: String::new() }
+        Row {
+            request,
+            self_test: false,
+            verdict,
+            boots: Boots { all: 1, wrong: 0 },
+            seed: 1,
+            places: Vec::new(),
+            again: String::new(),
+        }
     }
 
     #[test]

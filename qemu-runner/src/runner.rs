@@ -1,49 +1,115 @@
+//! Boots machines, as many at a time as the host can run, and puts together what they said.
+//!
+//! A machine that counts instructions is one thread of the host, and is the same run whatever else
+//! the host does: so as many run at a time as there are cores. One whose processors are threads has
+//! the host to itself.
+
+use std::io::{IsTerminal as _, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use weft_qemu_runner::host::{Accelerator, Qemu};
+use weft_qemu_runner::machine::{self, Settings};
+use weft_qemu_runner::models::{self, Models};
+use weft_qemu_runner::protocol::argument;
+use weft_qemu_runner::summary::{Boots, Row, Summary, Twin};
+use weft_qemu_runner::symbols;
+use weft_qemu_runner::verdict::{self, Failure, Request, Verdict};
+use weft_shell::{complain, interruption};
+
+use crate::arguments::Arguments;
+use crate::catalogue::{Known, KnownTwin};
+
+/// How much more often than a whole world a broken one is tried.
+const TWIN_REPEAT_FACTOR: u64 = 5;
+/// How often a line is written where there is no terminal.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What stays the same from machine to machine.
+pub(crate) struct Bench {
+    pub(crate) qemu: Qemu,
+    pub(crate) image: PathBuf,
+    pub(crate) settings: Settings,
+}
+
+/// Something to run, in a whole world or a broken one.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    known: &'a Known,
+    twin: Option<&'a KnownTwin>,
+}
+
+impl Subject<'_> {
+    fn title(&self) -> String {
+        let name = &self.known.name;
+        self.twin.map_or(name.clone(), |twin| format!("{name} with {}", twin.sabotage))
+    }
+}
+
+/// A machine to boot: for which subject, and the how many-th of all.
+#[derive(Clone, Copy)]
+struct Task {
+    subject: usize,
+    number: u64,
+    seed: u64,
+}
+
 /// Runs everything, whole worlds first, until all is done or we are interrupted.
-fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<Summary, String> {
+pub(crate) fn run_all(
+    bench: &Bench,
+    arguments: &Arguments,
+    selected: &[Known],
+) -> Result<Summary, String> {
     let started = Instant::now();
-    let with_twins = !arguments.no_twins && arguments.sabotage.is_none();
-    let twins: Vec<_> = selected
+    let whole = selected.iter().map(|known| Subject { known, twin: None });
+    let broken = selected
         .iter()
-        .flat_map(|known| known.twins.iter().map(move |twin| (known, twin)))
-        .filter(|_| with_twins)
-        .collect();
+        .flat_map(|known| known.twins.iter().map(move |twin| (known, Some(twin))))
+        .filter(|_| arguments.has_twins())
+        .map(|(known, twin)| Subject { known, twin });
+    let subjects: Vec<Subject<'_>> = whole.chain(broken).collect();
+    let seed = arguments.seed();
     interruption::catch()?;
-    let bar = progress_bar(selected.len() + twins.len());
+    let fleet = Fleet { bench, arguments, subjects: &subjects, progress: Progress::new() };
+    let boots = match arguments.soak {
+        Some(time) => {
+            let count = selected.len() as u64;
+            let tasks = (0..).map(|number| task(number, (number % count) as usize, seed));
+            // Everything at least once: what was never booted is no part of a soak.
+            fleet.boot(tasks.take_while(|task| task.number < count || started.elapsed() < time))
+        }
+        None => {
+            let times = arguments.boots;
+            fleet.progress.expect(subjects.len() as u64 * times);
+            let tasks = |from: usize, to: usize| {
+                (from..to).flat_map(move |subject| {
+                    (0..times).map(move |number| task(number, subject, seed))
+                })
+            };
+            let mut boots = fleet.boot(tasks(0, selected.len()));
+            boots.extend(fleet.boot(tasks(selected.len(), subjects.len())));
+            boots
+        }
+    };
+    fleet.progress.finish();
     let mut summary = Summary {
         rows: Vec::new(),
         twins: Vec::new(),
         qemu: bench.qemu.version.clone(),
         accelerator: bench.settings.accelerator,
         cpus: bench.settings.cpus,
-        seed: arguments.seed,
+        seed,
         sabotage: arguments.sabotage,
         demand: arguments.demand,
         models: Models::default(),
         unfinished: Vec::new(),
-        elapsed: Duration::ZERO,
+        elapsed: started.elapsed(),
     };
-    // What was running when an interruption came is not a result.
-    for known in selected {
-        bar.set_message(known.name.clone());
-        let row = (!interruption::is_here()).then(|| run_one(bench, arguments, known));
-        match row {
-            Some(row) if !interruption::is_here() => summary.rows.push(row),
-            _ => summary.unfinished.push(known.name.clone()),
-        }
-        bar.inc(1);
-    }
-    for (known, twin) in twins {
-        let title = format!("{} with {}", known.name, twin.sabotage);
-        bar.set_message(title.clone());
-        let result = (!interruption::is_here()).then(|| run_twin(bench, arguments, known, twin));
-        match result {
-            Some(result) if !interruption::is_here() => summary.twins.push(result),
-            _ => summary.unfinished.push(title),
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    summary.elapsed = started.elapsed();
+    let expected = if arguments.soak.is_some() { 1 } else { arguments.boots };
+    fleet.report(boots, expected as usize, &mut summary);
     if !arguments.no_models && !interruption::is_here() {
         let command = arguments.model_check.as_deref();
         summary.models = models::ask(&mut summary.rows, command, arguments.sabotage);
@@ -51,68 +117,216 @@ fn run_all(bench: &Bench, arguments: &Arguments, selected: &[Known]) -> Result<S
     Ok(summary)
 }
 
-fn progress_bar(length: usize) -> ProgressBar {
-    let bar = ProgressBar::new(length as u64);
-    let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
-    bar.set_style(style.expect("the template is well formed"));
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+fn task(number: u64, subject: usize, seed: u64) -> Task {
+    Task { subject, number, seed: seed.wrapping_add(number) }
 }
 
-/// Boots one machine, and gives the verdict and a command that does so again.
-fn boot(
-    bench: &Bench,
-    settings: &Settings,
+/// What one boot came to, and with which seed.
+struct Boot {
     seed: u64,
-    known: &Known,
-    repeat: u64,
-    sabotage: Option<&str>,
-) -> (Request, Verdict, String) {
-    let repetitions = if known.self_test { 1 } else { repeat };
-    let request = Request { name: known.name.clone(), repetitions };
-    let what = if known.self_test { argument::SELF_TEST } else { argument::SCENARIO };
-    let mut command_line = format!("{what}={}", request.name);
-    for (key, value) in [(argument::REPEAT, repetitions), (argument::SEED, seed)] {
-        command_line += &format!(" {key}={value}");
-    }
-    let mut again = format!("just qemu {} --cpus {}", request.name, settings.cpus);
-    again += &format!(" --repeat {repetitions} --seed {seed}");
-    if settings.accelerator == Accelerator::Counted {
-        again += " --deterministic";
-    }
-    if let Some(sabotage) = sabotage {
-        command_line += &format!(" {}={sabotage}", argument::SABOTAGE);
-        again += &format!(" --sabotage {sabotage}");
-    }
-    let verdict = match machine::run(&bench.qemu, &bench.image, settings, &command_line) {
-        Ok(run) => verdict::of(&request, &run),
-        Err(sentence) => Verdict::without_run(sentence),
-    };
-    (request, verdict, again)
+    verdict: Verdict,
 }
 
-fn run_one(bench: &Bench, arguments: &Arguments, known: &Known) -> Row {
-    let sabotage = arguments.sabotage.map(|sabotage| sabotage.to_string());
-    let sabotage = sabotage.as_deref();
-    let (request, verdict, again) =
-        boot(bench, &bench.settings, arguments.seed, known, arguments.repeat, sabotage);
-    let places = places(&bench.image, verdict.failure.as_ref());
-    Row { request, self_test: known.self_test, verdict, places, again }
+/// Everything that boots need.
+struct Fleet<'a> {
+    bench: &'a Bench,
+    arguments: &'a Arguments,
+    subjects: &'a [Subject<'a>],
+    progress: Progress,
 }
 
-/// Boots a broken world. It is tried more often than a whole one, since it ends at the first
-/// failure; and as reproducibly as possible, so that a world that is noticed today is tomorrow.
-fn run_twin(bench: &Bench, arguments: &Arguments, known: &Known, twin: &KnownTwin) -> Twin {
-    let settings = Settings { accelerator: Accelerator::Counted, ..bench.settings.clone() };
-    let repeat = arguments.repeat.saturating_mul(TWIN_REPEAT_FACTOR);
-    let sabotage = Some(twin.sabotage.as_str());
-    let (request, verdict, again) = boot(bench, &settings, arguments.seed, known, repeat, sabotage);
-    Twin {
-        name: request.name,
-        sabotage: twin.sabotage.clone(),
-        messages: twin.messages.clone(),
-        verdict,
-        again,
+impl Fleet<'_> {
+    /// Boots machines until there are no tasks any more or we are interrupted, and gives what they
+    /// came to in the order of the tasks. What was running when an interruption came is no result.
+    fn boot(&self, tasks: impl Iterator<Item = Task> + Send) -> Vec<(Task, Boot)> {
+        let mut tasks = tasks.peekable();
+        let Some(first) = tasks.peek() else { return Vec::new() };
+        let at_a_time = match self.settings(&self.subjects[first.subject]).accelerator {
+            Accelerator::Counted => self.arguments.jobs(),
+            Accelerator::Threads | Accelerator::Kvm => 1,
+        };
+        let (tasks, done) = (Mutex::new(tasks), Mutex::new(Vec::new()));
+        let work = || {
+            while !interruption::is_here()
+                && let Some(task) = lock(&tasks).next()
+            {
+                let subject = &self.subjects[task.subject];
+                self.progress.begins(&subject.title());
+                let verdict = self.boot_one(subject, task.seed);
+                if !interruption::is_here() {
+                    lock(&done).push((task, Boot { seed: task.seed, verdict }));
+                }
+                self.progress.ends();
+            }
+        };
+        thread::scope(|scope| (0..at_a_time).for_each(|_| drop(scope.spawn(work))));
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(task, _)| (task.subject, task.number));
+        done
+    }
+
+    /// A broken world is run as reproducibly as possible, so that one that is noticed today is
+    /// noticed tomorrow.
+    fn settings(&self, subject: &Subject<'_>) -> Settings {
+        let settings = self.bench.settings.clone();
+        match subject.twin {
+            Some(_) => Settings { accelerator: Accelerator::Counted, ..settings },
+            None => settings,
+        }
+    }
+
+    /// A broken world is tried more often than a whole one, since it ends at the first failure.
+    fn request(&self, subject: &Subject<'_>) -> Request {
+        let factor = if subject.twin.is_some() { TWIN_REPEAT_FACTOR } else { 1 };
+        let repeat = self.arguments.repeat.saturating_mul(factor);
+        let repetitions = if subject.known.self_test { 1 } else { repeat };
+        Request { name: subject.known.name.clone(), repetitions }
+    }
+
+    fn sabotage(&self, subject: &Subject<'_>) -> Option<String> {
+        let broken = self.arguments.sabotage.map(|sabotage| sabotage.to_string());
+        subject.twin.map(|twin| twin.sabotage.clone()).or(broken)
+    }
+
+    /// Boots one machine.
+    fn boot_one(&self, subject: &Subject<'_>, seed: u64) -> Verdict {
+        let request = self.request(subject);
+        let what = if subject.known.self_test { argument::SELF_TEST } else { argument::SCENARIO };
+        let mut command_line = format!("{what}={}", request.name);
+        for (key, value) in [(argument::REPEAT, request.repetitions), (argument::SEED, seed)] {
+            command_line += &format!(" {key}={value}");
+        }
+        if let Some(sabotage) = self.sabotage(subject) {
+            command_line += &format!(" {}={sabotage}", argument::SABOTAGE);
+        }
+        let Bench { qemu, image, .. } = self.bench;
+        match machine::run(qemu, image, &self.settings(subject), &command_line) {
+            Ok(run) => verdict::of(&request, &run),
+            Err(sentence) => Verdict::without_run(sentence),
+        }
+    }
+
+    /// A command that boots the same machine again.
+    fn again(&self, subject: &Subject<'_>, seed: u64) -> String {
+        let Request { name, repetitions } = self.request(subject);
+        let settings = self.settings(subject);
+        let mut again = format!("just qemu {name} --cpus {}", settings.cpus);
+        again += &format!(" --repeat {repetitions} --seed {seed}");
+        if settings.accelerator == Accelerator::Counted {
+            again += " --deterministic";
+        }
+        if let Some(sabotage) = self.sabotage(subject) {
+            again += &format!(" --sabotage {sabotage}");
+        }
+        again
+    }
+
+    /// Writes down what came of the subjects. Each was to be booted `expected` times, at least.
+    fn report(&self, boots: Vec<(Task, Boot)>, expected: usize, summary: &mut Summary) {
+        let mut boots = boots.into_iter().peekable();
+        for (number, subject) in self.subjects.iter().enumerate() {
+            let mut own = Vec::new();
+            while let Some((_, boot)) = boots.next_if(|(task, _)| task.subject == number) {
+                own.push(boot);
+            }
+            if own.len() < expected {
+                summary.unfinished.push(subject.title());
+            }
+            if own.is_empty() {
+                continue;
+            }
+            match subject.twin {
+                None => summary.rows.push(self.row(subject, own)),
+                Some(twin) => summary.twins.push(self.twin(subject, twin, own)),
+            }
+        }
+    }
+
+    /// Of whole worlds the first that fails is told.
+    fn row(&self, subject: &Subject<'_>, boots: Vec<Boot>) -> Row {
+        let (counted, told) = counted(&boots, true, |verdict| verdict.failure.is_some());
+        let seed = boots[told].seed;
+        let verdict = Verdict::of_all(boots.into_iter().map(|boot| boot.verdict).collect());
+        Row {
+            request: self.request(subject),
+            self_test: subject.known.self_test,
+            places: places(&self.bench.image, verdict.failure.as_ref()),
+            verdict,
+            boots: counted,
+            seed,
+            again: self.again(subject, seed),
+        }
+    }
+
+    /// Of broken worlds the first that is not noticed is told.
+    fn twin(&self, subject: &Subject<'_>, twin: &KnownTwin, mut boots: Vec<Boot>) -> Twin {
+        let is_caught = |verdict: &Verdict| verdict.fails_with(&twin.messages);
+        let (counted, told) = counted(&boots, false, is_caught);
+        let Boot { seed, verdict } = boots.swap_remove(told);
+        Twin {
+            name: subject.known.name.clone(),
+            sabotage: twin.sabotage.clone(),
+            messages: twin.messages.clone(),
+            verdict,
+            boots: counted,
+            seed,
+            again: self.again(subject, seed),
+        }
+    }
+}
+
+/// How many boots went wrong, and where the first is of which `wrong` is true or not, as asked for;
+/// without one, the first of all.
+fn counted(boots: &[Boot], asked: bool, wrong: impl Fn(&Verdict) -> bool) -> (Boots, usize) {
+    let wrong: Vec<bool> = boots.iter().map(|boot| wrong(&boot.verdict)).collect();
+    let count = wrong.iter().filter(|wrong| **wrong).count();
+    let told = wrong.iter().position(|wrong| *wrong == asked).unwrap_or(0);
+    (Boots { all: boots.len() as u64, wrong: count as u64 }, told)
+}
+
+/// A lock that only protects values that are whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is seen while machines run: a bar on a terminal, and otherwise a line now and then.
+struct Progress {
+    bar: ProgressBar,
+    last_line: Mutex<Instant>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = ProgressBar::no_length();
+        let style = ProgressStyle::with_template("{spinner} {human_pos} boots {elapsed} {msg}");
+        bar.set_style(style.expect("the template is well formed"));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar, last_line: Mutex::new(Instant::now()) }
+    }
+
+    /// So many boots are to come.
+    fn expect(&self, boots: u64) {
+        let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {msg}");
+        self.bar.set_style(style.expect("the template is well formed"));
+        self.bar.set_length(boots);
+    }
+
+    fn begins(&self, title: &str) {
+        self.bar.set_message(title.to_owned());
+    }
+
+    fn ends(&self) {
+        self.bar.inc(1);
+        let mut last = lock(&self.last_line);
+        if !stderr().is_terminal() && last.elapsed() > HEARTBEAT {
+            *last = Instant::now();
+            let of = self.bar.length().map_or(String::new(), |length| format!(" of {length}"));
+            complain(&format!("{}{of} boots", self.bar.position()));
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything that was run, put together, and the exit code that follows.
 
+use std::fmt;
 use std::time::Duration;
 
 use weft_scenarios::sabotage::Sabotage;
@@ -7,21 +8,57 @@ use weft_shell::exit;
 
 use crate::host::Accelerator;
 use crate::models::Models;
-use crate::verdict::{Failure, Request, Verdict};
+use crate::verdict::{Failure, Request, Verdict, fold_prints};
 
-/// One scenario or self-test on one machine.
+/// Of a hundred boots of a broken world so many must be noticed.
+const NOTICED_PERCENT: u64 = 95;
+
+/// How many machines were booted for the same, and in how many of them something went wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boots {
+    /// All of them.
+    pub all: u64,
+    /// Those in which something went wrong; in a twin, what was to go wrong.
+    pub wrong: u64,
+}
+
+impl Boots {
+    /// Whether a broken world is noticed as often as it has to be.
+    fn suffice(self) -> bool {
+        self.wrong * 100 >= self.all * NOTICED_PERCENT
+    }
+}
+
+impl fmt::Display for Boots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} boots", self.wrong, self.all)
+    }
+}
+
+/// One scenario or self-test on its machines.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// What was asked for.
     pub request: Request,
     /// Whether it is a test of the kernel itself.
     pub self_test: bool,
-    /// What came out.
+    /// What came out of all boots together.
     pub verdict: Verdict,
+    /// How many there were, and how many of them failed.
+    pub boots: Boots,
+    /// The seed of the first boot that failed; if none did, of the first one.
+    pub seed: u64,
     /// For a hang: where each processor was, in words.
     pub places: Vec<String>,
     /// A command that runs this again.
     pub again: String,
+}
+
+impl Row {
+    /// How often the race was run, in all boots together.
+    pub fn runs(&self) -> u64 {
+        self.request.repetitions.saturating_mul(self.boots.all)
+    }
 }
 
 /// A broken world, and whether it was noticed.
@@ -33,29 +70,35 @@ pub struct Twin {
     pub sabotage: String,
     /// Parts of messages, one of which must be in the message it is noticed with.
     pub messages: Vec<String>,
-    /// What came out.
+    /// What came out of the boot that is told.
     pub verdict: Verdict,
-    /// A command that runs this again.
+    /// How many there were, and in how many it was noticed with the right message.
+    pub boots: Boots,
+    /// The seed of the first boot in which it was not noticed; if there is none, of the first one.
+    pub seed: u64,
+    /// A command that boots this machine again.
     pub again: String,
 }
 
 impl Twin {
-    /// Whether it was noticed, and with the right message. A hang or a reset is not a catch.
+    /// Whether it was noticed as often as it has to be, and with the right message. A hang or a
+    /// reset is not a catch.
     pub fn is_caught(&self) -> bool {
-        match &self.verdict.failure {
-            Some(Failure::Violation { message, .. }) => {
-                self.messages.iter().any(|part| message.contains(part))
-            }
-            _ => false,
-        }
+        self.boots.suffice()
     }
 
     /// How it went, in words.
     pub fn fate(&self) -> String {
-        match &self.verdict.failure {
+        let fate = match &self.verdict.failure {
             None => "SURVIVED".to_owned(),
-            Some(failure) if self.is_caught() => format!("caught: {failure}"),
+            Some(failure) if self.verdict.fails_with(&self.messages) => {
+                format!("caught: {failure}")
+            }
             Some(failure) => format!("CAUGHT OTHERWISE: {failure}"),
+        };
+        match self.boots.all {
+            1 => fate,
+            _ => format!("caught in {}; seed {}: {fate}", self.boots, self.seed),
         }
     }
 }
@@ -115,23 +158,33 @@ impl Summary {
     /// the code of a catch, and that nothing was noticed is as bad as a twin that survives.
     pub fn exit(&self) -> u8 {
         let survived = self.twins.iter().any(|twin| !twin.is_caught());
+        // In a broken world it is not enough that some boot of many fails.
+        let noticed = |row: &Row| self.judge(row) == Judgement::Bad && row.boots.suffice();
+        let survived = survived || self.sabotage.is_some() && !self.rows.iter().any(noticed);
         let worst = self.rows.iter().map(|row| self.judge(row)).max();
         match worst {
             Some(Judgement::Internal) => exit::INTERNAL,
-            Some(Judgement::Bad) => exit::VIOLATION,
+            Some(Judgement::Bad) if self.sabotage.is_none() || !survived => exit::VIOLATION,
             _ if self.models.error.is_some() => exit::INTERNAL,
             _ if !self.unfinished.is_empty() => exit::INTERRUPTED,
             Some(Judgement::Missing) => exit::MISSING,
-            Some(Judgement::Good) if survived || self.sabotage.is_some() => exit::MISSING,
-            Some(Judgement::Good) => exit::GOOD,
+            Some(_) if survived => exit::MISSING,
+            Some(_) => exit::GOOD,
             None => exit::MISSING,
         }
+    }
+
+    /// How many machines were booted.
+    pub fn boots(&self) -> usize {
+        let rows = self.rows.iter().map(|row| row.boots);
+        let boots = rows.chain(self.twins.iter().map(|twin| twin.boots));
+        boots.map(|boots| boots.all as usize).sum()
     }
 
     /// A number that two invocations share if the kernels wrote the same in both.
     pub fn fingerprint(&self) -> u64 {
         let prints = self.rows.iter().map(|row| row.verdict.fingerprint);
-        prints.fold(0, |all, one| (all ^ one).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        prints.fold(0, fold_prints)
     }
 }
 
@@ -152,9 +205,11 @@ mod tests {
 
     fn summary(verdicts: Vec<Verdict>) -> Summary {
         let request = Request { name: "lock_vs_lock".to_owned(), repetitions: 1 };
-        let row = |verdict| Row {
+        let row = |verdict: Verdict| Row {
             request: request.clone(),
             self_test: false,
+            boots: Boots { all: 1, wrong: u64::from(verdict.failure.is_some()) },
+            seed: 1,
             verdict,
             places: Vec::new(),
             again: String::new(),
@@ -175,11 +230,15 @@ mod tests {
     }
 
     fn twin(failure: Option<Failure>) -> Twin {
+        let messages = vec!["use after free".to_owned(), "corrupt entry".to_owned()];
+        let verdict = verdict(failure, 1);
         Twin {
             name: "walk_vs_detach".to_owned(),
             sabotage: "freed-at-once".to_owned(),
-            messages: vec!["use after free".to_owned(), "corrupt entry".to_owned()],
-            verdict: verdict(failure, 1),
+            boots: Boots { all: 1, wrong: u64::from(verdict.fails_with(&messages)) },
+            seed: 1,
+            messages,
+            verdict,
             again: String::new(),
         }
     }
@@ -207,11 +266,35 @@ mod tests {
 
     #[test]
     fn a_broken_world_that_is_not_noticed_is_not_good() {
-        let mut summary = summary(vec![verdict(None, 1)]);
-        summary.sabotage = Some(Sabotage::FreedAtOnce);
+        for (failure, code) in [(None, exit::MISSING), (violation(), exit::VIOLATION)] {
+            let mut summary = summary(vec![verdict(failure, 1)]);
+            summary.sabotage = Some(Sabotage::FreedAtOnce);
+            assert_eq!(summary.exit(), code);
+        }
+    }
+
+    #[test]
+    fn of_many_boots_of_a_broken_world_95_of_100_are_noticed() {
+        let mut summary = summary(vec![verdict(violation(), 1)]);
+        summary.sabotage = Some(Sabotage::NoShootdown);
+        for (all, wrong, code) in [
+            (100, 95, exit::VIOLATION),
+            (100, 94, exit::MISSING),
+            (20, 19, exit::VIOLATION),
+            (10, 9, exit::MISSING),
+        ] {
+            summary.rows[0].boots = Boots { all, wrong };
+            assert_eq!(summary.exit(), code, "{wrong} of {all}");
+        }
+        summary.sabotage = None;
+        summary.rows[0].boots = Boots { all: 100, wrong: 1 };
+        assert_eq!(summary.exit(), exit::VIOLATION, "the right kernel never fails");
+        summary.rows[0].verdict.failure = None;
+        summary.twins.push(Twin { boots: Boots { all: 100, wrong: 95 }, ..twin(None) });
+        assert_eq!(summary.exit(), exit::GOOD);
+        summary.twins[0].boots.wrong = 94;
         assert_eq!(summary.exit(), exit::MISSING);
-        summary.rows[0].verdict.failure = violation();
-        assert_eq!(summary.exit(), exit::VIOLATION);
+        assert_eq!(summary.twins[0].fate(), "caught in 94 of 100 boots; seed 1: SURVIVED");
     }
 
     #[test]

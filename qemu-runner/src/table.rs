@@ -7,7 +7,7 @@ use weft_shell::exit;
 use weft_shell::text::{self, plural};
 
 use crate::host::Accelerator;
-use crate::summary::{Judgement, Row, Summary};
+use crate::summary::{Boots, Judgement, Row, Summary, Twin};
 use crate::verdict::{Count, Failure};
 use crate::walker;
 
@@ -70,9 +70,9 @@ fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
     let (word, colour) = match summary.judge(row) {
         // A scenario that did not fail was sampled: that is all that can be said.
         Judgement::Good if row.self_test => ("AS EXPECTED".to_owned(), Color::Green),
-        Judgement::Good => (format!("SAMPLED {}", row.request.repetitions), Color::Green),
+        Judgement::Good => (format!("SAMPLED {}", row.runs()), Color::Green),
         Judgement::Missing => ("MISSING".to_owned(), Color::Yellow),
-        Judgement::Bad | Judgement::Internal => (word(row).to_owned(), Color::Red),
+        Judgement::Bad | Judgement::Internal => (failed(row), Color::Red),
     };
     let verdict = &row.verdict;
     let number = |name| Cell::new(verdict.metric(name));
@@ -80,7 +80,7 @@ fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
         Cell::new(&row.request.name),
         Cell::new(word).fg(colour),
         Cell::new(verdict.cpus),
-        Cell::new(row.request.repetitions),
+        Cell::new(row.runs()),
         Cell::new(counts(&verdict.outcomes, details)),
         Cell::new(counts(&verdict.situations, details)),
         number("page faults"),
@@ -99,6 +99,15 @@ fn word(row: &Row) -> &'static str {
         Some(Failure::Reset) => "RESET",
         Some(Failure::Incomplete(_)) => "INCOMPLETE",
         Some(Failure::Internal(_)) => "INTERNAL",
+    }
+}
+
+/// The verdict on what failed, and how often.
+fn failed(row: &Row) -> String {
+    match row.boots {
+        // Where no boot fails by itself, the models do not allow what was seen.
+        Boots { all: 1, .. } | Boots { wrong: 0, .. } => word(row).to_owned(),
+        Boots { all, wrong } => format!("{} {wrong} of {all}", word(row)),
     }
 }
 
@@ -124,7 +133,7 @@ fn describe(summary: &Summary, row: &Row, failure: &Failure) -> String {
     for line in &log[log.len().saturating_sub(LOG_LINES)..] {
         writeln!(text, "  | {line}").expect("memory");
     }
-    writeln!(text, "  SEED   {}", summary.seed).expect("memory");
+    writeln!(text, "  SEED   {}", row.seed).expect("memory");
     writeln!(text, "  AGAIN  {}", row.again).expect("memory");
     text += &summary.models.told(&row.request.name);
     text
@@ -134,10 +143,8 @@ fn unseen(summary: &Summary) -> String {
     let mut text = String::new();
     for row in summary.rows.iter().filter(|row| row.verdict.failure.is_none()) {
         for name in row.verdict.missing() {
-            let name = format!("{}: not seen in {} runs: {name}", row.request.name, {
-                row.request.repetitions
-            });
-            writeln!(text, "{name}").expect("memory");
+            let (scenario, runs) = (&row.request.name, row.runs());
+            writeln!(text, "{scenario}: not seen in {runs} runs: {name}").expect("memory");
         }
     }
     text
@@ -154,12 +161,24 @@ fn counted(summary: &Summary) -> String {
     text
 }
 
-/// The broken worlds that were not noticed.
+/// The broken worlds that were not noticed; of many boots, how many were.
 fn twins(summary: &Summary) -> String {
     let mut text = String::new();
-    for twin in summary.twins.iter().filter(|twin| !twin.is_caught()) {
-        let (name, sabotage, fate) = (&twin.name, &twin.sabotage, twin.fate());
-        writeln!(text, "TWIN {name} with {sabotage}: {fate}").expect("memory");
+    let rows = summary.rows.iter().filter(|row| row.boots.all > 1);
+    if let Some(broken) = summary.sabotage {
+        for Row { request, boots, .. } in rows {
+            writeln!(text, "{} with {broken}: noticed in {boots}", request.name).expect("memory");
+        }
+    }
+    for twin in &summary.twins {
+        let Twin { name, sabotage, boots, .. } = twin;
+        if boots.all == boots.wrong {
+            if boots.all > 1 {
+                writeln!(text, "{name} with {sabotage}: noticed in {boots}").expect("memory");
+            }
+            continue;
+        }
+        writeln!(text, "TWIN {name} with {sabotage}: {}", twin.fate()).expect("memory");
         writeln!(text, "  AGAIN  {}", twin.again).expect("memory");
     }
     text
@@ -184,13 +203,20 @@ fn conclusion(summary: &Summary) -> String {
     let self_tests = summary.rows.iter().filter(|row| row.self_test).count();
     let scenarios = plural(summary.rows.len() - self_tests, "scenario");
     let mut text = format!("{word}; {scenarios}, {}", plural(self_tests, "self-test"));
+    let boots = summary.boots();
+    let has_many = boots > summary.rows.len() + summary.twins.len();
+    if has_many {
+        write!(text, ", {}", plural(boots, "boot")).expect("memory");
+    }
     if !summary.twins.is_empty() {
         write!(text, ", broken worlds {caught}/{} caught", summary.twins.len()).expect("memory");
     }
-    let (qemu, how, seed) = (&summary.qemu, summary.accelerator, summary.seed);
+    let (qemu, how) = (&summary.qemu, summary.accelerator);
+    let seed = if has_many { "seeds from" } else { "seed" };
+    let seed = format!("{seed} {}", summary.seed);
     let seconds = summary.elapsed.as_secs_f64();
     let cpus = plural(summary.cpus, "processor");
-    writeln!(text, "\nQEMU {qemu}, {cpus}, {how}, seed {seed}, {seconds:.1} s").expect("memory");
+    writeln!(text, "\nQEMU {qemu}, {cpus}, {how}, {seed}, {seconds:.1} s").expect("memory");
     if let Some(sentence) = &summary.models.error {
         writeln!(text, "metal and models are not compared: {sentence}").expect("memory");
     }

@@ -116,6 +116,52 @@ impl Verdict {
         }
     }
 
+    /// The verdict of several boots for the same, which are at least one. The first failure is
+    /// told; what was counted is added up over the others.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn of_all(verdicts: Vec<Self>) -> Self {
+        let elapsed = verdicts.iter().map(|verdict| verdict.elapsed).sum();
+        let prints = verdicts.iter().map(|verdict| verdict.fingerprint);
+        let fingerprint = prints.reduce(fold_prints).expect("there is a boot");
+        let (failed, passed): (Vec<_>, Vec<_>) =
+            verdicts.into_iter().partition(|verdict| verdict.failure.is_some());
+        let passed = passed.into_iter().reduce(Self::with_counts_of);
+        let first = failed.into_iter().next();
+        let verdict = match (first, passed) {
+            (Some(Self { failure, log, .. }), Some(passed)) => Self { failure, log, ..passed },
+            (first, passed) => first.or(passed).expect("there is a boot"),
+        };
+        Self { elapsed, fingerprint, ..verdict }
+    }
+
+    /// Adds what another boot of the same has counted.
+    fn with_counts_of(mut self, other: Self) -> Self {
+        let pairs = self.outcomes.iter_mut().zip(other.outcomes);
+        for (own, more) in pairs.chain(self.situations.iter_mut().zip(other.situations)) {
+            own.times += more.times;
+        }
+        for (name, more) in other.metrics {
+            match self.metrics.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, value)) => *value += more,
+                None => self.metrics.push((name, more)),
+            }
+        }
+        self
+    }
+
+    /// Whether it failed with a message that has one of these parts. A hang or a reset has none.
+    pub fn fails_with(&self, parts: &[String]) -> bool {
+        match &self.failure {
+            Some(Failure::Violation { message, .. }) => {
+                parts.iter().any(|part| message.contains(part))
+            }
+            _ => false,
+        }
+    }
+
     /// The metric called `name`; 0 if it was not reported.
     pub fn metric(&self, name: &str) -> u64 {
         self.metrics.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
@@ -126,6 +172,11 @@ impl Verdict {
         let counts = self.outcomes.iter().chain(&self.situations);
         counts.filter(|count| count.expected && count.times == 0).map(|count| count.name.as_str())
     }
+}
+
+/// Of two fingerprints the one of both, in this order.
+pub(crate) fn fold_prints(all: u64, one: u64) -> u64 {
+    all.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ one
 }
 
 /// The verdict on a run.
@@ -330,6 +381,32 @@ mod tests {
         let other = said(Ok("2000: 3000 ---------")).expect("a failure");
         assert!(other.contains("disagrees with the core's at 1 of 1 pages; at 0x2000"), "{other}");
         assert_eq!(said(Err("away")).as_deref(), Some("the kernel did not finish: away"));
+    }
+
+    #[test]
+    fn boots_that_pass_are_added_up_and_the_first_that_fails_is_told() {
+        let boot = |failure: Option<&str>, print| {
+            let lines = ["@outcome\ta\tacceptable\t3", "@metric\tpage faults\t2"];
+            let mut verdict = of(&request(), &run(Ending::Good, &lines));
+            let violation = |message: &str| Failure::Violation {
+                cpu: 1,
+                message: message.to_owned(),
+                location: String::new(),
+            };
+            verdict.failure = failure.map(violation);
+            Verdict { elapsed: Duration::from_secs(1), fingerprint: print, ..verdict }
+        };
+        let alone = Verdict::of_all(vec![boot(Some("leak"), 7)]);
+        assert_eq!((alone.fingerprint, alone.outcomes[0].times), (7, 3));
+        let all = [None, Some("use after free"), None, Some("leak")];
+        let verdicts = all.iter().zip(0..).map(|(failure, print)| boot(*failure, print));
+        let verdict = Verdict::of_all(verdicts.collect());
+        assert!(verdict.fails_with(&["after free".to_owned()]));
+        assert!(!verdict.fails_with(&["leak".to_owned()]), "the first one is told");
+        assert_eq!((verdict.outcomes[0].times, verdict.metric("page faults")), (6, 4));
+        assert_eq!(verdict.elapsed, Duration::from_secs(4));
+        let other = [1, 0, 2, 3].map(|print| boot(None, print));
+        assert_ne!(Verdict::of_all(other.into()).fingerprint, verdict.fingerprint);
     }
 
     #[test]

@@ -36,6 +36,18 @@ fn sabotages_that_no_machine_has() {
 }
 
 #[test]
+fn boots_and_times_that_make_no_sense() {
+    refuses(&mut command(&["--boots", "0"]), "invalid value '0' for '--boots <N>'");
+    let unit = "use a number and its unit, as in 90s, 10m or 1h";
+    for time in ["10", "0s", "m", "-1h", "5000000000s"] {
+        refuses(&mut command(&[&format!("--soak={time}")]), unit);
+    }
+    refuses(&mut command(&["--soak", "1m", "--boots", "3"]), "cannot be used with '--boots <N>'");
+    let broken = ["--soak", "1m", "--sabotage", "no-shootdown"];
+    refuses(&mut command(&broken), "cannot be used with '--sabotage <HOW>'");
+}
+
+#[test]
 fn a_host_without_qemu() {
     refuses(command(&[]).env("PATH", "/nowhere"), "is missing: install it with");
 }

@@ -63,13 +63,14 @@ impl Bench {
 
 type Test = fn(&Bench) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 31] = [
+const TESTS: [(&str, Test); 32] = [
     ("every_scenario_file_is_in_the_kernel", every_scenario_file_is_in_the_kernel),
     ("the_kernels_own_tests_pass", the_kernels_own_tests_pass),
     ("the_machine_sees_the_cores_tables", the_machine_sees_the_cores_tables),
     ("a_changed_entry_is_named", a_changed_entry_is_named),
     ("a_scenario_passes_and_is_counted", a_scenario_passes_and_is_counted),
     ("one_seed_is_one_run", one_seed_is_one_run),
+    ("one_seed_is_one_run_beside_others", one_seed_is_one_run_beside_others),
     ("processors_that_are_threads_pass", processors_that_are_threads_pass),
     ("a_panic_is_a_violation", a_panic_is_a_violation),
     ("a_lost_count_is_a_violation", a_lost_count_is_a_violation),
@@ -273,6 +274,19 @@ fn one_seed_is_one_run(bench: &Bench) -> Result<(), Failed> {
     } else {
         Err(format!("seed 1 gives {first:x} and {second:x}, seed 2 {other:x}").into())
     }
+}
+
+/// Machines that run beside each other do not change each other's runs.
+fn one_seed_is_one_run_beside_others(_: &Bench) -> Result<(), Failed> {
+    let print = |jobs| {
+        let arguments = ["walk_vs", "--repeat", "20", "--deterministic", "--no-twins", NO_MODELS];
+        let output = command(&[arguments.as_slice(), &["--jobs", jobs]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        let print = said.lines().find(|line| line.starts_with("FINGERPRINT"));
+        print.map(str::to_owned).ok_or_else(|| format!("there is no fingerprint: {said}"))
+    };
+    let (alone, beside) = (print("1")?, print("3")?);
+    if alone == beside { Ok(()) } else { Err(format!("{alone}, and beside {beside}").into()) }
 }
 
 fn processors_that_are_threads_pass(bench: &Bench) -> Result<(), Failed> {
@@ -514,7 +528,7 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
 
 fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
     // Building the models takes minutes, and is not what is tested here.
-    let cases: [(&[&str], i32, &str); 11] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["sun_vs_moon"], 4, "no scenario's name contains \"sun_vs_moon\"; --list shows"),
         (&["walk_vs_mop"], 4, "(a similar one is walk_vs_map)"),
         (&["lock_vs_lock", "--sabotage", "forgotten-cpu-9"], 4, "no selected scenario has a CPU 9"),
@@ -531,6 +545,19 @@ fn the_command_says_what_to_do(_: &Bench) -> Result<(), Failed> {
         (&["lock_vs_lock", "--repeat", "1", "--demand", NO_MODELS], 2, "not seen in 1 runs"),
         (&["retire_vs_quiesce", "--repeat", "1", NO_MODELS], 2, "forgotten-cpu-1: SURVIVED"),
         (&["lock_vs_lock", "--repeat", "5", "--format", "json", NO_MODELS], 0, "\"exit\": 0"),
+        (&["good-stale", "--boots", "2", "--format", "json"], 0, "\"boots_caught\": 2"),
+        (
+            &["good-stale", "--boots", "3"],
+            0,
+            "good-stale with no-shootdown: noticed in 3 of 3 boots",
+        ),
+        (
+            &["lock_vs_lock", "--repeat", "2", "--boots", "2", "--sabotage", "no-shootdown"],
+            2,
+            "lock_vs_lock with no-shootdown: noticed in 0 of 2 boots\nSURVIVED in a broken world",
+        ),
+        // So short that each is booted once.
+        (&["good-stale", "good-lazy", "--soak", "1s"], 0, "2 self-tests, "),
     ];
     for (arguments, code, text) in cases {
         let output = command(arguments);

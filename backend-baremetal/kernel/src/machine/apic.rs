@@ -114,8 +114,8 @@ pub(crate) fn end_of_interrupt() {
     write(END_OF_INTERRUPT, 0);
 }
 
-/// Interrupts the calling processor once, after so many ticks; 0 for not at all. One write: under
-/// an emulator each costs as much as a thousand other instructions.
+/// Interrupts the calling processor once, after so many ticks; 0 for not at all. One write, because
+/// an emulator leaves its translated code for each.
 pub(crate) fn interrupt_after(ticks: u32) {
     write(TIMER_COUNT, ticks);
 }
