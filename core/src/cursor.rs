@@ -278,7 +278,7 @@ impl<'g, C: Config> Cursor<'g, C> {
 
     /// Whether an item could be at the position.
     #[inline]
-    fn check_place(&self, item: &Incoming<'_, C>) -> Result<(), MapFault> {
+    pub(crate) fn check_place(&self, item: &Incoming<'_, C>) -> Result<(), MapFault> {
         let position = self.before_end()?;
         let (level, end) = (item.level(), self.tree.range().end);
         item.check(level)?;
@@ -434,7 +434,7 @@ impl<'g, C: Config> Cursor<'g, C> {
 
     /// Splits the page at the position, of level `huge`, down to one of `level`.
     #[inline(never)]
-    fn split_down(&mut self, huge: Level, level: Level) -> Result<(), OutOfMemory> {
+    pub(crate) fn split_down(&mut self, huge: Level, level: Level) -> Result<(), OutOfMemory> {
         let position = self.position;
         let splits = usize::from(huge.as_u8() - level.as_u8());
         let mut stock = Stock::of(self.afterwards.root.backend(), splits)?;
@@ -451,6 +451,11 @@ impl<'g, C: Config> Cursor<'g, C> {
     pub fn flush(&mut self) {
         self.began("Cursor::flush");
         self.afterwards.owed.pay();
+    }
+
+    /// What the table lives on.
+    pub(crate) fn backend(&self) -> &'g C::Backend {
+        self.afterwards.root.backend()
     }
 
     /// Tells a model that an operation begins.
@@ -483,6 +488,11 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// Something below the covering node may be empty from now on.
     pub(crate) fn leaves_empty(&mut self) {
         self.may_leave_empty = true;
+    }
+
+    /// The position, which may be the end.
+    pub(crate) fn position(&self) -> Offset {
+        self.position
     }
 
     pub(crate) fn move_to(&mut self, position: Offset) {

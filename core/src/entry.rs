@@ -380,6 +380,17 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         self.fill(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed);
     }
 
+    /// Puts a page, which has been [checked](Incoming::check), in the place of the page that is
+    /// there. That is `owed` from now on, and what is returned is borrowed.
+    pub(crate) fn put_over(
+        &mut self,
+        raw: RawItem,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
+    ) -> ChildRef<'g, C> {
+        self.exchange(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed)
+    }
+
     /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node
     /// is not adrift yet.
     pub(crate) fn take(

@@ -273,7 +273,7 @@ sentences!(PositionError:
     Self::Outside { vaddr, range } => ("{vaddr:?} is outside of {range:?}, its end included"),
     Self::Unaligned { vaddr } => ("{vaddr:?} is in the middle of a page"));
 
-/// Why a page was not mapped. The table is as it was.
+/// Why a page was not mapped, or not put in the place of another. The table is as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MapFault {
     /// There is no such position.
@@ -299,6 +299,13 @@ pub enum MapFault {
         /// Its length in bytes.
         length: u64,
     },
+    /// There is no page to be replaced: nothing is mapped, or smaller pages are.
+    NoPage {
+        /// Where the page would begin.
+        vaddr: Vaddr,
+        /// Its length in bytes.
+        length: u64,
+    },
     /// No entry can hold the item.
     Refused(Refusal),
     /// A missing node could not be allocated.
@@ -312,6 +319,8 @@ sentences!(MapFault:
         ("a page of {length:#x} bytes at {vaddr:?} goes beyond {end:?}"),
     Self::Misaligned { vaddr, length } =>
         ("{vaddr:?} is not aligned to a page of {length:#x} bytes"),
+    Self::NoPage { vaddr, length } =>
+        ("no page of {length:#x} bytes is mapped at {vaddr:?}"),
     Self::Refused(refusal) => ("{refusal}"),
     Self::OutOfMemory => ("{OutOfMemory}"));
 

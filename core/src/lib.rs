@@ -13,8 +13,8 @@
 //!   one place where an entry changes while hardware and lock-free walkers look on;
 //! * the way: [`find`] descends to a locked node, [`range_lock`] holds all those of a range,
 //!   [`prune`] takes out empty ones;
-//! * what is done: [`cursor`], [`bulk`], [`run`], [`huge`] in a locked range, page by page or all
-//!   at once; [`shared`] for readers that lock nothing;
+//! * what is done: [`cursor`], [`replace`], [`bulk`], [`run`], [`huge`] in a locked range, page by
+//!   page or all at once; [`shared`] for readers that lock nothing;
 //! * what is owed: [`stock`] is set aside before a change, an [`obligation`] is paid after it;
 //!   [`reclaim`], [`grace`] and [`cpu`] make grace periods of quiescent states;
 //! * [`audit`]: what must be so once no CPU is at work, for harnesses.
@@ -77,6 +77,7 @@ pub mod range_lock;
 pub mod reclaim;
 #[expect(unsafe_code, reason = "an address becomes a place: borrowed or counted frames")]
 mod reference;
+pub mod replace;
 #[expect(unsafe_code, reason = "takes items out of entries")]
 pub mod run;
 pub mod shared;

@@ -109,8 +109,9 @@ impl Mapping {
         Some(Self::of(backend, slot.item.as_deref()?))
     }
 
+    /// What an entry says; as [`found`](Self::found).
     #[track_caller]
-    fn of(backend: &impl World, item: &RawItem) -> Self {
+    pub fn of(backend: &impl World, item: &RawItem) -> Self {
         let contents = backend.read_contents(item.frame);
         let frame = u8::try_from(contents);
         let frame = frame.unwrap_or_else(|_| panic!("no page is mapped to a frame of {contents}"));
@@ -162,6 +163,13 @@ pub enum Operation {
         /// Which pages.
         pages: Pages,
     },
+    /// Put another frame in the place of a page's.
+    Replace {
+        /// Which page.
+        page: Pages,
+        /// By what.
+        to: Mapping,
+    },
     /// Look at a page.
     Query {
         /// Which page.
@@ -189,6 +197,12 @@ impl Operation {
         Self::Unmap { pages: pages.into() }
     }
 
+    /// Put another frame in the place of the one that `page` is mapped to.
+    #[track_caller]
+    pub fn replace(page: u8, to: Mapping) -> Self {
+        Self::Replace { page: page.into(), to }
+    }
+
     /// Look at `page`.
     #[track_caller]
     pub fn query(page: u8) -> Self {
@@ -205,6 +219,7 @@ impl Operation {
     pub const fn pages(self) -> Pages {
         let (Self::Map { pages, .. }
         | Self::Unmap { pages }
+        | Self::Replace { page: pages, .. }
         | Self::Query { page: pages }
         | Self::Protect { pages, .. }) = self;
         pages
@@ -216,6 +231,7 @@ impl fmt::Display for Operation {
         match self {
             Self::Map { pages, to } => write!(f, "map {pages} to {to}"),
             Self::Unmap { pages } => write!(f, "unmap {pages}"),
+            Self::Replace { page, to } => write!(f, "replace {page} by {to}"),
             Self::Query { page } => write!(f, "query {page}"),
             Self::Protect { pages, writable: true } => write!(f, "make {pages} writable"),
             Self::Protect { pages, writable: false } => write!(f, "make {pages} read-only"),
@@ -234,7 +250,8 @@ pub enum Answer {
     OutOfMemory,
     /// So many frames were mapped there, and have been unmapped, or have other rights now.
     Frames(u64),
-    /// What the page is mapped to.
+    /// What the page is mapped to, or was until it was replaced. A page that is not mapped is not
+    /// replaced.
     Found(Option<Mapping>),
 }
 
@@ -249,6 +266,21 @@ impl Answer {
         match result.map_err(|error| error.reason) {
             Ok(()) => Self::Mapped,
             Err(MapFault::AlreadyMapped { .. }) => Self::AlreadyMapped,
+            Err(MapFault::OutOfMemory) => Self::OutOfMemory,
+            Err(fault) => panic!("the cursor was misused: {fault}"),
+        }
+    }
+
+    /// What a cursor says that has replaced a page or not.
+    ///
+    /// # Panics
+    ///
+    /// If it says that it was misused.
+    #[track_caller]
+    pub fn replaced<T>(result: Result<Mapping, MapError<T>>) -> Self {
+        match result.map_err(|error| error.reason) {
+            Ok(old) => Self::Found(Some(old)),
+            Err(MapFault::NoPage { .. }) => Self::Found(None),
             Err(MapFault::OutOfMemory) => Self::OutOfMemory,
             Err(fault) => panic!("the cursor was misused: {fault}"),
         }
@@ -344,6 +376,9 @@ impl PageMap {
                 Answer::mapped(cursor.map_pages(range.end, |_| to.as_item(), memory))
             }
             Operation::Unmap { .. } => Answer::frames(cursor.unmap(range.end, memory)),
+            Operation::Replace { to, .. } => {
+                Answer::replaced(cursor.replace(to.as_item(), memory).map(Mapping::of_item))
+            }
             Operation::Query { .. } => {
                 let found = cursor.query().expect("an operation has pages");
                 Answer::Found(found.map(|found| Mapping::of_item(found.item)))

@@ -40,6 +40,9 @@
 //! When a mapping becomes another one, a CPU may go on using the old one until it is flushed.
 //! [`must_flush`] says when that is wrong. The flush has to come after the change and before the
 //! range is unlocked, and before another mapping of the page is published.
+//!
+//! A [replacement](Cursor::replace) is both at once: the change publishes the other mapping. There
+//! the flush has to come before the operation is over, and before the new page may be written.
 
 use core::cmp::Ordering;
 use core::marker::PhantomData;

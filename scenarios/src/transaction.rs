@@ -166,6 +166,12 @@ pub fn carry_out<B: World>(
             cursor.jump(start).expect("the pages are in the range");
             Answer::frames(cursor.unmap(end))
         }
+        Operation::Replace { to, .. } => {
+            cursor.jump(start).expect("the pages are in the range");
+            let item = fresh_item(backend, to.frame(), to.is_writable());
+            let replaced = cursor.replace(item);
+            Answer::replaced(replaced.map(|old| Mapping::of(backend, &old)))
+        }
         Operation::Query { .. } => {
             cursor.jump(start).expect("the pages are in the range");
             let slot = cursor.query().expect("the cursor is at the page");

@@ -7,7 +7,8 @@
 //!
 //! 1. no lock of a node of the table may be given back: the next one to lock the range would find
 //!    CPUs that still use what was there before;
-//! 2. no other page may be published at the same addresses: CPUs could use either.
+//! 2. no other page may be published at the same addresses: CPUs could use either. One that takes
+//!    the place of the page in one step may be read beside it, but not written.
 //!
 //! The same holds for the way to a node that is taken out: CPUs may have the entry that led there
 //! in their caches of upper levels until everything is flushed.
@@ -19,7 +20,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use weft_core::address::{Level, Paddr};
-use weft_core::format::{Decoded, EntryFormat, RawItem};
+use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
 use weft_core::sync::Flush;
 use weft_scenarios::specification::{Specification, Store, must_flush, number, slot};
 
@@ -74,6 +75,8 @@ impl Store for Journal {
 enum Event {
     /// An entry that mapped these pages says something else.
     Changed(Range<u64>),
+    /// An entry maps these pages, which may be written, to this frame.
+    Writable(Range<u64>, Paddr),
     /// An entry that led to the node of these pages does not any more.
     Unlinked(Range<u64>),
     /// An entry that was absent maps these pages.
@@ -91,6 +94,8 @@ enum Event {
 struct Debt {
     pages: Range<u64>,
     of: Kind,
+    /// Where a translation leads.
+    frame: Option<Paddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +153,7 @@ impl<G: Architecture> Caches<G> {
                 Event::Changed(pages) => first(&mut changed, pages),
                 Event::Published(pages) => first(&mut published, pages),
                 Event::Unlinked(pages) => unlinked.push((pages.clone(), index)),
-                Event::Flushed(_) | Event::Unlocked { .. } => {}
+                Event::Flushed(_) | Event::Writable(..) | Event::Unlocked { .. } => {}
             }
         }
         self.next = self.events.len();
@@ -164,11 +169,12 @@ impl<G: Architecture> Caches<G> {
                 // The parts of a huge page are there before they are in the table.
                 let pages = pages(after.expect("something is mapped there"));
                 if let Some(&since) = published.get(&(pages.start, pages.end)) {
-                    self.owe(since, Debt { pages, of: Kind::Translation });
+                    let of = Kind::Translation;
+                    self.owe(since, Debt { pages, of, frame: None });
                 }
                 continue;
             };
-            let pages = pages(before);
+            let (pages, frame) = (pages(before), Some(before.frame));
             let has_all = |node: &Range<u64>| node.start <= pages.start && pages.end <= node.end;
             let with_node = unlinked.iter().find(|(node, _)| has_all(node)).map(|(_, at)| *at);
             let alone = changed.get(&(pages.start, pages.end)).copied();
@@ -182,7 +188,7 @@ impl<G: Architecture> Caches<G> {
                 Some(after) if after.level != before.level => Kind::OtherSize,
                 _ => Kind::Translation,
             };
-            self.owe(since, Debt { pages, of });
+            self.owe(since, Debt { pages, of, frame });
         }
     }
 
@@ -219,6 +225,17 @@ impl<G: Architecture> Caches<G> {
                         kept.is_none(),
                         "pages {pages:?} are mapped before what caches may hold is flushed: \
                          {kept:?}"
+                    );
+                }
+                Event::Writable(pages, frame) => {
+                    let other = |it: &&Debt| {
+                        it.pages == *pages && it.frame.is_some_and(|kept| kept != *frame)
+                    };
+                    let kept = open.iter().find(other);
+                    assert!(
+                        kept.is_none(),
+                        "pages {pages:?} may be written before what caches may hold of the page \
+                         that was there is flushed: {kept:?}"
                     );
                 }
                 Event::Changed(_) | Event::Unlinked(_) => {}
@@ -260,7 +277,7 @@ impl<G: Architecture> Caches<G> {
                 let gone = |it: &Range<u64>| pages.start <= it.start && it.end <= pages.end;
                 self.nodes.retain(|_, (below, it)| *below >= level || !gone(it));
                 assert!(!self.nodes.contains_key(&frame), "a node is in the table twice");
-                let debt = Debt { pages: pages.clone(), of: Kind::UpperLevels };
+                let debt = Debt { pages: pages.clone(), of: Kind::UpperLevels, frame: None };
                 self.owe(self.events.len(), debt);
                 self.events.push(Event::Unlinked(pages.clone()));
             }
@@ -270,6 +287,9 @@ impl<G: Architecture> Caches<G> {
         match G::Format::decode(new, level) {
             Decoded::Node(frame) => self.link(frame, level, pages),
             Decoded::Item(_) if old == 0 => self.events.push(Event::Published(pages)),
+            Decoded::Item(new) if new.property.flags.contains(PageFlags::WRITE) => {
+                self.events.push(Event::Writable(pages, new.frame));
+            }
             Decoded::Item(_) | Decoded::Absent => {}
         }
     }

@@ -52,26 +52,20 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         };
         match step.operation {
             Operation::Map { level, frame, rights } => {
-                let level = if level < 240 { 1 + level % G::PAGE_LEVELS } else { level };
-                let at = place(frame).as_u64();
-                let alignment = G::entry_span(Level::new(G::PAGE_LEVELS)).max(1 << 30);
-                let frame = match frame {
-                    Place::Raw(_) => Paddr::new(at),
-                    _ => Paddr::new((at - at % alignment) % (1 << 50)),
-                };
-                let (level, property) = (Level::new(level), rights.property());
-                let made = untracked_memory::<Machine<G>>().page(frame, level, property);
-                match (made, no_page::<G>(frame, level)) {
-                    (Ok(page), None) => self.map(cursor, MappedItem::Untracked(page), failure),
-                    (Err(refusal), expected) => {
-                        assert_eq!(Some(refusal), expected);
-                        reach("no such page");
-                    }
-                    (Ok(page), Some(refusal)) => panic!("{page:?} was made, although {refusal}"),
+                if let Some(item) = untracked::<G>(level, frame, place(frame), rights) {
+                    self.map(cursor, item, failure);
                 }
             }
             Operation::MapTracked(rights) => {
                 self.map(cursor, tracked(self.machine, rights), failure)
+            }
+            Operation::Replace { level: Some(level), frame, rights } => {
+                if let Some(item) = untracked::<G>(level, frame, place(frame), rights) {
+                    self.replace(cursor, item, failure);
+                }
+            }
+            Operation::Replace { level: None, rights, .. } => {
+                self.replace(cursor, tracked(self.machine, rights), failure);
             }
             Operation::MapPages { end, frame, rights, others, misfit } => {
                 let make = |index: u64| {
@@ -127,6 +121,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                     MapFault::AlreadyMapped { .. } => "mapped over",
                     MapFault::TooLong { .. } => "mapped too long",
                     MapFault::Misaligned { .. } => "mapped misaligned",
+                    MapFault::NoPage { .. } => "mapped nowhere",
                     MapFault::Refused(_) => "mapped a misfit",
                     MapFault::OutOfMemory => "no memory to map",
                 });
@@ -134,6 +129,31 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 assert_eq!(raw(&refused.back), expected.back, "another item comes back");
             }
             (mapped, expected) => panic!("{UNLIKE}: {mapped:?}, {expected:?}"),
+        }
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
+    }
+
+    fn replace(&mut self, cursor: &mut Locked<'g, G>, item: Item<G>, failure: Option<u8>) {
+        let (range, position, handed_in) = (cursor.range(), cursor.vaddr(), raw(&item));
+        let (replaced, memory) = self.failing(failure, || cursor.replace(item));
+        let there = number_in::<G>(position, &range).and_then(|at| self.expected.at(at));
+        let is_larger = there.is_some_and(|found| found.item.level > handed_in.level);
+        let mut expected = self.expected(&range, position);
+        match (replaced, expected.replace(handed_in, memory)) {
+            (Ok(old), Ok(expected)) => {
+                reach(if is_larger { "a part replaced" } else { "replaced" });
+                assert_eq!(*old, expected, "another page was replaced");
+            }
+            (Err(refused), Err(expected)) => {
+                reach(match refused.reason {
+                    MapFault::NoPage { .. } => "nothing to replace",
+                    MapFault::OutOfMemory => "no memory to replace",
+                    _ => "replaced by a misfit",
+                });
+                assert_eq!(refused.reason, expected.reason, "{UNLIKE}");
+                assert_eq!(raw(&refused.back), expected.back, "another item comes back");
+            }
+            (replaced, expected) => panic!("{UNLIKE}: {replaced:?}, {expected:?}"),
         }
         assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
@@ -307,6 +327,33 @@ fn no_page<G: Architecture>(frame: Paddr, level: Level) -> Option<Refusal> {
     }
     let is_beyond = u64::MAX - G::entry_span(level) < frame.as_u64();
     is_beyond.then_some(Refusal::OutOfRange { frame })
+}
+
+/// A page that owns nothing, if there is such a page.
+fn untracked<G: Architecture>(
+    level: u8,
+    frame: Place,
+    at: Vaddr,
+    rights: Rights,
+) -> Option<Item<G>> {
+    let level = if level < 240 { 1 + level % G::PAGE_LEVELS } else { level };
+    let alignment = G::entry_span(Level::new(G::PAGE_LEVELS)).max(1 << 30);
+    let at = at.as_u64();
+    let frame = match frame {
+        Place::Raw(_) => Paddr::new(at),
+        _ => Paddr::new((at - at % alignment) % (1 << 50)),
+    };
+    let (level, property) = (Level::new(level), rights.property());
+    let made = untracked_memory::<Machine<G>>().page(frame, level, property);
+    match (made, no_page::<G>(frame, level)) {
+        (Ok(page), None) => Some(MappedItem::Untracked(page)),
+        (Err(refusal), expected) => {
+            assert_eq!(Some(refusal), expected);
+            reach("no such page");
+            None
+        }
+        (Ok(page), Some(refusal)) => panic!("{page:?} was made, although {refusal}"),
+    }
 }
 
 fn tracked<G: Architecture>(machine: &Machine<G>, rights: Rights) -> Item<G> {

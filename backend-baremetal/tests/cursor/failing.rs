@@ -21,6 +21,7 @@ on_every_architecture!(
     taking_a_part_fails_without_a_trace,
     protecting_the_next_part_fails_without_a_trace,
     splitting_fails_without_a_trace,
+    replacing_a_part_fails_without_a_trace,
 );
 
 /// Runs `body` until it says that it worked, and each time lets one more allocation succeed before
@@ -214,6 +215,30 @@ fn splitting_fails_without_a_trace<G: Architecture>() {
             assert_eq!(allocations, 1);
             let item = cursor.query().expect("before the end").item.expect("a part is there");
             assert_eq!(Some(item.level), Level::new(level).below());
+        });
+    }
+}
+
+fn replacing_a_part_fails_without_a_trace<G: Architecture>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|machine, root| {
+            map_huge(root, level, 0, READABLE);
+            let mut cursor = lock(root, nearly_all::<G>());
+            cursor.jump(page::<G>(1)).expect("a position");
+            let mut item = Some(tracked(machine));
+            let allocations = allocations_of(root, || {
+                match cursor.replace(item.take().expect("the item comes back")) {
+                    Ok(old) => old.level == Level::LEAF,
+                    Err(error) => {
+                        assert_eq!(error.reason, MapFault::OutOfMemory);
+                        assert_eq!(cursor.vaddr(), page::<G>(1), "the cursor has moved");
+                        item = Some(error.back);
+                        false
+                    }
+                }
+            });
+            assert_eq!(allocations, u64::from(level) - 1);
+            assert_eq!(cursor.vaddr(), page::<G>(2));
         });
     }
 }

@@ -39,5 +39,6 @@ mod protecting;
 mod random;
 mod ranges;
 mod reclaiming;
+mod replacing;
 mod sharing;
 mod unmapping;

@@ -92,6 +92,12 @@ pub(crate) enum Operation {
         rights: Rights,
     },
     MapTracked(Rights),
+    /// A page of `level`, or one that owns its frame, takes the place of the page that is there.
+    Replace {
+        level: Option<u8>,
+        frame: Place,
+        rights: Rights,
+    },
     /// Some pages of the run have `others`. `misfit` is the number of an item that fits no entry.
     MapPages {
         end: Place,

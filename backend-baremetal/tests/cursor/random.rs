@@ -22,7 +22,7 @@ const CASES: u32 = 80;
 const TINY_CASES: u32 = 300;
 
 /// What programs have to get into: a situation that was not tried has not been checked.
-const SITUATIONS: [&str; 28] = [
+const SITUATIONS: [&str; 32] = [
     "no memory for a range",
     "page mapped",
     "huge mapped",
@@ -36,6 +36,10 @@ const SITUATIONS: [&str; 28] = [
     "many refused",
     "many rolled back",
     "no memory to map many",
+    "replaced",
+    "a part replaced",
+    "nothing to replace",
+    "no memory to replace",
     "a page taken",
     "a part taken",
     "a node taken",
@@ -111,6 +115,8 @@ fn operations() -> impl Strategy<Value = Operation> {
             }),
         2 => (places(), rights(), weighted(0.5, rights()))
             .prop_map(|(end, rights, others)| Operation::MapTrackedPages { end, rights, others }),
+        4 => (weighted(0.6, 0..4_u8), places(), rights())
+            .prop_map(|(level, frame, rights)| Operation::Replace { level, frame, rights }),
         4 => Just(Operation::TakeNext),
         3 => places().prop_map(Operation::Unmap),
         3 => changes().prop_map(Operation::ProtectNext),
@@ -145,6 +151,7 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
     };
     let partial = prop_oneof![
         Just(Operation::TakeNext),
+        rights().prop_map(|rights| Operation::Replace { level: None, frame: Place::Start, rights }),
         changes().prop_map(Operation::ProtectNext),
         (1..5_u8).prop_map(|pages| Operation::Unmap(Place::Ahead(pages))),
         (1..5_u8, changes())

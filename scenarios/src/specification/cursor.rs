@@ -111,7 +111,38 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         Ok(())
     }
 
+    /// Puts an item in the place of the page at the position, and moves behind it. Says what was
+    /// there. Of a larger page the part is replaced that has the item's size.
+    ///
+    /// # Errors
+    ///
+    /// The item comes back as it was handed in. There is no page that is large enough, or no memory
+    /// for the parts of one that is larger.
+    pub fn replace(&mut self, item: RawItem, memory: Memory) -> Result<RawItem, MapError<RawItem>> {
+        let refused = |fault| MapError { reason: fault, back: item };
+        let pages = self.check_fits(item).map_err(refused)?;
+        let length = R::entry_span(item.level);
+        let none = MapFault::NoPage { vaddr: address::<R>(pages.start), length };
+        let found = self.table.at(pages.start).filter(|found| found.item.level >= item.level);
+        let mut found = found.ok_or_else(|| refused(none))?;
+        memory.check().map_err(|error| refused(error.into()))?;
+        while found.item.level > item.level {
+            self.table.split(found);
+            found = self.table.at(pages.start).expect("it is still mapped");
+        }
+        self.table.put(pages.start, item);
+        self.position = pages.end;
+        Ok(found.item)
+    }
+
     fn check_place(&self, item: RawItem, memory: Memory) -> Result<(), MapFault> {
+        let pages = self.check_fits(item)?;
+        self.check_absent(pages)?;
+        Ok(memory.check()?)
+    }
+
+    /// The pages that an item maps at the position.
+    fn check_fits(&self, item: RawItem) -> Result<Range<u64>, MapFault> {
         let at = self.before_end()?;
         misfit::<R>(item).map_or(Ok(()), |misfit| Err(MapFault::Refused(misfit)))?;
         let (vaddr, end) = (address::<R>(at), end_address::<R>(self.range.end));
@@ -122,8 +153,7 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
         if self.range.end - at < count {
             return Err(MapFault::TooLong { vaddr, length, end });
         }
-        self.check_absent(at..at + count)?;
-        Ok(memory.check()?)
+        Ok(at..at + count)
     }
 
     /// None of these pages may be mapped.

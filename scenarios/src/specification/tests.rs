@@ -248,6 +248,32 @@ fn a_part_of_a_huge_page_is_taken_in_the_largest_pieces() {
 }
 
 #[test]
+fn a_page_is_replaced_by_one_of_its_size_or_in_part() {
+    let mut table = table_of(&[(1, item(1, 9, READ)), (4, item(3, HUGE, READ))]);
+    let mut cursor = locked(&mut table, 0..8);
+    let mut replace = |at, item, memory| {
+        cursor.jump(address::<Geo>(at)).expect("a position");
+        let replaced = cursor.replace(item, memory).map_err(|error| error.reason);
+        (replaced, number::<Geo>(cursor.vaddr()))
+    };
+    let none =
+        |at, pages: u64| Err(MapFault::NoPage { vaddr: address::<Geo>(at), length: pages << 12 });
+    assert_eq!(replace(0, item(1, 5, WRITE), Suffices), (none(0, 1), 0), "nothing is there");
+    assert_eq!(replace(0, item(2, HUGE, WRITE), Suffices), (none(0, 2), 0), "a smaller page is");
+    let length = 2 << 12;
+    let misaligned = MapFault::Misaligned { vaddr: address::<Geo>(1), length };
+    assert_eq!(replace(1, item(2, HUGE, WRITE), Suffices), (Err(misaligned), 1));
+    assert_eq!(replace(1, tracked(5), Suffices), (Ok(item(1, 9, READ)), 2));
+    assert_eq!(replace(6, item(1, 7, WRITE), RunsOut), (Err(MapFault::OutOfMemory), 6));
+    assert_eq!(replace(6, item(1, 7, WRITE), Suffices), (Ok(item(1, HUGE + 2, READ)), 7));
+    assert_eq!(
+        summary(&table),
+        [(1, 5, 1), (4, HUGE, 2), (6, 7, 1), (7, HUGE + 3, 1)],
+        "what is beside it stays"
+    );
+}
+
+#[test]
 fn who_owns_a_frame_stays() {
     let mut table = table_of(&[(0, tracked(5)), (1, item(1, 6, READ))]);
     let mut cursor = locked(&mut table, 0..2);
