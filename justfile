@@ -21,6 +21,11 @@ replay TOKEN: _model-check
 mutants *ARGS: _model-check
     @target/model-check/model-check mutants "$@"
 
+# Looks for every race that shipped, by every checker, and writes scenarios/RACES.md.
+[no-exit-message]
+races *ARGS: _model-check
+    @target/model-check/model-check races "$@"
+
 # Compares the exhaustive engines: executions, time, memory, side by side.
 speed *ARGS: _model-check
     @target/model-check/model-check speed "$@"

@@ -204,18 +204,6 @@ fn sentences_name_their_subject() {
 }
 
 #[test]
-fn the_catalogue_lists_every_scenario_and_no_other() {
-    let catalogue = fs::read_to_string(root().join("scenarios/README.md")).expect("a catalogue");
-    let rows = catalogue.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let mut listed: Vec<&str> = rows.map(|(name, _)| name).collect();
-    listed.sort_unstable();
-    let files = sources("scenarios/tests");
-    let stem = |name: &str| Path::new(name).file_stem().map(|stem| stem.display().to_string());
-    let there: Vec<String> = files.iter().filter_map(|(name, _)| stem(name)).collect();
-    assert_eq!(listed, there, "scenarios/README.md and scenarios/tests differ");
-}
-
-#[test]
 fn the_table_of_sites_is_printed() {
     for site in ALL {
         let row = site.row();

@@ -1,9 +1,9 @@
 //! Mistakes: a role as a caller once wrote it wrongly.
 //!
 //! Most historical races were in code that calls a page table: it freed a frame and flushed
-//! afterwards, or looked at an entry before it took the lock. Such a bug is no broken world. It is a
-//! second version of one role, in the same file: [`Scenario::MISTAKES`]. A [`roles`] list with a
-//! mistake has the wrong version in place of the right one, and all else is the same race.
+//! afterwards, or looked at an entry before it took the lock. Such a bug is no broken world, but a
+//! second version of one role, in the same file: [`Scenario::MISTAKES`]. Where a mistake is made,
+//! [`roles`] has the wrong version in place of the right one, and all else is the same race.
 //!
 //! A mistake is a [`Sabotage`] as any other, spelled `mistake-<name>`, and is run and caught as a
 //! twin is.

@@ -40,6 +40,9 @@ pub(crate) enum Action {
     /// Breaks a scratch copy of the workspace with the mutants on file, then weakens every
     /// ordering; each must be noticed by what is said to notice it.
     Mutants(Mutants),
+    /// Looks for every race that shipped, by every checker, and writes the table of which found
+    /// what.
+    Races(Races),
     /// Runs exactly one execution again, the one that a REPLAY line names.
     Replay(Replay),
     /// Writes a new scenario file that compiles, explores a race and catches a twin.
@@ -167,6 +170,39 @@ pub(crate) struct Mutants {
     /// Log what is started and what ends; twice for progress too.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// Which races to look for, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Races {
+    /// Parts of names of scenarios; a whole name selects only that one. What was found of the other
+    /// ones is kept.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filters: Vec<String>,
+    /// An engine to look with; can be repeated. What the others found is kept.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Vec<String>,
+    /// Also break a copy of the core with the mutants that races are. It is built first.
+    #[arg(long)]
+    pub(crate) mutants: bool,
+    /// Also boot a machine for every race that one can run.
+    #[arg(long)]
+    pub(crate) machine: bool,
+    /// Look for nothing: write the documents from the headers and from what was found before.
+    #[arg(long, conflicts_with_all = ["mutants", "machine", "engine"])]
+    pub(crate) documents: bool,
+    /// Write nothing: say what differs from what was found before, with exit code 2.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The folder that the web page is written to, instead of this workspace's target.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "check")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Explorations at the same time; as many as there are cores if not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Form::Human)]
+    pub(crate) format: Form,
 }
 
 /// What to compare engines with.

@@ -271,7 +271,7 @@ fn complaints(summary: &Summary) -> String {
 }
 
 /// What a scenario file says of a sabotage that must be caught with this message.
-fn to_write(sabotage: Sabotage, message: &str) -> String {
+pub(crate) fn to_write(sabotage: Sabotage, message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
     match sabotage {
         Sabotage::Weakened(Weakening { site: AnySite::Access(site), .. }) => {

@@ -10,6 +10,7 @@
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
 //! * [`source`], [`coverage`]: the core's text, and which of its lines scenarios execute;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: broken copies of the workspace;
+//! * [`races`]: the bugs that shipped, and who finds them; [`sections`]: documents that are written;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
 
@@ -24,8 +25,10 @@ mod jobs;
 mod listing;
 mod mutants;
 mod progress;
+mod races;
 mod runner;
 mod scratch;
+mod sections;
 mod skeleton;
 mod source;
 mod speed;
@@ -70,6 +73,9 @@ fn main() -> ExitCode {
         }
         Some(Action::Coverage(options)) => {
             checkers::of_this_checkout().and_then(|()| cover(&options))
+        }
+        Some(Action::Races(options)) => {
+            checkers::of_this_checkout().and_then(|()| races::run(&options))
         }
         Some(Action::NewScenario(options)) => skeleton::create(&options),
     })

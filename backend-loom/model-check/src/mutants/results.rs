@@ -125,6 +125,13 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    /// In which execution a check noticed the mutant called `name`, if it did.
+    pub(crate) fn killed(&self, name: &str, check: &Check) -> Option<u64> {
+        let row = self.rows.iter().find(|row| row.mutant.name == name)?;
+        let Fate::Killed(checks) = &row.fate else { return None };
+        checks.iter().find(|(killer, _)| killer == check)?.1
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
         let any = |what: fn(&Fate) -> bool| self.rows.iter().any(|row| what(&row.fate));

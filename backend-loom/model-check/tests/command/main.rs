@@ -3,6 +3,7 @@
 mod checkouts;
 mod endings;
 mod mutants;
+mod races;
 mod refusals;
 mod results;
 

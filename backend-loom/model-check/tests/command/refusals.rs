@@ -87,6 +87,14 @@ fn a_command_lists_and_takes_only_its_own_options() {
 }
 
 #[test]
+fn races_that_are_none() {
+    refuses(&["races", "nobody_vs_nobody"], "no scenario's name contains \"nobody_vs_nobody\"");
+    refuses(&["races", "--engine", "genmc"], "there is no engine \"genmc\"");
+    refuses(&["races", "--documents", "--machine"], "cannot be used with");
+    refuses(&["races", "--check", "--directory", "/tmp"], "cannot be used with");
+}
+
+#[test]
 fn tokens_that_lead_nowhere() {
     refuses(&["replay"], "<TOKEN>");
     refuses(&["replay", "what"], "a token has the form wt1:");
