@@ -99,7 +99,7 @@ impl TryFrom<String> for Shard {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 enum Line {
-    Run(Head),
+    Run(Box<Head>),
     Result(Box<Entry>),
     End(End),
 }
@@ -153,7 +153,7 @@ struct Entry {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    Report(Report),
+    Report(Box<Report>),
     Error(String),
 }
 
@@ -171,7 +171,9 @@ impl Entry {
         let Found { index, job, result, token, astray } = found;
         let outcome = match result.clone() {
             // What was executed of the core is a matter of all scenarios together.
-            Ok(report) => Outcome::Report(Report { coverage: Default::default(), ..report }),
+            Ok(report) => {
+                Outcome::Report(Box::new(Report { coverage: Default::default(), ..report }))
+            }
             Err(error) => Outcome::Error(error),
         };
         let (token, astray) = (token.clone(), astray.clone());
@@ -185,7 +187,7 @@ impl Entry {
         let is_of =
             [self.scenario, self.engine, self.sabotage] == names(job) && self.twin == twin(job);
         let result = match self.outcome {
-            Outcome::Report(report) => Ok(report),
+            Outcome::Report(report) => Ok(*report),
             Outcome::Error(error) => Err(error),
         };
         let Self { index, token, astray, .. } = self;
@@ -217,7 +219,7 @@ impl Recorder {
     pub(crate) fn begin(output: &Output, head: &Head) -> Result<Self, String> {
         let to_output = output.format == Format::Jsonl;
         let mut lines = Lines::begin(output.output.as_deref(), to_output)?;
-        lines.write(&Line::Run(head.clone()))?;
+        lines.write(&Line::Run(Box::new(head.clone())))?;
         Ok(Self(lines))
     }
 
@@ -301,7 +303,7 @@ impl Record {
             }
         }
         let length = length as u64;
-        Ok(Self { path: path.to_owned(), head, entries, elapsed, length })
+        Ok(Self { path: path.to_owned(), head: *head, entries, elapsed, length })
     }
 
     /// What it says of the explorations of this plan, by their numbers.

@@ -1,5 +1,6 @@
 //! Records of runs: what a killed run keeps, going on with one, and shards put together.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -268,4 +269,46 @@ fn annotations_are_about_lines_of_the_repository() {
     let survived = run(&arguments);
     let start = "::error file=scenarios/tests/drop_vs_walk.rs,title=drop_vs_walk twin (";
     assert!(survived.out.starts_with(start), "{survived:?}");
+}
+
+/// The names of all fields, and of those inside of them. What outcomes are called is no field.
+fn fields(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(inside) => {
+            for (name, value) in inside {
+                into.insert(name.clone());
+                if name != "outcomes" {
+                    fields(value, into);
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| fields(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_described_and_everything_described_is_there() {
+    let text = fs::read_to_string("../../docs/results.md").expect("the description exists");
+    let about = text.split("## The lines and the document of `qemu`").next().unwrap_or_default();
+    let mut there = BTreeSet::new();
+    let broken = ["walk_vs_map", "--engine=explorer", "--sabotage=PUBLISH_ITEM"];
+    for arguments in [&["lock_vs_lock", "--engine=explorer"][..], &broken] {
+        let lines = run(&[arguments, &["--format=jsonl"]].concat()).out;
+        let lines = lines.lines().map(|line| serde_json::from_str(line).expect("it is JSON"));
+        lines.for_each(|line: Value| fields(&line, &mut there));
+        fields(&run(&[arguments, &["--format=json"]].concat()).json(), &mut there);
+    }
+    let rows = about.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let described = about.split('`').skip(1).step_by(2);
+    let described: BTreeSet<&str> = described.collect();
+    let missing: Vec<_> = there.iter().filter(|it| !described.contains(it.as_str())).collect();
+    assert!(missing.is_empty(), "docs/results.md does not describe {missing:?}");
+    for (names, _) in rows.filter(|(names, _)| !names.starts_with("human")) {
+        for name in names.trim_end_matches('`').split("`, `") {
+            // Formats of output are no fields, and a checker that dies does so elsewhere.
+            let is_other = ["json", "jsonl", "junit", "github", "error"].contains(&name);
+            assert!(is_other || there.contains(name), "docs/results.md describes {name:?}");
+        }
+    }
 }
