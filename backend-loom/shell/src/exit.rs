@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_document_has_the_same_table() {
         let document = include_str!("../../../docs/results.md");
-        let table = TABLE.replace("\n       ", "");
+        let table = TABLE.replace("\n       ", " ");
         for line in table.lines().skip(1) {
             let (code, meaning) = line.trim().split_once("  ").expect("a code and its meaning");
             let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");

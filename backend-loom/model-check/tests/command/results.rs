@@ -301,7 +301,8 @@ fn results_that_cannot_be_written_are_code_4() {
 
 #[test]
 fn every_command_tells_what_exit_codes_mean() {
-    let commands = ["sites", "coverage", "mutants", "replay", "merge", "new-scenario", "speed"];
+    let commands =
+        ["sites", "coverage", "races", "mutants", "replay", "merge", "new-scenario", "speed"];
     for command in commands.into_iter().chain(["completions", "man"]) {
         let ran = run(&[command, "--help"]);
         assert!(ran.out.contains(weft_shell::exit::TABLE), "{command}: {}", ran.out);
