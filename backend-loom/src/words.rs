@@ -174,11 +174,10 @@ impl ModelWord {
     fn check_store(&self, actor: Actor, site: &'static Site) {
         let column = actor.column();
         let known = self.known[column].load(Ordering::Relaxed);
-        // A word that is no entry, or that cannot be reached yet, is not written by hardware.
-        let is_entry = self.labelled.label.index.is_some();
+        // Before the entry can be reached, no other CPU writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
         assert!(
-            !(is_entry && is_reachable) || !X86_64::hardware_may_write(known),
+            !is_reachable || !X86_64::hardware_may_write(known),
             "a store overwrites an entry that hardware may be writing"
         );
     }

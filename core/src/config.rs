@@ -74,7 +74,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The kinds of tables on a backend: a tuple of up to eight [configurations](Config).
+/// The kinds of tables on a backend: a tuple of up to nine [configurations](Config).
 ///
 /// The trait cannot be implemented elsewhere, because memory safety rests on what it says. Two
 /// configurations cannot claim the same nodes:
@@ -144,3 +144,4 @@ tuples_of_tables!(1 C1 2 C2 3 C3 4 C4 5 C5);
 tuples_of_tables!(1 C1 2 C2 3 C3 4 C4 5 C5 6 C6);
 tuples_of_tables!(1 C1 2 C2 3 C3 4 C4 5 C5 6 C6 7 C7);
 tuples_of_tables!(1 C1 2 C2 3 C3 4 C4 5 C5 6 C6 7 C7 8 C8);
+tuples_of_tables!(1 C1 2 C2 3 C3 4 C4 5 C5 6 C6 7 C7 8 C8 9 C9);

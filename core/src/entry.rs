@@ -23,7 +23,7 @@ use core::ops::Deref;
 use crate::address::{Level, Paddr};
 use crate::config::{Config, Geo};
 use crate::error::{Refusal, Refused};
-use crate::format::{Decoded, EntryFormat, PageFlags, Property, RawItem};
+use crate::format::{Decoded, EntryFormat, Fence, PageFlags, Property, RawItem};
 use crate::geometry::Geometry;
 use crate::guard::Guard;
 use crate::item::{Incoming, Item};
@@ -166,16 +166,21 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         if let Err(reason) = self.check_removable() {
             return Err(Refused { reason, back: child });
         }
-        let (bits, site) = match child {
-            Child::Absent => (0, site!(CLEAR_ENTRY)),
+        let fences = &C::Format::FENCES;
+        let (bits, site, appears) = match child {
+            Child::Absent => (0, site!(CLEAR_ENTRY), Fence::Nothing),
             Child::Node(node) => match self.admit_node(&node) {
-                Ok(()) => (C::Format::node(node.into_raw()), site!(PUBLISH_NODE)),
+                Ok(()) => {
+                    (C::Format::node(node.into_raw()), site!(PUBLISH_NODE), fences.node_appears)
+                }
                 Err(reason) => return Err(Refused { reason, back: Child::Node(node) }),
             },
             Child::Item(item) => {
                 let item = Incoming::<C>::new(self.backend(), item);
                 match item.check(level) {
-                    Ok(()) => (C::Format::item(item.into_raw()), site!(PUBLISH_ITEM)),
+                    Ok(()) => {
+                        (C::Format::item(item.into_raw()), site!(PUBLISH_ITEM), fences.page_appears)
+                    }
                     Err(reason) => {
                         return Err(Refused { reason, back: Child::Item(item.give_back()) });
                     }
@@ -183,8 +188,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             }
         };
         let mut owed = Obligation::new(Space::any(self.backend()));
-        // The address is not known here.
-        let was = self.exchange(bits, site, Owed::Everything, &mut owed);
+        // The address is not known here; where a node is put over a page, it would not do.
+        let was = self.exchange(bits, site, Owed::Everything, appears, &mut owed);
         if let ChildRef::Node(node) = was {
             set_adrift(node.lock(), &NodeRef::lock);
         }
@@ -256,7 +261,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             node.frame_ref().metadata().lock.make_free();
             frame = node.into_raw();
         }
-        self.fill(C::Format::node(frame), site!(PUBLISH_NODE), Owed::Everything, owed);
+        owed.owe_absent(Owed::Everything.by(C::Format::FENCES.node_appears));
+        self.fill(C::Format::node(frame), site!(PUBLISH_NODE));
         self.born_held(lowest, level)
     }
 
@@ -287,7 +293,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         stock: &mut Stock<C>,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> Guard<'g, C> {
-        owed.owe(Owed::Everything);
+        // The address is not known here.
+        owed.owe(Owed::Everything.by(C::Format::FENCES.page_splits));
         let level = self.guard.level();
         let below = level.below().expect("huge pages are above the leaves");
         let fill = |bits: u64| {
@@ -377,7 +384,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     #[inline]
     pub(crate) fn put(&mut self, raw: RawItem, flush: Owed, owed: &mut Obligation<'_, C::Backend>) {
         debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
-        self.fill(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed);
+        owed.owe_absent(flush.by(C::Format::FENCES.page_appears));
+        self.fill(C::Format::item(raw), site!(PUBLISH_ITEM));
     }
 
     /// Puts a page, which has been [checked](Incoming::check), in the place of the page that is
@@ -388,7 +396,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         flush: Owed,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
-        self.exchange(C::Format::item(raw), site!(PUBLISH_ITEM), flush, owed)
+        self.exchange(C::Format::item(raw), site!(PUBLISH_ITEM), flush, Fence::Nothing, owed)
     }
 
     /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node
@@ -398,42 +406,35 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         flush: Owed,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
-        self.exchange(0, site!(CLEAR_ENTRY), flush, owed)
+        self.exchange(0, site!(CLEAR_ENTRY), flush, Fence::Nothing, owed)
     }
 
     /// Makes an absent entry lead somewhere.
     #[inline]
-    fn fill(
-        &mut self,
-        bits: u64,
-        site: &'static Site,
-        flush: Owed,
-        owed: &mut Obligation<'_, C::Backend>,
-    ) {
-        if C::Format::CACHES_ABSENT {
-            owed.owe_absent(flush);
-        }
+    fn fill(&mut self, bits: u64, site: &'static Site) {
         // Absent, so hardware does not write it: a store is enough.
         self.word().store(bits, site);
         self.guard.set_children(self.guard.children() + 1);
     }
 
-    /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on.
+    /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on; if that was
+    /// nothing, what caches hold of it, as `appears` says.
     fn exchange(
         &mut self,
         bits: u64,
         site: &'static Site,
         flush: Owed,
+        appears: Fence,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
         let old = self.guard.read_raw(self.index);
         let level = self.guard.level();
         if level > Level::LEAF && matches!(C::Format::decode(old, level), Decoded::Node(_)) {
-            owed.owe_node();
+            owed.owe_node(flush.by(C::Format::FENCES.node_goes));
         } else if old != 0 {
-            owed.owe(flush);
-        } else if bits != 0 && C::Format::CACHES_ABSENT {
-            owed.owe_absent(flush);
+            owed.owe(flush.by(C::Format::FENCES.page_goes));
+        } else {
+            owed.owe_absent(flush.by(appears));
         }
         let old = exchange_word::<C::Format, _>(self.word(), old, bits, site);
         let children = self.guard.children() + u16::from(bits != 0) - u16::from(old != 0);

@@ -2,15 +2,19 @@
 //!
 //! [`EntryFormat`] is a parameter of a page table: [`X86_64`] is what the kernel boots on,
 //! [`RiscV`] shows that no other module depends on it. An all-zero entry is absent in every format:
-//! a node that has just been cleared has no children. The format also says which changes leave
-//! something in the caches of translations that has to be flushed.
+//! a node that has just been cleared has no children.
+//!
+//! The format also says what each change leaves in caches of translations that has to be flushed:
+//! [`FENCES`](EntryFormat::FENCES) for entries that lead elsewhere, and
+//! [`must_flush`](EntryFormat::must_flush) for a page whose property is another one. The core asks
+//! it at every change, and knows no architecture's rules itself.
 
 mod risc_v;
 mod x86_64;
 
 use bitflags::bitflags;
 
-pub use self::risc_v::{RiscV, RiscVEntries, RiscVSvade};
+pub use self::risc_v::{RiscV, RiscVEntries, RiscVSvade, RiscVSvvptc};
 pub use self::x86_64::X86_64;
 use crate::address::{Level, Paddr};
 
@@ -117,6 +121,33 @@ impl RawItem {
     }
 }
 
+/// What caches of translations have to forget after a change of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fence {
+    /// Nothing: no cache holds what the entry said before.
+    Nothing,
+    /// What they hold of the page.
+    Page,
+    /// Everything, the upper levels of walks among it.
+    Everything,
+}
+
+/// What caches have to forget when an entry leads elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fences {
+    /// A page is where nothing was.
+    pub page_appears: Fence,
+    /// A node is where nothing was.
+    pub node_appears: Fence,
+    /// Nothing is where a page was, or another page of the same size.
+    pub page_goes: Fence,
+    /// A node is where a page was: its parts, after a split.
+    pub page_splits: Fence,
+    /// Something else, or nothing, is where a node was. Its frame is used for something else when
+    /// the fence is over; so CPUs that only walk ahead have to forget it, too.
+    pub node_goes: Fence,
+}
+
 /// What an entry leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decoded {
@@ -138,26 +169,19 @@ pub enum Decoded {
 /// entry is taken for what was written there. That the [`frame`](Self::frame) is a part of the
 /// entry that depends on nothing else, and nothing else on it; and that
 /// [`LEAF_FRAME_BITS`](Self::LEAF_FRAME_BITS), [`HARDWARE_BITS`](Self::HARDWARE_BITS),
-/// [`hardware_may_write`](Self::hardware_may_write), [`CACHES_ABSENT`](Self::CACHES_ABSENT) and
+/// [`hardware_may_write`](Self::hardware_may_write), [`FENCES`](Self::FENCES) and
 /// [`must_flush`](Self::must_flush) are true of the hardware.
 pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The accessed and dirty bits, which hardware sets at any time.
     const HARDWARE_BITS: u64;
 
-    /// Whether caches of translations may hold that an entry is absent. A new mapping is then
-    /// flushed too, and a new node.
-    const CACHES_ABSENT: bool = false;
+    /// What caches of translations have to forget when an entry leads elsewhere.
+    const FENCES: Fences;
 
     /// Whether a translation with the old property has to go from the caches once an entry says the
-    /// new one: because it would do what is forbidden now, or would not note what is asked for now.
-    /// Where a fault removes the translation that caused it, a right that is added needs no flush.
-    #[inline]
-    fn must_flush(old: Property, new: Property) -> bool {
-        let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
-        let loses_a_right = !new.flags.contains(old.flags & rights);
-        let differs = old.flags ^ new.flags;
-        loses_a_right || differs.contains(PageFlags::GLOBAL) || old.cache != new.cache
-    }
+    /// new one: because it would do what is forbidden now, would not note what is asked for now,
+    /// or would go on to refuse what is allowed now.
+    fn must_flush(old: Property, new: Property) -> bool;
 
     /// Whether an entry of `level` may map a page.
     fn maps_pages_at(level: Level) -> bool;

@@ -26,6 +26,7 @@
 use core::ops::Range;
 
 use crate::address::Vaddr;
+use crate::format::Fence;
 use crate::reclaim::{Batch, Erased, Paid, Reclaim};
 use crate::space::{Flush, Space};
 use crate::sync::{Backend, Event};
@@ -54,6 +55,16 @@ impl Owed {
     #[inline]
     pub(crate) fn pages(first: Vaddr, length: u64, count: u64) -> Self {
         Self::Pages { first, length, count }
+    }
+
+    /// What has to go of what is cached of these pages, by the fence that the format asks for.
+    #[inline]
+    pub(crate) fn by(self, fence: Fence) -> Self {
+        match fence {
+            Fence::Nothing => Self::Nothing,
+            Fence::Page => self,
+            Fence::Everything => Self::Everything,
+        }
     }
 
     /// Both.
@@ -96,7 +107,7 @@ pub(crate) struct Obligation<'g, B: Backend> {
     space: Space<'g, B>,
     /// Translations of what was there.
     owed: Owed,
-    /// What caches may hold of entries that were absent, in formats where they do.
+    /// What caches may hold of entries that were absent.
     absent: Owed,
     /// Whether nodes are among what was there.
     nodes: bool,
@@ -117,17 +128,20 @@ impl<'g, B: Backend> Obligation<'g, B> {
         self.owed = self.owed.and(what);
     }
 
-    /// A node is taken out: upper levels of walks are to be flushed.
+    /// A node is taken out: this is to be flushed, also by CPUs that only walk ahead.
     #[inline]
-    pub(crate) fn owe_node(&mut self) {
+    pub(crate) fn owe_node(&mut self, what: Owed) {
         self.nodes = true;
-        self.owed = Owed::Everything;
+        self.owe(what);
     }
 
     /// Something was put where nothing was: caches are to forget that nothing was there.
     #[inline]
     pub(crate) fn owe_absent(&mut self, what: Owed) {
-        self.absent = self.absent.and(what);
+        // Without a copy, where the format has nothing flushed.
+        if what != Owed::Nothing {
+            self.absent = self.absent.and(what);
+        }
     }
 
     /// This reference is to be retired. What was reachable through it is owed already.

@@ -76,7 +76,8 @@ impl<C: Config> Drop for Taken<'_, '_, C> {
     #[inline]
     fn drop(&mut self) {
         if !self.pages.is_empty() {
-            self.owed.owe(pages_owed::<C>(self.start, self.pages.clone()));
+            let pages = pages_owed::<C>(self.start, self.pages.clone());
+            self.owed.owe(pages.by(C::Format::FENCES.page_goes));
         }
     }
 }
@@ -160,9 +161,7 @@ impl<C: Config> Locked<'_, '_, C> {
                 let reason = MapFault::Refused(refusal);
                 return Err((offset, Refused { reason, back: Some(item.give_back()) }));
             }
-            if C::Format::CACHES_ABSENT {
-                owed.owe_absent(Owed::page(vaddr, FRAME_SIZE));
-            }
+            owed.owe_absent(Owed::page(vaddr, FRAME_SIZE).by(C::Format::FENCES.page_appears));
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
             word.store(encoded.of(property) | C::Format::frame(frame), site!(PUBLISH_ITEM));

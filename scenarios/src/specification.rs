@@ -70,9 +70,12 @@ pub trait Rules: Geometry {
     const PAGE_LEVELS: u8;
     /// Entries have room for physical addresses of so many bits.
     const PHYSICAL_BITS: u32;
-    /// Caches may hold that nothing is mapped, and a fault does not remove what caused it. So what
-    /// is mapped anew is flushed, too, and a right that is added.
+    /// Caches may hold that nothing is mapped. So what is mapped anew is flushed, too.
+    const CACHES_ABSENT: bool = false;
+    /// A fault does not remove what caused it. So what is allowed anew is flushed, too.
     const CACHES_FAULTS: bool = false;
+    /// Hardware notes accesses. If not, an access faults as long as software has not.
+    const NOTES: bool = true;
 
     /// The property of an entry that was asked to have this one.
     fn kept(asked: Property) -> Property {
@@ -127,15 +130,16 @@ impl Mapping {
 /// again, or hold two translations of different sizes.
 pub fn must_flush<R: Rules>(before: Option<&RawItem>, after: Option<&RawItem>) -> bool {
     let (Some(before), Some(after)) = (before, after) else {
-        return before.is_some() || after.is_some() && R::CACHES_FAULTS;
+        return before.is_some() || after.is_some() && R::CACHES_ABSENT;
     };
     let (old, new) = (before.property, after.property);
     let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER;
     let noted = PageFlags::ACCESSED | PageFlags::DIRTY;
+    let refused_without = if R::NOTES { rights } else { rights | noted };
     (before.frame, before.level, old.cache) != (after.frame, after.level, new.cache)
         || (old.flags ^ new.flags).contains(PageFlags::GLOBAL)
         || !new.flags.contains(old.flags & (rights | noted))
-        || R::CACHES_FAULTS && old != new
+        || R::CACHES_FAULTS && !old.flags.contains(new.flags & refused_without)
 }
 
 /// Why no entry of the item's own level can hold it, if so.

@@ -8,7 +8,7 @@
 
 use std::marker::PhantomData;
 
-use weft_core::format::{CachePolicy, EntryFormat, Property, RiscV, X86_64};
+use weft_core::format::{CachePolicy, EntryFormat, Property, RiscVEntries, X86_64};
 use weft_core::geometry::{Dense, FourLevels, Geometry, Shape, ThreeLevels};
 use weft_scenarios::specification::Rules;
 
@@ -30,28 +30,39 @@ impl<const INDEX_BITS: u32, const LEVELS: u8> Architecture for Dense<INDEX_BITS,
     type Format = X86_64;
 }
 
-/// The geometry `G`, with RISC-V's entries.
+/// The geometry `G`, with RISC-V's entries. `NOTES`: with Svadu, else Svade. `SEES_NEW`: with
+/// Svvptc.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RiscVOf<G>(PhantomData<G>);
+pub(crate) struct RiscVOf<G, const NOTES: bool = true, const SEES_NEW: bool = false>(
+    PhantomData<G>,
+);
 
 /// Three levels of RISC-V's entries.
 pub(crate) type Sv39 = RiscVOf<ThreeLevels>;
 /// Four levels of RISC-V's entries.
 pub(crate) type Sv48 = RiscVOf<FourLevels>;
+/// Three levels, and hardware that faults where an access is not noted.
+pub(crate) type Svade = RiscVOf<ThreeLevels, false>;
+/// Three levels, and hardware that sees before long that an entry was made valid.
+pub(crate) type Svvptc = RiscVOf<ThreeLevels, true, true>;
 
-impl<G: Geometry> Shape for RiscVOf<G> {
+impl<G: Geometry, const NOTES: bool, const SEES_NEW: bool> Shape for RiscVOf<G, NOTES, SEES_NEW> {
     const INDEX_BITS: u32 = G::INDEX_BITS;
     const LEVELS: u8 = G::LEVELS;
 }
 
-impl<G: Geometry> Architecture for RiscVOf<G> {
-    type Format = RiscV;
+impl<G: Geometry, const NOTES: bool, const SEES_NEW: bool> Architecture
+    for RiscVOf<G, NOTES, SEES_NEW>
+{
+    type Format = RiscVEntries<NOTES, SEES_NEW>;
 }
 
-impl<G: Geometry> Rules for RiscVOf<G> {
+impl<G: Geometry, const NOTES: bool, const SEES_NEW: bool> Rules for RiscVOf<G, NOTES, SEES_NEW> {
     const PAGE_LEVELS: u8 = G::LEVELS;
     const PHYSICAL_BITS: u32 = 56;
+    const CACHES_ABSENT: bool = !SEES_NEW;
     const CACHES_FAULTS: bool = true;
+    const NOTES: bool = NOTES;
 
     fn kept(asked: Property) -> Property {
         let cache = match asked.cache {
@@ -67,6 +78,9 @@ impl<G: Geometry> Rules for RiscVOf<G> {
 /// Makes a test of each generic function, for each architecture.
 macro_rules! on_every_architecture {
     ($($body:ident),+ $(,)?) => {
+        on_every_architecture!(@ [on_svade: crate::architecture::Svade,] $($body)+);
+    };
+    (@ [$($more:tt)*] $($body:ident)+) => {
         on_each!([
             on_four_levels: weft_core::geometry::FourLevels,
             on_five_levels: weft_core::geometry::FiveLevels,
@@ -74,6 +88,15 @@ macro_rules! on_every_architecture {
             on_tiny_three: weft_core::geometry::TinyThree,
             on_sv39: crate::architecture::Sv39,
             on_sv48: crate::architecture::Sv48,
+            on_svvptc: crate::architecture::Svvptc,
+            $($more)*
         ] $($body)+);
+    };
+}
+
+/// As [`on_every_architecture`], where hardware notes accesses.
+macro_rules! on_every_noting_architecture {
+    ($($body:ident),+ $(,)?) => {
+        on_every_architecture!(@ [] $($body)+);
     };
 }

@@ -11,7 +11,8 @@
 //!    the place of the page in one step may be read beside it, but not written.
 //!
 //! The same holds for the way to a node that is taken out: CPUs may have the entry that led there
-//! in their caches of upper levels until everything is flushed.
+//! in their caches of upper levels until everything is flushed. Where caches may hold that an entry
+//! is absent, it holds of a new node, too, but that pages may be published below it.
 //!
 //! The locks of nodes that were taken out do not count. A CPU that gets one finds the node stray.
 
@@ -81,6 +82,8 @@ enum Event {
     Unlinked(Range<u64>),
     /// An entry that was absent maps these pages.
     Published(Range<u64>),
+    /// An entry that was absent leads to a node.
+    Grown,
     Flushed(Flush),
     /// The lock of this node of the table was given back.
     Unlocked {
@@ -106,6 +109,8 @@ enum Kind {
     OtherSize,
     /// The upper levels of the walk.
     UpperLevels,
+    /// That no node was there: the pages below are as good as absent, which no page excludes.
+    NoNode,
 }
 
 /// What caches may hold of one table.
@@ -153,7 +158,8 @@ impl<G: Architecture> Caches<G> {
                 Event::Changed(pages) => first(&mut changed, pages),
                 Event::Published(pages) => first(&mut published, pages),
                 Event::Unlinked(pages) => unlinked.push((pages.clone(), index)),
-                Event::Flushed(_) | Event::Writable(..) | Event::Unlocked { .. } => {}
+                Event::Grown | Event::Flushed(_) | Event::Writable(..) | Event::Unlocked { .. } => {
+                }
             }
         }
         self.next = self.events.len();
@@ -220,7 +226,8 @@ impl<G: Architecture> Caches<G> {
                 Event::Published(pages) => {
                     let overlaps =
                         |it: &&Debt| it.pages.start < pages.end && pages.start < it.pages.end;
-                    let kept = open.iter().find(overlaps);
+                    let mut excluded = open.iter().filter(|debt| debt.of != Kind::NoNode);
+                    let kept = excluded.find(overlaps);
                     assert!(
                         kept.is_none(),
                         "pages {pages:?} are mapped before what caches may hold is flushed: \
@@ -238,7 +245,7 @@ impl<G: Architecture> Caches<G> {
                          that was there is flushed: {kept:?}"
                     );
                 }
-                Event::Changed(_) | Event::Unlinked(_) => {}
+                Event::Changed(_) | Event::Unlinked(_) | Event::Grown => {}
             }
             open.extend(self.debts.remove(&index).into_iter().flatten());
         }
@@ -285,7 +292,14 @@ impl<G: Architecture> Caches<G> {
             Decoded::Absent => {}
         }
         match G::Format::decode(new, level) {
-            Decoded::Node(frame) => self.link(frame, level, pages),
+            Decoded::Node(frame) => {
+                if old == 0 && G::CACHES_ABSENT {
+                    let debt = Debt { pages: pages.clone(), of: Kind::NoNode, frame: None };
+                    self.owe(self.events.len(), debt);
+                    self.events.push(Event::Grown);
+                }
+                self.link(frame, level, pages);
+            }
             Decoded::Item(_) if old == 0 => self.events.push(Event::Published(pages)),
             Decoded::Item(new) if new.property.flags.contains(PageFlags::WRITE) => {
                 self.events.push(Event::Writable(pages, new.frame));

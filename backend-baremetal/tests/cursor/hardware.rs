@@ -8,18 +8,16 @@ use std::ops::Range;
 use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
 use weft_core::format::{PageFlags, Property, RiscVSvade};
-use weft_core::geometry::Shape;
 use weft_core::node::NodeRef;
-use weft_scenarios::specification::Rules;
 
-use crate::architecture::{Architecture, Sv39, Table};
+use crate::architecture::{Architecture, Svade, Table};
 use crate::fixture::{
     NOTED, READABLE, dump, huge_levels, lock, on_watched_table, page, pages, span,
 };
 use crate::support::{tracked_on, untracked_at};
 use crate::watched::{Writes, hardware_writes, writes_of};
 
-on_every_architecture!(
+on_every_noting_architecture!(
     protecting_a_range_keeps_what_hardware_notes,
     protecting_one_page_tells_what_hardware_noted,
     what_is_taken_out_has_what_hardware_noted,
@@ -190,29 +188,6 @@ fn entries_that_hardware_has_done_with_are_stored<G: Architecture>() {
         [Writes { stores: 1, updates: 0 }; 4],
         "a store is enough"
     );
-}
-
-/// Sv39 with hardware that sets no accessed and dirty bits.
-#[derive(Clone, Copy, Debug)]
-struct Svade;
-
-impl Shape for Svade {
-    const INDEX_BITS: u32 = Sv39::INDEX_BITS;
-    const LEVELS: u8 = Sv39::LEVELS;
-}
-
-impl Rules for Svade {
-    const PAGE_LEVELS: u8 = Sv39::PAGE_LEVELS;
-    const PHYSICAL_BITS: u32 = Sv39::PHYSICAL_BITS;
-    const CACHES_FAULTS: bool = Sv39::CACHES_FAULTS;
-
-    fn kept(asked: Property) -> Property {
-        Sv39::kept(asked)
-    }
-}
-
-impl Architecture for Svade {
-    type Format = RiscVSvade;
 }
 
 /// Where hardware sets no bits, whatever an entry says. What software has noted stays.

@@ -159,7 +159,7 @@ fn what_was_unmapped_is_flushed_before_something_else_is_mapped_there<G: Archite
                 drop(cursor);
                 let after = steps(root, &nodes);
                 let flushed = after.iter().filter(|step| matches!(step, Step::Flushed(_)));
-                assert_eq!(flushed.count(), usize::from(G::CACHES_FAULTS), "it is flushed again");
+                assert_eq!(flushed.count(), usize::from(G::CACHES_ABSENT), "it is flushed again");
             });
         }
     }
@@ -181,7 +181,7 @@ fn mapping_elsewhere_flushes_nothing_more<G: Architecture>() {
         assert_eq!(seen(), [], "the page that is owed is another one");
         drop(cursor);
         // Page 1 lies between what was unmapped and what was absent.
-        let what = flush_of::<G>(if G::CACHES_FAULTS { 0..3 } else { 0..1 });
+        let what = flush_of::<G>(if G::CACHES_ABSENT { 0..3 } else { 0..1 });
         assert_eq!(seen(), [Seen::Flushed(what), Seen::Retired]);
     });
 }
@@ -274,7 +274,7 @@ fn what_is_grown_by_hand_is_detached_in_order<G: Architecture>() {
         drop(guard);
         let flushed = Step::Flushed(Flush::Everything);
         let mut expected = vec![Step::Put(root.paddr()), Step::Unlocked(grown)];
-        if G::CACHES_FAULTS {
+        if G::CACHES_ABSENT {
             // Growing is over when the child is unlocked: what it owes is paid before.
             expected.insert(1, flushed);
         }

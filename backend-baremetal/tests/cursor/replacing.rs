@@ -26,13 +26,16 @@ on_every_architecture!(
     a_page_of_every_size_takes_the_place_of_one,
     a_part_of_a_huge_page_is_replaced_alone,
     the_old_frame_outlives_the_section,
-    what_hardware_noted_of_the_old_page_is_told,
     only_a_page_that_is_large_enough_is_replaced,
     a_replacement_that_does_not_fit_is_refused,
     the_new_page_may_be_written_only_after_the_flush,
-    what_hardware_notes_of_the_new_page_is_kept,
     what_was_tightened_before_is_flushed_first,
     a_page_that_is_only_read_is_put_in_place_at_once,
+);
+
+on_every_noting_architecture!(
+    what_hardware_noted_of_the_old_page_is_told,
+    what_hardware_notes_of_the_new_page_is_kept,
 );
 
 fn frame_of<B: weft_core::sync::Backend>(item: &MappedItem<B>) -> Paddr {

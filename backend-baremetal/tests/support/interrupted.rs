@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use weft_core::address::{Level, Paddr};
-use weft_core::format::{Decoded, EntryFormat, RawItem, X86_64};
+use weft_core::format::{Decoded, EntryFormat, Fences, Property, RawItem, X86_64};
 
 /// What the format is asked when the interruption comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,11 @@ pub(crate) struct Interrupted;
 unsafe impl EntryFormat for Interrupted {
     const HARDWARE_BITS: u64 = X86_64::HARDWARE_BITS;
     const LEAF_FRAME_BITS: u64 = X86_64::LEAF_FRAME_BITS;
+    const FENCES: Fences = X86_64::FENCES;
+
+    fn must_flush(old: Property, new: Property) -> bool {
+        X86_64::must_flush(old, new)
+    }
 
     fn frame(frame: Paddr) -> u64 {
         X86_64::frame(frame)

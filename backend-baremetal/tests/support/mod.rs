@@ -9,7 +9,7 @@ use weft_core::address::{CpuId, FRAME_SIZE, Level, Paddr};
 use weft_core::config::Config;
 use weft_core::cpu::{Cpu, ReadSide};
 use weft_core::entry::{Child, ChildRef};
-use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, RiscVSvade, X86_64};
+use weft_core::format::{EntryFormat, PageFlags, Property, RiscV, RiscVSvade, RiscVSvvptc, X86_64};
 use weft_core::frame::Frame;
 use weft_core::geometry::Geometry;
 use weft_core::guard::Guard;
@@ -88,6 +88,7 @@ impl Tables for AllKinds {
         KernelOn<B>,
         UpperUserOn<B>,
         LowerKernelOn<B>,
+        WholeOn<B, RiscVSvvptc>,
     );
 }
 

@@ -9,7 +9,7 @@ use weft_backend_baremetal::hosted::{self, HostedMachine, on_cpu};
 use weft_core::address::CpuId;
 use weft_core::audit::Found;
 use weft_core::config::Config;
-use weft_core::format::{RiscV, RiscVSvade, X86_64};
+use weft_core::format::{RiscV, RiscVSvade, RiscVSvvptc, X86_64};
 use weft_core::geometry::Geometry;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
@@ -67,7 +67,7 @@ fn assert_of<C: Config>(backend: &C::Backend, questions: &[Question<C::Backend>]
 
 fn a_node_is_one_of_its_own_configuration_only<G: Geometry>() {
     on_machine::<G>(|machine| {
-        let questions: [Question<Machine<G>>; 8] = [
+        let questions: [Question<Machine<G>>; 9] = [
             is_of::<WholeOn<_>>,
             is_of::<WholeOn<_, Interrupted>>,
             is_of::<WholeOn<_, RiscV>>,
@@ -76,6 +76,7 @@ fn a_node_is_one_of_its_own_configuration_only<G: Geometry>() {
             is_of::<KernelOn<_>>,
             is_of::<UpperUserOn<_>>,
             is_of::<LowerKernelOn<_>>,
+            is_of::<WholeOn<_, RiscVSvvptc>>,
         ];
         assert_of::<WholeOn<_>>(machine, &questions, 0);
         assert_of::<WholeOn<_, Interrupted>>(machine, &questions, 1);
@@ -85,6 +86,7 @@ fn a_node_is_one_of_its_own_configuration_only<G: Geometry>() {
         assert_of::<KernelOn<_>>(machine, &questions, 5);
         assert_of::<UpperUserOn<_>>(machine, &questions, 6);
         assert_of::<LowerKernelOn<_>>(machine, &questions, 7);
+        assert_of::<WholeOn<_, RiscVSvvptc>>(machine, &questions, 8);
     });
 }
 

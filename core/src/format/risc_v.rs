@@ -5,27 +5,44 @@
 //! an entry of any level may map a page, also of the root; what makes it one is a right, not a
 //! bit of its own; and an entry that leads to a node has neither rights nor A and D bits.
 //!
-//! *Flushes.* Caches of translations may hold that an entry is absent, and a fault does not remove
-//! what caused it. So a new mapping is flushed as well, and every change of a property.
+//! *Flushes* (section on SFENCE.VMA). Caches of translations may hold that an entry is absent, and
+//! a fault does not remove what caused it. So a new page is flushed by its address, and a new node
+//! with everything, as any entry that leads to a node is when it changes; and a right that is added
+//! is flushed like one that is taken away. Nothing is left to faults.
 //!
-//! *A and D.* With Svadu hardware sets them. With Svade it raises a page fault where one is
-//! missing, and software sets them under the lock of the node.
+//! *Svvptc.* Where it is implemented, an entry that was made valid is seen in bounded time without
+//! a fence. Then nothing is flushed for what is new; a fault on a page that is mapped is possible
+//! for a while, and its handler has to look and let the access be tried again. The extension says
+//! nothing of rights.
+//!
+//! *A and D.* With Svadu hardware sets them, also through a translation that was cached without
+//! them. With Svade it raises a page fault where one is missing, and software sets them under the
+//! lock of the node. Caches may hold the entry without the bit, and refuse as before: so there the
+//! bit is flushed like a right. A bit that is cleared is flushed in both modes, because hardware
+//! notes nothing more through a translation that was cached with it.
 
-use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
+use super::{
+    CachePolicy, Decoded, EntryFormat, Fence, Fences, PageFlags, Property, RawItem, corrupt,
+};
 use crate::address::{FRAME_BITS, Level, Paddr};
 
 /// Entries of RISC-V's page-based virtual memory, with 512 entries per node. `UPDATES` says whether
-/// hardware sets accessed and dirty bits.
+/// hardware sets accessed and dirty bits, `SEES_NEW` whether it sees in bounded time that an entry
+/// was made valid.
 #[derive(Clone, Copy, Debug)]
-pub struct RiscVEntries<const UPDATES: bool>;
+pub struct RiscVEntries<const UPDATES: bool, const SEES_NEW: bool>;
 
 /// RISC-V with Svadu: hardware sets accessed and dirty bits.
-pub type RiscV = RiscVEntries<true>;
+pub type RiscV = RiscVEntries<true, false>;
 
 /// RISC-V with Svade: a page whose accessed bit is clear faults, and so does a store to a page
 /// whose dirty bit is clear. A kernel maps pages with these bits set, or sets them in its fault
 /// handler.
-pub type RiscVSvade = RiscVEntries<false>;
+pub type RiscVSvade = RiscVEntries<false, false>;
+
+/// RISC-V with Svadu and Svvptc: what is new is seen without a fence. A fault on a page that is
+/// mapped may come once in a while.
+pub type RiscVSvvptc = RiscVEntries<true, true>;
 
 const VALID: u64 = 1 << 0;
 const READ: u64 = 1 << 1;
@@ -55,7 +72,7 @@ const FLAGS: [(PageFlags, u64); 7] = [
     (PageFlags::TRACKED, 1 << 8),
 ];
 
-impl<const UPDATES: bool> RiscVEntries<UPDATES> {
+impl<const UPDATES: bool, const SEES_NEW: bool> RiscVEntries<UPDATES, SEES_NEW> {
     #[inline]
     const fn memory_type(policy: CachePolicy) -> u64 {
         match policy {
@@ -79,12 +96,20 @@ impl<const UPDATES: bool> RiscVEntries<UPDATES> {
 
 // SAFETY: an item has the right to read and a node has no right, so they differ; every other field
 // has bits of its own. A test goes through all of them.
-unsafe impl<const UPDATES: bool> EntryFormat for RiscVEntries<UPDATES> {
+unsafe impl<const UPDATES: bool, const SEES_NEW: bool> EntryFormat
+    for RiscVEntries<UPDATES, SEES_NEW>
+{
     const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
 
     const LEAF_FRAME_BITS: u64 = FRAME_NUMBER << FRAME_SHIFT;
 
-    const CACHES_ABSENT: bool = true;
+    const FENCES: Fences = Fences {
+        page_appears: if SEES_NEW { Fence::Nothing } else { Fence::Page },
+        node_appears: if SEES_NEW { Fence::Nothing } else { Fence::Everything },
+        page_goes: Fence::Page,
+        page_splits: Fence::Everything,
+        node_goes: Fence::Everything,
+    };
 
     #[inline]
     fn frame(frame: Paddr) -> u64 {
@@ -155,8 +180,13 @@ unsafe impl<const UPDATES: bool> EntryFormat for RiscVEntries<UPDATES> {
 
     #[inline]
     fn must_flush(old: Property, new: Property) -> bool {
+        let (mut old, new) = (Self::nearest(old), Self::nearest(new));
+        if UPDATES {
+            // Hardware sets these through what is cached without them.
+            old.flags |= new.flags & PageFlags::NOTED;
+        }
         // Also what allows more: a fault does not remove the translation that caused it.
-        Self::nearest(old) != Self::nearest(new)
+        old != new
     }
 }
 
@@ -213,11 +243,27 @@ mod tests {
     }
 
     #[test]
-    fn every_change_is_flushed() {
+    fn every_change_of_a_right_is_flushed() {
         let [reading, writing] = [PageFlags::empty(), PageFlags::WRITE].map(Property::new);
-        assert!(RiscV::must_flush(reading, writing), "no fault heals");
-        assert!(RiscV::must_flush(writing, reading));
-        assert!(!RiscV::must_flush(writing, writing));
+        for must_flush in [RiscV::must_flush, RiscVSvade::must_flush, RiscVSvvptc::must_flush] {
+            assert!(must_flush(reading, writing), "no fault heals");
+            assert!(must_flush(writing, reading));
+            assert!(!must_flush(writing, writing));
+        }
+    }
+
+    #[test]
+    fn a_note_is_flushed_where_caches_refuse_without_it() {
+        for note in PageFlags::NOTED.iter() {
+            let [without, with] = [PageFlags::empty(), note].map(Property::new);
+            assert!(RiscVSvade::must_flush(without, with), "{note:?}: the fault would come again");
+            assert!(!RiscV::must_flush(without, with), "{note:?}: hardware sets it");
+            assert!(RiscVSvade::must_flush(with, without), "{note:?}: it would not be noted again");
+            assert!(RiscV::must_flush(with, without), "{note:?}: it would not be noted again");
+        }
+        let cleaner = Property::new(PageFlags::ACCESSED);
+        let dirtied = Property::new(PageFlags::DIRTY);
+        assert!(RiscV::must_flush(cleaner, dirtied), "one note does not stand for the other");
     }
 
     #[test]

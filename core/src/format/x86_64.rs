@@ -1,6 +1,14 @@
 //! Entries of x86-64: Intel SDM, volume 3A, section 5.5, and AMD APM, volume 2, section 5.3.
+//!
+//! *Flushes* (Intel SDM, sections 5.10.2 to 5.10.4). No cache holds that an entry is absent, and a
+//! fault removes the translation that caused it. So nothing is flushed for a new page, a new node
+//! or a right that is added: at worst there is one fault more, whose handler finds that the page
+//! allows the access. Pages of two sizes at one address, and entries that led to a node, may be
+//! kept in caches of upper levels.
 
-use super::{CachePolicy, Decoded, EntryFormat, PageFlags, Property, RawItem, corrupt};
+use super::{
+    CachePolicy, Decoded, EntryFormat, Fence, Fences, PageFlags, Property, RawItem, corrupt,
+};
 use crate::address::{Level, Paddr};
 
 /// Entries of x86-64's 4-level and 5-level paging.
@@ -69,6 +77,22 @@ unsafe impl EntryFormat for X86_64 {
     const HARDWARE_BITS: u64 = ACCESSED | DIRTY;
 
     const LEAF_FRAME_BITS: u64 = ADDRESS;
+
+    const FENCES: Fences = Fences {
+        page_appears: Fence::Nothing,
+        node_appears: Fence::Nothing,
+        page_goes: Fence::Page,
+        page_splits: Fence::Everything,
+        node_goes: Fence::Everything,
+    };
+
+    #[inline]
+    fn must_flush(old: Property, new: Property) -> bool {
+        let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
+        let loses_a_right = !new.flags.contains(old.flags & rights);
+        let differs = old.flags ^ new.flags;
+        loses_a_right || differs.contains(PageFlags::GLOBAL) || old.cache != new.cache
+    }
 
     #[inline]
     fn frame(frame: Paddr) -> u64 {

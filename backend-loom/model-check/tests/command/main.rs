@@ -4,7 +4,6 @@ mod checkouts;
 mod endings;
 mod mutants;
 mod races;
-mod records;
 mod refusals;
 mod results;
 
