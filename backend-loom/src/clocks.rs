@@ -26,6 +26,7 @@ use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
+use weft_scenarios::detector::DATA_RACE;
 use weft_scenarios::mark::Mark;
 
 /// The largest number of CPUs that clocks have room for.
@@ -227,7 +228,7 @@ fn check(others: &Accesses, did: &str, cpu: usize, does: &str, here: Place) -> R
                 None => format!("CPU {cpu} has read no word that CPU {other} wrote"),
             };
             return Err(format!(
-                "data race: CPU {cpu} {does} a plain cell at {here} that CPU {other} {did} at \
+                "{DATA_RACE}: CPU {cpu} {does} a plain cell at {here} that CPU {other} {did} at \
                  {there}, and nothing orders the two; {met}"
             ));
         }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_core::address::Paddr;
 use weft_core::sync::{Event, FrameUse};
+use weft_scenarios::detector::{DATA_RACE, DEADLOCK, USE_AFTER_FREE, USE_BEFORE_ALLOCATION};
 
 use crate::engine::{Action, Arrangement, Failure, FailureKind, Operation};
 use crate::ghost::{Ghost, Label, Record, Step};
@@ -42,11 +43,11 @@ pub(crate) fn of(failure: &Failure, roles: Vec<String>, ghost: Option<&Ghost>) -
 /// The violated condition, and what the engine said if that is something else.
 fn message(failure: &Failure, teller: Option<&Teller>) -> (String, Option<String>) {
     let told = match (failure.kind, teller) {
-        (FailureKind::Violation, Some(teller)) if failure.message.starts_with("data race") => {
+        (FailureKind::Violation, Some(teller)) if failure.message.starts_with(DATA_RACE) => {
             teller.racing(failure.cpu).map(race_on)
         }
         (FailureKind::Deadlock, Some(teller)) => {
-            Some(format!("deadlock: {}", teller.waiting().join("; ")))
+            Some(format!("{DEADLOCK}{}", teller.waiting().join("; ")))
         }
         _ => None,
     };
@@ -60,9 +61,9 @@ fn message(failure: &Failure, teller: Option<&Teller>) -> (String, Option<String
 /// a frame is may depend on the execution that was found.
 fn race_on(label: Label) -> String {
     match (label.name, label.frame) {
-        ("born", Some(frame)) => format!("use before allocation: N{frame}"),
-        ("died", Some(frame)) => format!("use after free: N{frame}"),
-        _ => format!("data race on {label}"),
+        ("born", Some(frame)) => format!("{USE_BEFORE_ALLOCATION}: N{frame}"),
+        ("died", Some(frame)) => format!("{USE_AFTER_FREE}: N{frame}"),
+        _ => format!("{DATA_RACE} on {label}"),
     }
 }
 

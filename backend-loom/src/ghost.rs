@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_core::address::Paddr;
 use weft_core::sync::{Event, FrameUse};
+use weft_scenarios::detector::{NOT_HELD, NOT_LISTED, NOT_OF_RACE};
 use weft_scenarios::scenario::Situation;
 
 /// What a word or cell belongs to, for reports.
@@ -290,9 +291,9 @@ impl Ghost {
     pub(crate) fn reached(&self, name: &'static str) {
         assert!(
             self.situations.iter().any(|situation| situation.name == name),
-            "the situation \"{name}\" is not listed in REACHED"
+            "the situation \"{name}\" {NOT_LISTED} in REACHED"
         );
-        assert!(self.is_racing(), "a situation is met by a CPU of the race");
+        assert!(self.is_racing(), "{NOT_OF_RACE}");
         lock(&self.reached).insert(name);
     }
 
@@ -350,7 +351,7 @@ impl Ghost {
         let position = held.iter().position(|entry| *entry == (cpu, label));
         let Some(position) = position else {
             drop(held);
-            panic!("{label} is unlocked by a CPU that does not hold it: CPU {cpu}");
+            panic!("{label} {NOT_HELD}: CPU {cpu}");
         };
         held.swap_remove(position);
     }

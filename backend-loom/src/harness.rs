@@ -17,6 +17,7 @@ use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_core::geometry::Geometry;
 use weft_core::permanent::Permanent;
+use weft_scenarios::detector::{HANDLER_LOCK, HELD_AT_END, NOT_LISTED};
 use weft_scenarios::mistake;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::scenario::{self, Grade, Outcome, Scenario, Situation, Visitor};
@@ -129,7 +130,7 @@ impl Plan {
     /// If the outcome is not listed, or is forbidden: that is how an execution fails.
     fn judge(&self, name: &str) {
         let outcome = self.outcomes.iter().find(|outcome| outcome.name == name);
-        let outcome = outcome.unwrap_or_else(|| panic!("the outcome \"{name}\" is not listed"));
+        let outcome = outcome.unwrap_or_else(|| panic!("the outcome \"{name}\" {NOT_LISTED}"));
         assert!(outcome.grade != Grade::Forbidden, "{}", outcome.reason);
     }
 }
@@ -207,9 +208,9 @@ where
             ghost.enter();
             ghost.set_phase(Phase::Finish);
             let held = ghost.held();
-            assert!(held.is_empty(), "a lock is held by a CPU that has ended: {}", held[0].1);
+            assert!(held.is_empty(), "{HELD_AT_END}: {}", held[0].1);
             if let Some(lock) = ghost.lock_of_interrupted_holder() {
-                panic!("a lock that an interrupt handler takes is held with interrupts on: {lock}");
+                panic!("{HANDLER_LOCK}: {lock}");
             }
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();

@@ -19,6 +19,7 @@ use weft_core::address::Paddr;
 use weft_core::geometry::Geometry;
 use weft_core::node::Metadata;
 use weft_core::sync::{FrameUse, PlainCell};
+use weft_scenarios::detector::{LEAK, NO_FRAME, ROOT_FREED, USE_AFTER_FREE, USE_BEFORE_ALLOCATION};
 
 use crate::actor::Actor;
 use crate::ghost::{Ghost, Label, Step};
@@ -136,13 +137,10 @@ impl<G: Geometry> Memory<G> {
         if Actor::now().is_none() {
             return &self.frames[number.saturating_sub(1).min(self.frames.len() - 1)];
         }
-        assert!(
-            (1..=self.frames.len()).contains(&number),
-            "{paddr:?} is used as a frame, and is none"
-        );
+        assert!((1..=self.frames.len()).contains(&number), "{paddr:?} {NO_FRAME}");
         let frame = &self.frames[number - 1];
-        assert!(frame.born.get(), "use before allocation: N{number}");
-        assert!(!frame.died.get(), "use after free: N{number}");
+        assert!(frame.born.get(), "{USE_BEFORE_ALLOCATION}: N{number}");
+        assert!(!frame.died.get(), "{USE_AFTER_FREE}: N{number}");
         frame
     }
 
@@ -175,11 +173,7 @@ impl<G: Geometry> Memory<G> {
     pub(crate) fn free(&self, actor: Actor, paddr: Paddr) {
         let frame = self.touch(paddr);
         // Only of itself does a CPU know what it has loaded; see `crate::ghost`.
-        assert!(
-            self.loaded_root(actor) != Some(paddr),
-            "a CPU frees the root it runs on: N{}",
-            paddr.frame_number()
-        );
+        assert!(self.loaded_root(actor) != Some(paddr), "{ROOT_FREED}: N{}", paddr.frame_number());
         frame.freed.store(true, Ordering::Relaxed);
         words::record(actor, life(paddr), Step::Free(paddr));
         frame.died.set(true);
@@ -248,7 +242,7 @@ impl<G: Geometry> Memory<G> {
                 list += &format!(" N{}{at}", index + 1);
             }
         }
-        panic!("leak: allocated {}, freed {freed}, never freed:{list}", leaked + freed);
+        panic!("{LEAK}allocated {}, freed {freed}, never freed:{list}", leaked + freed);
     }
 }
 

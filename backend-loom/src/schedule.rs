@@ -15,6 +15,7 @@
 use std::cell::RefCell;
 
 use shuttle::scheduler::{PctScheduler, Schedule, Scheduler, Task, TaskId, UrwRandomScheduler};
+use weft_scenarios::detector::MANY_POINTS;
 use weft_scenarios::random::Random;
 
 use crate::budget::Budget;
@@ -213,7 +214,7 @@ fn stop_too_long() {
     with(|run| {
         capture::record(Failure {
             message: format!(
-                "an execution passed {} scheduling points: a loop that does not wait?",
+                "an execution passed {} scheduling points: {MANY_POINTS}",
                 run.steps_max
             ),
             location: None,

@@ -18,6 +18,7 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use weft_scenarios::detector::DEADLOCK;
 use weft_scenarios::mark::Mark;
 
 use crate::budget::Budget;
@@ -340,7 +341,7 @@ impl EngineWord for ThreadsWord {
             let cpu = CPU.get();
             let here = Location::caller();
             let message = format!(
-                "deadlock: CPU {cpu} waits at {here}, and the execution has not ended for {:?}",
+                "{DEADLOCK}CPU {cpu} waits at {here}, and the execution has not ended for {:?}",
                 meeting.wait_max
             );
             capture::fail(FailureKind::Deadlock, cpu, here, message);

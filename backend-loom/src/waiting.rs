@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::panic::Location;
+use weft_scenarios::detector::DEADLOCK;
 
 #[derive(Clone, Copy)]
 enum State {
@@ -72,6 +73,6 @@ fn check() -> Result<(), String> {
                 State::Absent | State::Running => None,
             })
             .collect();
-        if waits.is_empty() { Ok(()) } else { Err(format!("deadlock: {}", waits.join("; "))) }
+        if waits.is_empty() { Ok(()) } else { Err(format!("{DEADLOCK}{}", waits.join("; "))) }
     })
 }

@@ -14,6 +14,7 @@ use weft_core::format::{EntryFormat, X86_64};
 use weft_core::sites::{ENTRY_INIT, ENTRY_UNDER_LOCK, LOCK_BORN_HELD, Site};
 use weft_core::sync::{CellValue, Count, Event, LockWord, PlainCell, Word};
 use weft_explorer::Window;
+use weft_scenarios::detector::{GIVEN_UP_TWICE, NO_REFERENCE, OVERWRITTEN};
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::scenario::CPUS_MAX;
 
@@ -176,10 +177,7 @@ impl ModelWord {
         let known = self.known[column].load(Ordering::Relaxed);
         // Before the entry can be reached, no other CPU writes it.
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
-        assert!(
-            !is_reachable || !X86_64::hardware_may_write(known),
-            "a store overwrites an entry that hardware may be writing"
-        );
+        assert!(!is_reachable || !X86_64::hardware_may_write(known), "{OVERWRITTEN}");
     }
 
     /// What paging hardware does: a load that later loads of the walk do not overtake.
@@ -405,11 +403,7 @@ impl Count for ModelCount {
         let recording = self.labelled.begin(actor, Step::Update(0, value), site);
         let before = self.labelled.word.of(actor).fetch_add(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, before.wrapping_add(value)));
-        assert!(
-            before != 0,
-            "{}: a reference is added to a frame without any",
-            self.labelled.label
-        );
+        assert!(before != 0, "{}: {NO_REFERENCE}", self.labelled.label);
         before
     }
 
@@ -419,7 +413,7 @@ impl Count for ModelCount {
         let recording = self.labelled.begin(actor, Step::Update(0, value), site);
         let before = self.labelled.word.of(actor).fetch_sub(value, sabotage::order(site).atomic());
         recording.done(Step::Update(before, before.wrapping_sub(value)));
-        assert!(before != 0, "{}: a reference is given up twice", self.labelled.label);
+        assert!(before != 0, "{}: {GIVEN_UP_TWICE}", self.labelled.label);
         before
     }
 }

@@ -225,7 +225,11 @@ fn a_search_that_runs_out_of_time_counts_what_it_ran() {
 fn an_endless_loop_passes_the_limit() {
     let small = Search { steps_max: 500, ..search(1) };
     let (exploration, _) = litmus::endless_loop::<Shuttle>(&small);
-    failed(&exploration, FailureKind::Limit, "passed 500 scheduling points");
+    failed(
+        &exploration,
+        FailureKind::Limit,
+        "passed 500 scheduling points: a loop that does not wait?",
+    );
 }
 
 #[test]

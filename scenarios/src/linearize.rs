@@ -13,6 +13,7 @@
 
 use core::fmt;
 
+use crate::detector::NOT_LINEARIZABLE;
 use crate::history::{History, Record};
 use crate::mark::CPUS_MAX;
 use crate::page_map::PageMap;
@@ -36,7 +37,7 @@ pub fn assert_linearizable<'a>(
     let is_linearizable = histories.are_linearizable(first, last);
     assert!(
         is_linearizable,
-        "history is not linearizable: {histories}; at first {first}, in the end {last}"
+        "{NOT_LINEARIZABLE}: {histories}; at first {first}, in the end {last}"
     );
 }
 

@@ -15,6 +15,7 @@ use weft_core::geometry::Geometry;
 use weft_core::item::UntrackedMemory;
 use weft_core::sync::Backend;
 
+use crate::detector::USE_AFTER_FREE;
 use crate::mark::Mark;
 use crate::world::World;
 
@@ -57,7 +58,7 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
     fn read_contents(&self, frame: Paddr) -> u64 {
         // A frame that a broken table freed too early is still memory, and holds the poison.
         let contents = self.processors().read_contents(frame);
-        assert!(contents != POISON, "use after free: the contents of {frame:?} were read");
+        assert!(contents != POISON, "{USE_AFTER_FREE}: the contents of {frame:?} were read");
         contents
     }
 

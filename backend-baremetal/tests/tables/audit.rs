@@ -112,6 +112,12 @@ fn a_reachable_stray_node_is_named<G: Geometry>() {
     });
 }
 
+/// Twins and tables know a defect by its words.
+#[track_caller]
+fn says(defect: Defect, words: &str) {
+    assert!(defect.to_string().starts_with(words), "{defect}");
+}
+
 fn a_node_in_a_place_that_is_not_its_own_is_named<G: Geometry>() {
     on_table::<G>(|machine, root| {
         let below = root.level().below().expect("a root is no leaf");
@@ -123,7 +129,10 @@ fn a_node_in_a_place_that_is_not_its_own_is_named<G: Geometry>() {
             broken.defect
         };
         let kind_of = |frame: Paddr| match defect_of(frame) {
-            Defect::OtherKind { found } => found.to_string(),
+            defect @ Defect::OtherKind { found } => {
+                says(defect, "a reachable node is of another table");
+                found.to_string()
+            }
             other => panic!("it is of another kind, not {other:?}"),
         };
         let data = Frame::allocate(machine).expect("frames enough");
@@ -131,13 +140,16 @@ fn a_node_in_a_place_that_is_not_its_own_is_named<G: Geometry>() {
         let other: Node<User<G>> = node(machine, below);
         assert_eq!(kind_of(other.paddr()), "table 5 of the backend's list");
         let high: Node<Whole<G>> = node(machine, G::ROOT);
+        let misplaced = defect_of(high.paddr());
         assert_eq!(
-            defect_of(high.paddr()),
+            misplaced,
             Defect::WrongLevel { found: G::LEVELS },
             "a node of another level is not named"
         );
+        says(misplaced, "a reachable node is not of the level below its parent's");
         let fresh: Node<Whole<G>> = node(machine, below);
         assert_eq!(defect_of(fresh.paddr()), Defect::Unattached);
+        says(Defect::Unattached, "a node with a parent may be given another one");
     });
 }
 

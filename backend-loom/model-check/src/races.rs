@@ -24,7 +24,7 @@ use crate::arguments::Races;
 use crate::mutants::catalogue::Catalogue;
 use crate::mutants::check::Check;
 use crate::scratch::{Scratch, Workspace};
-use crate::{jobs, mutants, sections};
+use crate::{jobs, messages, mutants, sections};
 
 use self::found::{Column, FINDINGS, Finding, Found};
 use self::rows::{How, NOT_EXPRESSED, NotExpressed, Race};
@@ -52,20 +52,31 @@ impl Known {
     }
 
     /// Every document that the command writes, with its path seen from the root.
-    fn documents(&self, root: &Path) -> Result<Vec<(PathBuf, String)>, String> {
+    fn documents(
+        &self,
+        root: &Path,
+        catalogue: &Catalogue,
+    ) -> Result<Vec<(PathBuf, String)>, String> {
         let Self { races, not, findings } = self;
         let mut documents = vec![
             (FINDINGS.into(), found::text(findings)),
             (document::TABLE.into(), document::markdown(races, findings, not)),
         ];
-        for (path, name, section) in [
-            ("README.md", "races", document::summary(races, findings, not)),
-            ("scenarios/README.md", "scenarios", sections::scenarios()),
+        let summary = document::summary(races, findings, not);
+        for (path, written) in [
+            ("README.md", &[("races", summary)][..]),
+            (
+                "scenarios/README.md",
+                &[("scenarios", sections::scenarios()), ("messages", messages::table(catalogue))],
+            ),
         ] {
-            let text = fs::read_to_string(root.join(path))
-                .map_err(|error| format!("cannot read {path}: {error}"))?;
-            let text = sections::replaced(&text, name, &section);
-            documents.push((path.into(), text.map_err(|error| format!("{path}: {error}"))?));
+            let read = fs::read_to_string(root.join(path));
+            let mut text = read.map_err(|error| format!("cannot read {path}: {error}"))?;
+            for (name, section) in written {
+                text = sections::replaced(&text, name, section)
+                    .map_err(|error| format!("{path}: {error}"))?;
+            }
+            documents.push((path.into(), text));
         }
         Ok(documents)
     }
@@ -117,7 +128,8 @@ pub(crate) fn run(options: &Races) -> Result<u8, String> {
     if options.check {
         missing.extend(differences(&known, &kept));
     }
-    missing.extend(write(options, &root, &known, died.is_empty(), &shown)?);
+    let documents = known.documents(&root, &catalogue)?;
+    missing.extend(write(options, &root, &known, documents, died.is_empty(), &shown)?);
     report(options.format, &known, &[("DIED", &died), ("VIOLATION", &bad), ("MISSING", &missing)])?;
     let codes = [
         if died.is_empty() { exit::GOOD } else { exit::INTERNAL },
@@ -150,11 +162,12 @@ fn write(
     options: &Races,
     root: &Path,
     known: &Known,
+    documents: Vec<(PathBuf, String)>,
     is_whole: bool,
     shown: &std::collections::BTreeMap<usize, trials::Shown>,
 ) -> Result<Vec<String>, String> {
     let mut complaints = Vec::new();
-    for (path, text) in known.documents(root)? {
+    for (path, text) in documents {
         let is_same = fs::read_to_string(root.join(&path)).is_ok_and(|before| before == text);
         if is_same {
             continue;
@@ -269,18 +282,20 @@ impl Races {
 mod tests {
     use super::*;
 
-    fn known() -> (PathBuf, Known) {
+    fn known() -> (PathBuf, Catalogue, Known) {
         let workspace = Workspace::read().expect("tests run in the workspace");
         let catalogue = Catalogue::read(&workspace).expect("every file is well formed");
         let root = checkout::root().expect("tests run in the workspace");
         let known = Known::read(&root, &catalogue).unwrap_or_else(|error| panic!("{error}"));
-        (root, known)
+        (root, catalogue, known)
     }
 
     #[test]
     fn documents_are_what_the_command_writes() {
-        let (root, known) = known();
-        for (path, text) in known.documents(&root).unwrap_or_else(|error| panic!("{error}")) {
+        let (root, catalogue, known) = known();
+        let documents = known.documents(&root, &catalogue);
+        let documents = documents.unwrap_or_else(|error| panic!("{error}"));
+        for (path, text) in documents {
             let written = fs::read_to_string(root.join(&path)).unwrap_or_default();
             assert!(written == text, "{}: run `just races --documents`", path.display());
         }
@@ -288,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_explorer_finds_every_race() {
-        let (_, known) = known();
+        let (_, _, known) = known();
         let missed = document::complaints(&known.races, &known.findings);
         assert!(missed.is_empty(), "{missed:#?}");
     }

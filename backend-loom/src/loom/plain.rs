@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::thread::panicking;
+use weft_scenarios::detector::DATA_RACE;
 
 use super::{CPUS_MAX, current, lock};
 use crate::capture;
@@ -86,7 +87,7 @@ impl Drop for Blame<'_> {
         }
         let verb = if self.writes { "writes" } else { "reads" };
         let message = format!(
-            "data race: CPU {} {verb} a plain cell at {} unordered with another CPU's access: {}",
+            "{DATA_RACE}: CPU {} {verb} a plain cell at {} unordered with another CPU's access: {}",
             self.cpu,
             self.here,
             others.join("; ")

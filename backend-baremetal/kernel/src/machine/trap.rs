@@ -11,6 +11,7 @@
 use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use weft_scenarios::detector::KERNEL_FAULT;
 
 use spin::Once;
 use weft_protocol::Line;
@@ -242,7 +243,7 @@ fn page_fault(frame: &mut TrapFrame) {
     }
     let root = Cr3::read().0.start_address().as_u64();
     panic!(
-        "page fault at {address:#x} error {:#x} rip {:#x} root {root:#x}",
+        "{KERNEL_FAULT} {address:#x} error {:#x} rip {:#x} root {root:#x}",
         frame.error, frame.rip
     );
 }

@@ -34,6 +34,7 @@ use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::reclaim::{Paid, Reclaim};
 use weft_core::sync::{Backend, Event, Hardware, Request};
+use weft_scenarios::detector::USE_AFTER_FREE;
 use weft_scenarios::metal::Users;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables;
@@ -185,7 +186,10 @@ impl Users for Metal {
 
     fn user_read(&self, vaddr: Vaddr) -> Option<u64> {
         let read = preemption::around(|| trap::try_read(user(vaddr))).ok();
-        assert!(read != Some(POISON), "use after free: {vaddr:?} leads to a frame that was freed");
+        assert!(
+            read != Some(POISON),
+            "{USE_AFTER_FREE}: {vaddr:?} leads to a frame that was freed"
+        );
         read
     }
 

@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 use spin::RwLock;
 use weft_core::sync::Request;
 use weft_protocol::Line;
+use weft_scenarios::detector::UNANSWERED;
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr4, Cr4Flags};
@@ -131,7 +132,7 @@ fn fail(request: &Request, target: usize) -> ! {
     let is_taken = WANTED[target].0.load(Ordering::Relaxed) & only(cpu::this().id) == 0;
     let block = cpu::of(target);
     panic!(
-        "processor {target} does not answer a request to flush {:?}: it has {}taken the request \
+        "processor {target} {UNANSWERED} {:?}: it has {}taken the request \
          up, has answered {} others, is CPU {} of the core, and is {}",
         request.flush(),
         if is_taken { "" } else { "not " },

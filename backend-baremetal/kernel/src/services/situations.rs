@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
 use weft_core::sync::Event;
+use weft_scenarios::detector::NOT_LISTED;
 use weft_scenarios::scenario::Situation;
 
 /// The most situations that a scenario lists.
@@ -63,7 +64,7 @@ pub(crate) fn observe(event: Event) {
 /// A scenario says that it met the situation called `name`.
 pub(crate) fn reached(name: &'static str) {
     let listed = note(1, |situation| situation.name == name);
-    assert!(listed, "the situation \"{name}\" is not listed");
+    assert!(listed, "the situation \"{name}\" {NOT_LISTED}");
 }
 
 /// Counts the situations that were met so many times. Whether there are any.

@@ -24,6 +24,7 @@ use spin::mutex::SpinMutex;
 use weft_core::address::CpuId;
 use weft_core::cpu::Cpu;
 use weft_protocol::Line;
+use weft_scenarios::detector::{LEAK, NOT_LISTED};
 use weft_scenarios::mistake;
 use weft_scenarios::random::Random;
 use weft_scenarios::sabotage::{Sabotage, Side};
@@ -303,12 +304,12 @@ impl<S: Scenario<MetalMachine>> Stage<S> {
         *self.nodes_audited.lock() += unsafe { audit::check(self.machine, &self.before) };
         drop(race);
         let left = self.machine.region().live();
-        assert!(left == frames, "leak: {frames} frames were in use before the race, {left} after");
+        assert!(left == frames, "{LEAK}{frames} frames were in use before the race, {left} after");
     }
 
     fn judge(&self, name: &str) {
         let index = S::OUTCOMES.iter().position(|outcome| outcome.name == name);
-        let index = index.unwrap_or_else(|| panic!("the outcome \"{name}\" is not listed"));
+        let index = index.unwrap_or_else(|| panic!("the outcome \"{name}\" {NOT_LISTED}"));
         let outcome = &S::OUTCOMES[index];
         assert!(outcome.grade != Grade::Forbidden, "{}", outcome.reason);
         self.outcomes.lock()[index] += 1;
