@@ -10,7 +10,8 @@ use weft_core::frame::Frame;
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::item::MappedItem;
 use weft_core::sites::FenceSite;
-use weft_core::sync::{Backend, CellValue, Event, FrameUse, Hardware, Noted, Request, Word};
+use weft_core::sync::{Backend, CellValue, Event, FrameUse, Hardware, Noted, Request};
+use weft_core::sync::{TaggedRoot, Word};
 use weft_core::{cpu::Cpu, cursor::Cursor, grace::Monitor, lock::SpinLock};
 use weft_core::{node::Metadata, node::Node};
 
@@ -21,6 +22,7 @@ struct Memory {
     free: Mutex<Vec<u64>>,
     reclaim: Monitor<Own>,
     running: [AtomicWord; 1],
+    spaces: AtomicWord,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,16 +68,18 @@ unsafe impl Backend for Own {
     fn cpu(&self) -> CpuId {
         CpuId::new(0)
     }
-    unsafe fn load_root(&self, _root: Option<Paddr>) {}
+    unsafe fn load_root(&self, _root: Option<TaggedRoot>) {}
     fn running(&self) -> &[AtomicWord] {
         &self.0.running
+    }
+    fn spaces(&self) -> &AtomicWord {
+        &self.0.spaces
     }
     fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
         body(&mut Noted::default())
     }
     fn invalidate(&self, _what: &Request) {}
     fn interrupt(&self, _cpus: &CpuSet, _request: &Request) {}
-    unsafe fn forget_root(&self, _root: Paddr) {}
     fn fence(&self, site: &'static FenceSite) {
         fence(site);
     }
@@ -97,6 +101,7 @@ fn main() {
         free: Mutex::new((1..16).collect()),
         reclaim: Monitor::new(),
         running: [Word::new("running", 0)],
+        spaces: Word::new("spaces", 0),
     };
     let own = Own(Box::leak(Box::new(memory)));
     let cpu = Cpu::online(&own, CpuId::new(0)).expect("it is offline");

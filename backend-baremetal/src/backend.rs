@@ -12,7 +12,7 @@ use core::array;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Paddr};
 use weft_core::config;
@@ -21,8 +21,10 @@ use weft_core::lock::SpinLock;
 use weft_core::node::Metadata;
 use weft_core::reclaim::Reclaim;
 use weft_core::sites::FenceSite;
+use weft_core::space::SpaceId;
 use weft_core::sync::{
-    Backend, CellValue, Entries, Event, FrameUse, Hardware, LockWord, Noted, Request, Word,
+    Backend, CellValue, Entries, Event, FrameUse, Hardware, LockWord, Noted, Request, TaggedRoot,
+    Word,
 };
 
 use crate::frame::Region;
@@ -75,14 +77,19 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
     /// [`Backend::HARDWARE`] says.
     const HARDWARE: Option<Hardware>;
 
-    /// Makes the calling processor translate through `root`, or through no user table, and forget
-    /// what it has cached of the table before.
+    /// For how many address spaces the processors keep translations apart, as [`Backend::TAGS`]
+    /// says. A kernel for processors with and without tags says what those with tags have, and
+    /// forgets everything at each load on the others.
+    const TAGS: usize = 1;
+
+    /// Makes the calling processor translate through a root, or through no user table, as
+    /// [`Backend::load_root`] says.
     ///
     /// # Safety
     ///
     /// The caller owns a reference to the root until another one has been loaded on this
     /// processor.
-    unsafe fn load_root(&self, root: Option<Paddr>);
+    unsafe fn load_root(&self, root: Option<TaggedRoot>);
 
     /// Takes a frame for the calling processor, or `None` if it gets none. With more than a few
     /// processors, override it with [`Region::allocate_near`] and the processor's number.
@@ -127,15 +134,6 @@ pub unsafe trait Processors: Send + Sync + Sized + 'static {
         _request: &Request,
     ) {
     }
-
-    /// A root is about to be freed, as [`Backend::forget_root`] says. Nothing where translations
-    /// have no tags.
-    ///
-    /// # Safety
-    ///
-    /// No processor runs on the root any more.
-    #[inline]
-    unsafe fn forget_root(&self, _root: Paddr) {}
 }
 
 /// What a machine consists of.
@@ -145,28 +143,30 @@ pub struct Parts<G: Geometry, T: Tables, P: Processors> {
     reclaim: P::Reclaim<Machine<G, T, P>>,
     processors: P,
     running: [P::Word; CPUS.div_ceil(64)],
+    spaces: P::Word,
     noted: [OwnNotes; CPUS],
 }
 
 /// What a processor notes of its own caches: touched by itself only, with its interrupts masked.
 #[derive(Debug, Default)]
 struct OwnNotes {
+    /// The number of the space; 0 for none.
     space: AtomicU64,
     clean: AtomicU64,
+    others_stale: AtomicBool,
 }
 
 impl OwnNotes {
-    /// Stands for no space: no frame begins there.
-    const NONE: u64 = 0;
-
     fn change<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
-        let space = Some(self.space.load(Ordering::Relaxed)).filter(|space| *space != Self::NONE);
-        let clean = self.clean.load(Ordering::Relaxed);
-        let mut noted = Noted { space: space.map(|space| Paddr::new(space - 1)), clean };
+        let mut noted = Noted {
+            space: SpaceId::new(self.space.load(Ordering::Relaxed)),
+            clean: self.clean.load(Ordering::Relaxed),
+            others_stale: self.others_stale.load(Ordering::Relaxed),
+        };
         let result = body(&mut noted);
-        let space = noted.space.map_or(Self::NONE, |space| space.as_u64() + 1);
-        self.space.store(space, Ordering::Relaxed);
+        self.space.store(noted.space.map_or(0, SpaceId::as_u64), Ordering::Relaxed);
         self.clean.store(noted.clean, Ordering::Relaxed);
+        self.others_stale.store(noted.others_stale, Ordering::Relaxed);
         result
     }
 }
@@ -188,6 +188,7 @@ impl<G: Geometry, T: Tables, P: Processors> Parts<G, T, P> {
             reclaim: Default::default(),
             processors,
             running: array::from_fn(|_| Word::new("running", 0)),
+            spaces: Word::new("spaces", 0),
             noted: array::from_fn(|_| OwnNotes::default()),
         }
     }
@@ -296,6 +297,8 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     type Geometry = G;
     type Tables = T::On<Self>;
 
+    const TAGS: usize = P::TAGS;
+
     const HARDWARE: Option<Hardware> = P::HARDWARE;
 
     fn allocate(&self, _purpose: FrameUse) -> Option<Paddr> {
@@ -335,7 +338,7 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
         self.parts.processors.cpu()
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.parts.processors.load_root(root) }
     }
@@ -349,6 +352,10 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
         &self.parts.running
     }
 
+    fn spaces(&self) -> &P::Word {
+        &self.parts.spaces
+    }
+
     fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {
         self.parts.processors.masked(|| self.with_notes(body))
     }
@@ -360,11 +367,6 @@ unsafe impl<G: Geometry, T: Tables, P: Processors> Backend for Machine<G, T, P> 
     #[inline]
     fn interrupt(&self, cpus: &CpuSet, request: &Request) {
         self.parts.processors.interrupt(*self, cpus, request);
-    }
-
-    unsafe fn forget_root(&self, root: Paddr) {
-        // SAFETY: both contracts say the same.
-        unsafe { self.parts.processors.forget_root(root) };
     }
 
     fn observe(&self, event: Event) {

@@ -26,7 +26,7 @@ use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::node::NodeRef;
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY};
-use weft_core::sync::{Backend, Entries, Hardware, Word};
+use weft_core::sync::{Backend, Entries, Hardware, TaggedRoot, Word};
 
 use crate::backend::{Machine, Parts, Processors, Tables};
 use crate::frame::Region;
@@ -138,10 +138,10 @@ unsafe impl Processors for Threads {
         region.allocate_near(CPU.get().map_or(0, |cpu| cpu.as_u32() as usize))
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         let cpu = self.cpu().as_u32() as usize;
         let loaded = &mut self.loaded.lock().unwrap_or_else(PoisonError::into_inner)[cpu];
-        *loaded = Loaded { root, times: loaded.times + 1 };
+        *loaded = Loaded { root: root.map(|tagged| tagged.root), times: loaded.times + 1 };
     }
 }
 

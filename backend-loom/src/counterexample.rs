@@ -216,7 +216,10 @@ impl Teller {
                 Event::RetiredDuringGracePeriod => "waits for the next one".to_owned(),
                 Event::GracePeriodEnded => "the grace period has ended".to_owned(),
                 Event::LastReference(it) => format!("{} has no references", frame(it)),
-                Event::Activated(it) => format!("runs on {}", frame(it)),
+                Event::Activated { root, keeps: false } => format!("runs on {}", frame(root)),
+                Event::Activated { root, keeps: true } => {
+                    format!("runs on {}, with what it has cached", frame(root))
+                }
                 Event::LockContended => return None,
             },
             _ => return None,

@@ -4,7 +4,8 @@
 //!   the other, and every touch of the frame, its entries or its metadata reads both. So a use
 //!   that is not ordered after the allocation, or not before the free, is a data race in *any*
 //!   interleaving, not only in the unlucky one where it happens to read the wrong value.
-//! * *Quarantine.* A freed frame is never handed out again within an execution.
+//! * *Quarantine.* A freed frame is not handed out again within an execution, unless a CPU asks for
+//!   the frames that it has freed itself: those of other CPUs it could not know.
 //! * *Poison.* Entries of a fresh frame hold a value that no format decodes.
 //! * *Pools.* The set-up and each CPU have frames of their own: which frame an allocation gives
 //!   must not depend on the order in which an engine runs the CPUs.
@@ -65,7 +66,7 @@ struct Frame<G: Geometry> {
     entries: Vec<ModelWord>,
     /// Ghost: whether it was ever allocated.
     allocated: AtomicBool,
-    /// Ghost: whether it was ever freed. A checker may run the CPU that frees it before the other.
+    /// Ghost: whether it was freed. A checker may run the CPU that frees it before the other.
     freed: AtomicBool,
     /// Ghost: where it was allocated.
     allocated_at: Mutex<Option<&'static Location<'static>>>,
@@ -98,6 +99,8 @@ pub(crate) struct Memory<G: Geometry> {
     given: Vec<AtomicUsize>,
     /// Ghost: how many frames each pool gives; written by its own CPU only.
     limits: Vec<AtomicUsize>,
+    /// Ghost: what each CPU has freed and takes again, if it does; touched by that CPU only.
+    reused: Vec<Mutex<Option<Vec<usize>>>>,
     /// Ghost: the root that each CPU has loaded, plus 1; under the lock of its paging hardware.
     loaded: Vec<AtomicU64>,
 }
@@ -115,6 +118,7 @@ impl<G: Geometry> Memory<G> {
             pools,
             given: (0..=pools.cpus).map(|_| AtomicUsize::new(0)).collect(),
             limits: (0..=pools.cpus).map(|_| AtomicUsize::new(usize::MAX)).collect(),
+            reused: (0..=pools.cpus).map(|_| Mutex::new(None)).collect(),
             loaded: (0..=pools.cpus).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -151,15 +155,33 @@ impl<G: Geometry> Memory<G> {
         if given >= self.limits[pool].load(Ordering::Relaxed) {
             return None;
         }
-        self.given[pool].store(given + 1, Ordering::Relaxed);
-        let index = self.pools.range(pool).nth(given)?;
+        let reused = self.reused(pool, Vec::pop).flatten();
+        let index = reused.or_else(|| {
+            self.given[pool].store(given + 1, Ordering::Relaxed);
+            self.pools.range(pool).nth(given)
+        })?;
         let paddr = Paddr::of_frame(index as u64 + 1);
         let frame = &self.frames[index];
+        if reused.is_some() {
+            frame.freed.store(false, Ordering::Relaxed);
+            frame.died.set(false);
+        }
         words::record(actor, life(paddr), Step::Allocate(paddr, purpose));
         frame.allocated.store(true, Ordering::Relaxed);
         *frame.allocated_at.lock().expect("nothing panics here") = Some(Location::caller());
         frame.born.set(true);
         Some(paddr)
+    }
+
+    /// The CPU takes again what it frees from now on, the last one first.
+    pub(crate) fn reuse_frames(&self, actor: Actor) {
+        let mut reused = self.reused[actor.column()].lock().expect("nothing panics here");
+        reused.get_or_insert_default();
+    }
+
+    /// Calls `body` on what the CPU has freed, if it takes that again.
+    fn reused<R>(&self, pool: usize, body: impl FnOnce(&mut Vec<usize>) -> R) -> Option<R> {
+        self.reused[pool].lock().expect("nothing panics here").as_mut().map(body)
     }
 
     /// The CPU gets `count` more frames at most.
@@ -177,6 +199,7 @@ impl<G: Geometry> Memory<G> {
         frame.freed.store(true, Ordering::Relaxed);
         words::record(actor, life(paddr), Step::Free(paddr));
         frame.died.set(true);
+        self.reused(actor.column(), |frames| frames.push(paddr.frame_number() as usize - 1));
     }
 
     #[track_caller]

@@ -12,6 +12,12 @@
 //! and accessed can be kept. A walk touches the nodes that it goes through; a translation that is
 //! kept touches none.
 //!
+//! *Tags.* There are such windows for each tag. Those of a tag that the CPU does not run on stand
+//! still: they are found as they were left when a root is loaded under the tag again and keeps what
+//! is cached, and begin anew when it does not. While the CPU is away hardware reads nothing under
+//! the tag; windows that reach on to the return allow that all the same. It makes no difference to
+//! a CPU that may keep the tag, because nothing of the space was flushed meanwhile.
+//!
 //! *Interrupts.* A CPU's windows are under an engine's mutex, which the CPU holds during an access
 //! and while it masks interrupts. A CPU that interrupts another one plays the handler there: the
 //! handler comes at any point where the mutex is free, also while the CPU waits for a lock. What
@@ -37,7 +43,7 @@ use weft_core::address::{CpuId, CpuSet, FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::config::Config;
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem, X86_64};
 use weft_core::geometry::Geometry;
-use weft_core::sync::{Flush, Noted, Request};
+use weft_core::sync::{Flush, Noted, Request, TaggedRoot};
 use weft_explorer::Window;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::UserTable;
@@ -54,10 +60,28 @@ use crate::words::ModelWord;
 /// What an entry says, as its table writes it.
 type Format<G> = <UserTable<Model<G>> as Config>::Format;
 
-/// Since when the hardware of a CPU may remember what it has read, and what the CPU notes of that.
+/// How many tags a CPU has: as few as there can be, so that they are given away.
+pub(crate) const TAGS: usize = 2;
+
+/// What the hardware of a CPU may remember, and what the CPU notes of that.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caches {
     noted: Noted,
+    tags: [Since; TAGS],
+    /// The tag of the root that is loaded, if one is.
+    tag: Option<usize>,
+}
+
+impl Caches {
+    /// Those under the current tag.
+    fn current(&mut self) -> Option<&mut Since> {
+        Some(&mut self.tags[self.tag?])
+    }
+}
+
+/// Since when hardware may remember what it has read under a tag.
+#[derive(Clone, Debug, Default)]
+struct Since {
     /// Translations of pages that have no window of their own.
     everything: Window,
     /// Translations of pages that were invalidated later.
@@ -66,8 +90,8 @@ pub(crate) struct Caches {
     upper: Window,
 }
 
-impl Caches {
-    fn since(&self, page: Vaddr) -> Window {
+impl Since {
+    fn page(&self, page: Vaddr) -> Window {
         let own = self.pages.iter().find(|(other, _)| *other == page);
         own.map_or(self.everything, |(_, window)| *window)
     }
@@ -133,6 +157,9 @@ pub(crate) enum Mmu {
     Walking(Walking),
 }
 
+/// Stands for no tag in [`Walking::tag`].
+const NO_TAG: usize = TAGS;
+
 /// What stands for the windows where there are none.
 pub(crate) struct Walking {
     /// 1 while the CPU masks interrupts, or while a handler runs.
@@ -141,8 +168,11 @@ pub(crate) struct Walking {
     is_masked: AtomicBool,
     /// Ghost: what the CPU notes. Under the lock, of engines that run CPUs in their real order.
     noted: Mutex<Noted>,
-    /// Ghost: what hardware keeps, where that is drawn. Under the lock, like `noted`.
-    kept: Mutex<Translations>,
+    /// Ghost: what hardware keeps under each tag, where that is drawn. Under the lock, like
+    /// `noted`.
+    kept: [Mutex<Translations>; TAGS],
+    /// Ghost: the tag of the root that is loaded, or [`NO_TAG`]. Under the lock, like `noted`.
+    tag: AtomicUsize,
     /// Ghost: whose hardware the CPU plays: its own, but in a handler. Touched by that CPU only.
     plays: AtomicUsize,
 }
@@ -153,7 +183,8 @@ impl Walking {
             lock: ChosenWord::new(0, Access::UpdatedOnly),
             is_masked: AtomicBool::new(false),
             noted: Mutex::new(Noted::default()),
-            kept: Mutex::new(Translations::default()),
+            kept: Default::default(),
+            tag: AtomicUsize::new(NO_TAG),
             plays: AtomicUsize::new(cpu),
         }
     }
@@ -404,7 +435,8 @@ impl<G: Geometry> Model<G> {
     /// Forgets what would translate the address.
     fn forget(&self, actor: Actor, vaddr: Vaddr) {
         if is_held() {
-            held(|caches, now| caches.forget_page(vaddr.align_down(FRAME_SIZE), now));
+            let page = vaddr.align_down(FRAME_SIZE);
+            held(|caches, now| caches.current().map(|since| since.forget_page(page, now)));
         } else if let Some(mut kept) = self.kept(actor) {
             kept.forget_used(vaddr);
         }
@@ -416,7 +448,7 @@ impl<G: Geometry> Model<G> {
         let most = if sabotage::is(Sabotage::PartialShootdown) { 1 } else { usize::MAX };
         for page in pages.take(most) {
             if is_held() {
-                held(|caches, now| caches.forget_page(page, now));
+                held(|caches, now| caches.current().map(|since| since.forget_page(page, now)));
             } else if let Some(mut kept) = self.kept(actor) {
                 kept.forget_page(page);
             }
@@ -424,15 +456,23 @@ impl<G: Geometry> Model<G> {
     }
 
     /// The CPU, whose caches are held, runs on a root from now on, or on none.
-    pub(crate) fn run_on(&self, actor: Actor, root: Option<Paddr>) {
-        self.memory().load_root(actor, root);
-        self.forget_everything(actor);
+    pub(crate) fn run_on(&self, actor: Actor, root: Option<TaggedRoot>) {
+        self.memory().load_root(actor, root.map(|tagged| tagged.root));
+        let tag = root.map(|tagged| tagged.tag as usize);
+        if is_held() {
+            held(|caches, _| caches.tag = tag);
+        } else if let Mmu::Walking(walking) = self.mmu(actor.cpu()) {
+            walking.tag.store(tag.unwrap_or(NO_TAG), Ordering::Relaxed);
+        }
+        if root.is_some_and(|tagged| !tagged.keeps) && !sabotage::is(Sabotage::TagsKept) {
+            self.forget_everything(actor);
+        }
     }
 
-    /// The CPU, whose caches are held, forgets everything.
+    /// The CPU, whose caches are held, forgets everything that it has cached under its tag.
     fn forget_everything(&self, actor: Actor) {
         if is_held() {
-            held(Caches::forget_everything);
+            held(|caches, now| caches.current().map(|since| since.forget_everything(now)));
         } else if let Some(mut kept) = self.kept(actor) {
             kept.forget_everything();
         }
@@ -512,7 +552,10 @@ impl<G: Geometry> Model<G> {
     #[track_caller]
     fn window_of(vaddr: Vaddr) -> (Window, bool) {
         let page = vaddr.align_down(FRAME_SIZE);
-        let (since, upper) = held(|caches, _| (caches.since(page), caches.upper));
+        let (since, upper) = held(|caches, _| {
+            let since = caches.current().expect("a root is loaded");
+            (since.page(page), since.upper)
+        });
         let whole = since != upper && weft_explorer::choose(2) == 1;
         (if whole { since } else { upper }, whole)
     }
@@ -535,12 +578,14 @@ impl<G: Geometry> Model<G> {
         }
     }
 
-    /// What that hardware keeps, where caches are drawn. No operation of the engine is done while
-    /// the result is there: the engine may run another CPU on this thread, which would look, too.
+    /// What that hardware keeps under its tag, where caches are drawn. No operation of the engine
+    /// is done while the result is there: the engine may run another CPU on this thread, which
+    /// would look, too.
     fn kept(&self, actor: Actor) -> Option<MutexGuard<'_, Translations>> {
         match self.mmu(self.played(actor)) {
             Mmu::Walking(walking) if Chosen::traits().caching == Caching::Drawn => {
-                Some(walking.kept.lock().unwrap_or_else(PoisonError::into_inner))
+                let kept = walking.kept.get(walking.tag.load(Ordering::Relaxed))?;
+                Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
             }
             _ => None,
         }

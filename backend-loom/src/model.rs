@@ -18,7 +18,8 @@ use weft_core::node::Metadata;
 use weft_core::reclaim::{Paid, Reclaim};
 use weft_core::sites::FenceSite;
 use weft_core::sync::{
-    Backend, CellValue, Entries, Event, FrameUse, Hardware, Noted, PlainCell, Request, Word,
+    Backend, CellValue, Entries, Event, FrameUse, Hardware, Noted, PlainCell, Request, TaggedRoot,
+    Word,
 };
 use weft_scenarios::mark::Mark;
 use weft_scenarios::sabotage::Sabotage;
@@ -31,7 +32,7 @@ use crate::coverage;
 use crate::engine::Engine;
 use crate::ghost::{Ghost, Label, Step};
 use crate::memory::{Memory, Pools};
-use crate::mmu::Mmu;
+use crate::mmu::{self, Mmu};
 use crate::sabotage;
 use crate::words::{self, ModelCell, ModelCount, ModelLockWord, ModelWord, Recording};
 
@@ -45,6 +46,8 @@ struct MachineState<G: Geometry> {
     reclaim: ModelReclaim<G>,
     /// Which CPUs run on a root.
     running: [ModelWord; 1],
+    /// How many address spaces there have been.
+    spaces: ModelWord,
     mmus: Vec<Mmu>,
     /// Ghost: what each CPU is to flush late, in a world that is sabotaged so. Touched by it only.
     late: Vec<Mutex<Vec<(CpuSet, Request)>>>,
@@ -76,9 +79,10 @@ impl<G: Geometry> Model<G> {
         let memory = Memory::new(pools);
         let reclaim = ModelReclaim { monitor: Monitor::new() };
         let running = [ModelWord::new("running", 0)];
+        let spaces = ModelWord::new("spaces", 0);
         let mmus = (0..pools.cpus).map(Mmu::new).collect();
         let late = (0..pools.cpus).map(|_| Mutex::default()).collect();
-        Self { machine: Arc::new(MachineState { memory, reclaim, running, mmus, late }) }
+        Self { machine: Arc::new(MachineState { memory, reclaim, running, spaces, mmus, late }) }
     }
 
     /// Checks, once all CPUs have ended, that every node in use is in order.
@@ -162,6 +166,8 @@ unsafe impl<G: Geometry> Backend for Model<G> {
     type Geometry = G;
     type Tables = Tables<Self>;
 
+    const TAGS: usize = mmu::TAGS;
+
     // What runs here is translated by the host.
     const HARDWARE: Option<Hardware> = None;
 
@@ -195,19 +201,18 @@ unsafe impl<G: Geometry> Backend for Model<G> {
     }
 
     #[track_caller]
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         if let Some(actor) = Actor::now() {
             self.run_on(actor, root);
         }
     }
 
-    #[track_caller]
-    unsafe fn forget_root(&self, _root: Paddr) {
-        // Translations of the model have no tags.
-    }
-
     fn running(&self) -> &[ModelWord] {
         &self.machine.running
+    }
+
+    fn spaces(&self) -> &ModelWord {
+        &self.machine.spaces
     }
 
     #[track_caller]
@@ -302,6 +307,12 @@ impl<G: Geometry> World for Model<G> {
     fn limit_frames(&self, count: usize) {
         if let Some(actor) = Actor::now() {
             self.machine.memory.limit_frames(actor, count);
+        }
+    }
+
+    fn reuse_frames(&self) {
+        if let Some(actor) = Actor::now() {
+            self.machine.memory.reuse_frames(actor);
         }
     }
 

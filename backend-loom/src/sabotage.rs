@@ -115,6 +115,7 @@ pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
             Sabotage::NoShootdown
             | Sabotage::PartialShootdown
             | Sabotage::MaskedShootdown
+            | Sabotage::TagsKept
             | Sabotage::ForgottenHolder(_),
             engine,
         ) => engine.traits().caching.is_modelled(),

@@ -13,7 +13,8 @@
 //!
 //! *Translations.* A CPU tells the [address space](crate::space) that it switches to before it
 //! loads the root, and the one that it leaves afterwards. So every CPU that changes one of them
-//! knows whom to ask.
+//! knows whom to ask. What it has cached of the spaces before it may keep, under
+//! [tags](crate::tags), and uses if nothing of them was flushed meanwhile.
 //!
 //! *A section stays on its CPU.* A [`Cpu`] may move to another thread of control, as long as it is
 //! in no section; it cannot be shared, and a section can do neither:
@@ -40,8 +41,9 @@ use crate::error::{ActivateError, AlreadyOnline};
 use crate::node::Node;
 use crate::reclaim::{Erased, Reclaim};
 use crate::sites::site;
-use crate::space::{AddressSpace, Noted, Space, SpaceWords, has_place, note_running};
+use crate::space::{AddressSpace, Noted, Space, SpaceWords, TaggedRoot, has_place, note_running};
 use crate::sync::{Backend, Event, Hardware, PlainCell};
+use crate::tags::{TAGS_MAX, Tags};
 
 /// A processor that takes part: it reads tables, announces quiescent states, runs on a root.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub struct Cpu<B: Backend> {
     id: CpuId,
     active: Option<Erased<B>>,
     lazy: bool,
+    tags: Tags,
     _not_shared: PhantomData<Cell<()>>,
 }
 
@@ -68,6 +71,7 @@ impl<B: Backend> Cpu<B> {
             id,
             active: None,
             lazy: false,
+            tags: Tags::default(),
             _not_shared: PhantomData,
         })
     }
@@ -191,35 +195,38 @@ impl<B: Backend> Cpu<B> {
     fn switch(&mut self, next: Option<Erased<B>>) {
         self.check_cpu();
         let (backend, id) = (&self.backend, self.id);
-        let root = next.as_ref().map(Erased::paddr);
-        let mut runs_on = Noted::default();
         if let Some(next) = &next {
-            let words = Space::of(next.frame_ref()).words();
             if self.active.is_none() {
                 note_running(backend, id, true);
             }
-            if let Some(words) = words {
-                words.join(id);
-            }
+            words_of(next).join(id);
             backend.fence(site!(ACTIVATE_ORDER));
-            if let Some(words) = words {
-                runs_on = Noted { space: Some(words.name()), clean: words.generation() };
-            }
         }
-        backend.masked(|noted| {
+        let tags = &mut self.tags;
+        let loaded = backend.masked(|noted| {
+            tags.leave(noted);
+            let (runs_on, load) = match &next {
+                Some(next) => Self::enter(tags, next),
+                None => {
+                    // Without a root it may not be asked for what no generation counts.
+                    tags.forget();
+                    (Noted::default(), None)
+                }
+            };
             // SAFETY: we are on this CPU, as was checked above. `next` owns the new root and goes
             // to `active`, which is replaced only here, where the next one is loaded before the
             // reference is given up below.
-            unsafe { backend.load_root(root) };
+            unsafe { backend.load_root(load) };
             *noted = runs_on;
+            load
         });
-        if let Some(root) = root {
-            backend.observe(Event::Activated(root));
+        if let Some(TaggedRoot { root, keeps, .. }) = loaded {
+            backend.observe(Event::Activated { root, keeps });
         }
         if let Some(words) = self.words() {
             words.leave(id, self.lazy);
         }
-        if root.is_none() {
+        if next.is_none() {
             note_running(backend, id, false);
         }
         self.lazy = false;
@@ -227,6 +234,25 @@ impl<B: Backend> Cpu<B> {
             previous.give_up();
         }
     }
+
+    /// What the CPU, whose interrupts are masked, notes when it loads a root now, and under which
+    /// tag it does.
+    ///
+    /// The generation is looked at here and not before: a request for the space that is served
+    /// until now finds the CPU on another tag, and so does not reach what is cached of the space.
+    fn enter(tags: &mut Tags, next: &Erased<B>) -> (Noted, Option<TaggedRoot>) {
+        const { assert!(0 < B::TAGS && B::TAGS <= TAGS_MAX, "1 is for hardware without tags") };
+        let words = words_of(next);
+        let (space, clean) = (words.id(), words.generation());
+        let (tag, keeps) = tags.enter(B::TAGS, space, clean);
+        let noted = Noted { space: Some(space), clean, others_stale: false };
+        (noted, Some(TaggedRoot { root: next.paddr(), tag, keeps }))
+    }
+}
+
+/// The words of the space that a CPU is going to run on.
+fn words_of<B: Backend>(root: &Erased<B>) -> SpaceWords<'_, B> {
+    Space::of(root.frame_ref()).words().expect("only roots of spaces are activated")
 }
 
 impl<B: Backend> Drop for Cpu<B> {

@@ -87,6 +87,7 @@ pub mod space;
 pub mod stock;
 #[expect(unsafe_code, reason = "what backends promise is a contract")]
 pub mod sync;
+pub mod tags;
 
 /// The page that registries show, so that its example is compiled.
 #[doc = include_str!("../README.md")]

@@ -49,8 +49,9 @@ pub struct Metadata<B: Backend> {
     pub(crate) lock: B::NodeLock,
     /// Owners: handles, the parent's entry, CPUs that run on the root, the reclamation.
     pub(crate) references: B::Count,
-    /// The next frame of the batch that this frame waits in. Of a root, which never waits in one:
-    /// the frame with the words of its address space, or 0.
+    /// The next frame of the batch that this frame waits in. Of two that never wait in one: of a
+    /// root, the frame with the words of its address space, or 0; of that frame, the number of the
+    /// space.
     pub(crate) link: B::Cell<u64>,
     /// Present entries among the managed ones. Guarded by the lock.
     pub(crate) children: B::Cell<u16>,
@@ -315,9 +316,6 @@ impl<C: Config> Drop for Node<C> {
             let level = self.level();
             self.drop_walk(level);
             if level == <Geo<C>>::ROOT {
-                // SAFETY: a CPU owns a reference to the root that it runs on, and the last one is
-                // gone.
-                unsafe { self.backend().forget_root(self.paddr()) };
                 // weaker: the words have one owner, so their count orders nothing.
                 free_words(self.frame_ref());
             }

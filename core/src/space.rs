@@ -18,8 +18,8 @@
 //!
 //! Of the two fences one comes first. If it is the flusher's, the other CPU sees the change in
 //! every walk that follows the load of the root. If it is the other's, the flusher finds it among
-//! the holders. A CPU that leaves loads the next root first, which makes it forget this one, and
-//! then takes itself out with a release; the flusher's acquire of the holders is the other end.
+//! the holders. A CPU that leaves loads the next root first, which makes it use this one no more,
+//! and then takes itself out with a release; the flusher's acquire of the holders is the other end.
 //!
 //! # Lazy CPUs
 //!
@@ -34,6 +34,9 @@
 //! generation while its request is still on the way. A request for a few pages moves the note by
 //! one, from the generation just before its own; a request for everything moves it at once.
 //!
+//! A CPU that has switched away and comes back looks at the generation in the same way, if it has
+//! kept what it had cached of the space: see [`tags`](crate::tags).
+//!
 //! # Tables without a space
 //!
 //! A table that others share (a kernel's), or a bare root, has no holders of its own; nor does the
@@ -45,6 +48,7 @@
 
 use core::borrow::Borrow;
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::Deref;
 
 use crate::address::{CpuId, CpuSet, Level, Paddr, Vaddr};
@@ -94,10 +98,39 @@ impl Flush {
     }
 }
 
+/// The number of an address space. No other one of the same machine has it, or ever gets it, also
+/// not one that takes the frames of a space that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpaceId(NonZeroU64);
+
+impl SpaceId {
+    /// The space with this number, which [`as_u64`](Self::as_u64) gave; `None` for 0.
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// The number, which is not 0.
+    pub fn as_u64(self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A root that a CPU is about to translate through, and the tag of its translations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaggedRoot {
+    /// The root.
+    pub root: Paddr,
+    /// The tag, below [`Backend::TAGS`].
+    pub tag: u32,
+    /// Whether the CPU may use what it has cached under the tag. Otherwise that is another space's,
+    /// or stale.
+    pub keeps: bool,
+}
+
 /// What CPUs are asked to forget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
-    space: Option<Paddr>,
+    space: Option<SpaceId>,
     generation: u64,
     flush: Flush,
     nodes: bool,
@@ -115,9 +148,8 @@ impl Request {
         self.nodes
     }
 
-    /// Which space the translations are of, as a number that no other living space has. `None` if
-    /// they may be of any, and may be shared by all.
-    pub fn space(&self) -> Option<Paddr> {
+    /// Which space the translations are of. `None` if they may be of any, and may be shared by all.
+    pub fn space(&self) -> Option<SpaceId> {
         self.space
     }
 
@@ -126,6 +158,9 @@ impl Request {
     #[track_caller]
     pub fn serve<B: Backend>(&self, backend: &B, noted: &mut Noted) {
         backend.invalidate(self);
+        if self.space.is_none() {
+            noted.others_stale = true;
+        }
         if self.space.is_none() || self.space != noted.space {
             return;
         }
@@ -144,10 +179,13 @@ impl Request {
 /// uses it; see [`Backend::masked`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Noted {
-    /// The space that the CPU runs on, if the root that it runs on has one.
-    pub space: Option<Paddr>,
+    /// The space that the CPU runs on.
+    pub space: Option<SpaceId>,
     /// The generation of that space up to which the CPU holds nothing stale.
     pub clean: u64,
+    /// Whether what is cached under other [tags](crate::tags) may be stale: since it runs on the
+    /// space, the CPU was asked to flush what may be of any.
+    pub others_stale: bool,
 }
 
 impl Noted {
@@ -238,6 +276,8 @@ impl<C: Config> AddressSpace<C> {
             // not raced: the words are made here.
             entries.get(index).store(0, site!(SPACE_INIT));
         }
+        let number = backend.spaces().fetch_add(1, site!(SPACE_NUMBERED)) + 1;
+        words.borrow().metadata().link.set(number);
         root.frame_ref().metadata().link.set(words.into_raw().1.as_u64());
         Ok(Self { root })
     }
@@ -310,7 +350,7 @@ impl<'g, B: Backend> Space<'g, B> {
     #[track_caller]
     pub(crate) fn shoot_down(self, flush: Flush, nodes: bool) {
         let words = self.words();
-        let space = words.map(SpaceWords::name);
+        let space = words.map(SpaceWords::id);
         let generation = words.map_or(0, SpaceWords::raise);
         self.backend.fence(site!(FLUSH_ORDER));
         let targets = match words {
@@ -365,9 +405,10 @@ pub(crate) struct SpaceWords<'g, B: Backend>(FrameRef<'g, B>);
 copied!(SpaceWords<B: Backend>);
 
 impl<'g, B: Backend> SpaceWords<'g, B> {
-    /// The space, as a number that no other living one has.
-    pub(crate) fn name(self) -> Paddr {
-        self.0.frame()
+    /// The number of the space: in the metadata, because the entries of a small geometry are full.
+    #[track_caller]
+    pub(crate) fn id(self) -> SpaceId {
+        SpaceId::new(self.0.metadata().link.get()).expect("`with_root` counts from 1")
     }
 
     /// How many flushes there have been.
@@ -389,7 +430,7 @@ impl<'g, B: Backend> SpaceWords<'g, B> {
         word.fetch_add(bits, site!(HOLDER_JOINS));
     }
 
-    /// `cpu` has forgotten its translations.
+    /// `cpu` uses its translations no more.
     #[track_caller]
     pub(crate) fn leave(self, cpu: CpuId, lazy: bool) {
         let (word, bits) = self.bits_of(cpu, if lazy { HOLDS | LAZY } else { HOLDS });

@@ -43,7 +43,7 @@ use crate::geometry::Geometry;
 use crate::node::Metadata;
 use crate::reclaim::Reclaim;
 use crate::sites::{FenceSite, Site};
-pub use crate::space::{Flush, Noted, Request};
+pub use crate::space::{Flush, Noted, Request, TaggedRoot};
 
 /// A shared word that may be loaded: an entry, or a word of an address space.
 pub trait Word: Send + Sync {
@@ -260,7 +260,12 @@ pub enum Event {
     /// The last reference to a frame is gone.
     LastReference(Paddr),
     /// A CPU now runs on this root.
-    Activated(Paddr),
+    Activated {
+        /// The root.
+        root: Paddr,
+        /// Whether with translations that it has kept since it ran on it before.
+        keeps: bool,
+    },
 }
 
 /// How hardware walks a table: the format of its entries, and how it cuts addresses into indices.
@@ -325,6 +330,11 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// `tlb_single_page_flush_ceiling`.)
     const FLUSH_PAGES_MAX: u32 = 32;
 
+    /// For how many address spaces hardware keeps translations apart, by tags; up to
+    /// [`TAGS_MAX`](crate::tags::TAGS_MAX). 1 is for hardware without tags, which forgets what it
+    /// has cached of a table when it loads the next one. (Linux: 6, `TLB_NR_DYN_ASIDS`.)
+    const TAGS: usize = 1;
+
     /// How CPUs walk the roots that they load, if they stand on them, as on a machine: the code
     /// that calls this crate, its stack and its data are translated too. Only roots in this format
     /// that share a kernel's table are activated then; see
@@ -374,22 +384,29 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// Born 0, and touched by [`crate::space`] only.
     fn running(&self) -> &[Self::Word];
 
+    /// How many address spaces there have been. Born 0, and touched by [`crate::space`] only.
+    fn spaces(&self) -> &Self::Word;
+
     /// Calls `body` with the interrupts of the calling CPU masked, on what the CPU notes of its own
     /// caches; that is [`Noted::default`] before the CPU runs on anything.
     #[track_caller]
     fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R;
 
-    /// Makes the calling CPU translate through `root` from now on, or through no user table, and
-    /// forget what it has cached of the table before, upper levels of walks included.
+    /// Makes the calling CPU translate through a root from now on, or through no user table.
+    ///
+    /// It goes on with what it has cached under the tag of the root if that [says](TaggedRoot) so,
+    /// and otherwise forgets that, upper levels of walks included. What it has cached under other
+    /// tags stays unused. A backend may forget more than it is told to.
     ///
     /// # Safety
     ///
     /// The caller owns a reference to the root until another one has been loaded on this CPU.
     #[track_caller]
-    unsafe fn load_root(&self, root: Option<Paddr>);
+    unsafe fn load_root(&self, root: Option<TaggedRoot>);
 
-    /// Makes the calling CPU, whose interrupts are masked, forget translations. For one page alone,
-    /// too, it forgets all that it has cached of upper levels.
+    /// Makes the calling CPU, whose interrupts are masked, forget translations: those under the tag
+    /// of the root that it runs on, and those that are shared by all tags. For one page alone, too,
+    /// it forgets all that it has cached of upper levels.
     #[track_caller]
     fn invalidate(&self, what: &Request);
 
@@ -402,15 +419,6 @@ pub unsafe trait Backend: Clone + Eq + Debug + Send + Sync + Sized + 'static {
     /// must be able to answer, and so must one that waits for an answer.
     #[track_caller]
     fn interrupt(&self, cpus: &CpuSet, request: &Request);
-
-    /// The root at this address is about to be freed. A backend that tags translations with their
-    /// address space forgets the tag, since a new root may get the address.
-    ///
-    /// # Safety
-    ///
-    /// No CPU runs on the root any more.
-    #[track_caller]
-    unsafe fn forget_root(&self, root: Paddr);
 
     /// A fence.
     #[track_caller]

@@ -184,6 +184,7 @@ fn the_kernels_own_tests_pass(bench: &Bench) -> Result<(), Failed> {
         "good-protect",
         "good-asked",
         "good-lazy",
+        "good-tags",
         "good-windows",
         "good-audit",
     ];

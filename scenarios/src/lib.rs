@@ -72,11 +72,12 @@ pub mod prelude {
     pub use crate::scenario::{
         Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,
         forgotten_holder, freed_at_once, interesting, late_shootdown, masked_shootdown, met,
-        no_shootdown, partial_shootdown, situation, torn_updates, twins, weakened, weakened_fence,
+        no_shootdown, partial_shootdown, situation, tags_kept, torn_updates, twins, weakened,
+        weakened_fence,
     };
     pub use crate::tables::{KernelTable, UserTable};
     pub use crate::transaction::{Space, Table, carry_out, fresh_item, look, page, pages};
-    pub use crate::world::{Machine, Parcel, World, walk_to_leaf};
+    pub use crate::world::{Blank, Machine, Parcel, World, walk_to_leaf};
 }
 
 /// Makes the race known: the last line of every scenario file.

@@ -86,6 +86,8 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
         self.processors().limit_frames(count);
     }
 
+    fn reuse_frames(&self) {}
+
     fn reached(&self, situation: &'static str) {
         self.processors().reached(situation);
     }

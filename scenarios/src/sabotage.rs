@@ -37,6 +37,8 @@ pub enum Sabotage {
     MaskedShootdown,
     /// This CPU is never asked to flush.
     ForgottenHolder(u32),
+    /// What is cached under the tag of a root that is loaded is kept, whatever was asked for.
+    TagsKept,
     /// What is retired is never freed.
     NeverFreed,
     /// An entry of a finished table is overwritten behind the core's back.
@@ -81,13 +83,14 @@ pub enum Side {
 }
 
 /// Those that have a name and nothing else, the ones for both sides first.
-const NAMED: [(Sabotage, &str); 11] = [
+const NAMED: [(Sabotage, &str); 12] = [
     (Sabotage::TornUpdates, "torn-updates"),
     (Sabotage::FreedAtOnce, "freed-at-once"),
     (Sabotage::NoShootdown, "no-shootdown"),
     (Sabotage::LateShootdown, "late-shootdown"),
     (Sabotage::PartialShootdown, "partial-shootdown"),
     (Sabotage::MaskedShootdown, "masked-shootdown"),
+    (Sabotage::TagsKept, "tags-kept"),
     (Sabotage::NeverFreed, "never-freed"),
     (Sabotage::TablesChanged, "tables-changed"),
     (Sabotage::LostCount, "lost-count"),
@@ -118,7 +121,8 @@ impl Sabotage {
             Self::Weakened(_)
             | Self::LateShootdown
             | Self::PartialShootdown
-            | Self::MaskedShootdown => matches!(side, Side::Models),
+            | Self::MaskedShootdown
+            | Self::TagsKept => matches!(side, Side::Models),
             Self::TornUpdates
             | Self::FreedAtOnce
             | Self::NoShootdown

@@ -312,6 +312,12 @@ pub const fn masked_shootdown(message: &'static str) -> Twin {
     twin(Sabotage::MaskedShootdown, message)
 }
 
+/// The world in which a CPU that comes back to a tag keeps what it has cached under it.
+#[track_caller]
+pub const fn tags_kept(message: &'static str) -> Twin {
+    twin(Sabotage::TagsKept, message)
+}
+
 /// The world in which CPU `cpu` is never asked to flush.
 #[track_caller]
 pub const fn forgotten_holder(cpu: u32, message: &'static str) -> Twin {

@@ -55,6 +55,10 @@ pub trait World: Backend {
     /// From now on the calling CPU gets at most `count` more frames, until its role is over.
     fn limit_frames(&self, count: usize);
 
+    /// From now on the calling CPU takes the frames that it frees before any other, the last one
+    /// first. In a model no frame is used again otherwise; machines do it all the time.
+    fn reuse_frames(&self);
+
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
 
@@ -136,11 +140,12 @@ impl<B: World> Machine<B> {
     /// An empty address space of a user, which CPUs can run on.
     #[track_caller]
     pub fn user_space(&self) -> AddressSpace<UserTable<B>> {
-        let space = match self.running {
-            Some(kernel) => AddressSpace::sharing(kernel),
-            None => AddressSpace::allocate(&self.backend),
-        };
-        space.expect("the set-up has frames enough")
+        self.blank().space(&self.backend)
+    }
+
+    /// What CPUs of the race need to make address spaces themselves.
+    pub fn blank(&self) -> Blank<B> {
+        Blank { running: self.running }
     }
 
     /// An empty user table that shares the kernel's half.
@@ -231,6 +236,28 @@ impl<B: World> Machine<B> {
         let index = B::Geometry::index(vaddr, Level::LEAF);
         let mut entry = leaf.entry(index).expect("the geometry's indices are in range");
         entry.replace(Child::Item(item)).expect("a page fits a leaf");
+    }
+}
+
+/// Makes address spaces of users, in the middle of a race.
+#[derive(Debug)]
+pub struct Blank<B: World> {
+    running: Option<&'static Permanent<KernelTable<B>>>,
+}
+
+impl<B: World> Blank<B> {
+    /// An empty one, which CPUs can run on.
+    ///
+    /// # Panics
+    ///
+    /// If the calling CPU has not two frames left.
+    #[track_caller]
+    pub fn space(&self, backend: &B) -> AddressSpace<UserTable<B>> {
+        let space = match self.running {
+            Some(kernel) => AddressSpace::sharing(kernel),
+            None => AddressSpace::allocate(backend),
+        };
+        space.expect("there are frames enough")
     }
 }
 

@@ -36,7 +36,7 @@ impl<B: World> Scenario<B> for Race<B> {
         forbidden("lost", "an active table lost its page"),
     ];
     const REACHED: &'static [Situation] =
-        &[met("a CPU ran on the root", |event| matches!(event, Event::Activated(_)))];
+        &[met("a CPU ran on the root", |event| matches!(event, Event::Activated { .. }))];
     const TWINS: Twins = twins([
         weakened(&sites::REFERENCE_DECREMENT, "use after free: N"),
         weakened_fence(&sites::REFERENCE_LAST, "use after free: N"),

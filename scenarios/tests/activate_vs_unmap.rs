@@ -7,7 +7,7 @@
 //! Guards against: a holder that is noted after the root is loaded; a fence that is missing on
 //!   either side; a holder that is overlooked.
 //! Sites: ACTIVATE_ORDER, FLUSH_ORDER.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 81 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 78 executions, under loom to 3 preemptions.
 //! References: linux switch_mm_irqs_off (arch/x86/mm/tlb.c).
 //! History:
 //! * 1, linux 71b3c126e611, CVE-2016-2069: a space is switched to while it is flushed, and neither

@@ -5,7 +5,7 @@
 //! Invariant: an accessed or dirty bit stays in the entry; what is not writable is not written.
 //! Guards against: a run that stores over an entry because it may store over the one before.
 //! Sites: PUBLISH_ITEM, PROTECT_ENTRY, CLEAR_ENTRY, ENTRY_RETRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2,472 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2,470 executions, under loom to 3 preemptions.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //!   found to be lazy.
 //! Guards against: a CPU that says that it is lazy before its accesses are done.
 //! Sites: HOLDERS_SEEN, HOLDER_LEAVES.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 55 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 54 executions, under loom to 3 preemptions.
 //! References: linux enter_lazy_tlb, tlb_is_not_lazy (arch/x86/mm/tlb.c).
 use weft_scenarios::prelude::*;
 

@@ -8,7 +8,7 @@
 //! Guards against: a CPU that leaves before its accesses are done; a right that is taken away
 //!   without a flush.
 //! Sites: HOLDERS_SEEN, HOLDER_LEAVES, ACTIVATE_ORDER, FLUSH_ORDER.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 187 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 184 executions, under loom to 3 preemptions.
 //! References: linux migrate_vma_collect_pmd, wp_page_copy; Intel SDM, volume 3A, section 5.10.4.2.
 use weft_scenarios::prelude::*;
 

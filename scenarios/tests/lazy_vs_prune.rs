@@ -6,7 +6,7 @@
 //! Invariant: a lazy CPU uses no page, but its hardware may walk; so it is asked when nodes go.
 //! Guards against: a lazy CPU that is asked for nothing.
 //! Sites: HOLDERS_SEEN.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4,677 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 3,941 executions, under loom to 3 preemptions.
 //! References: linux flush_tlb_info.freed_tables, tlb_is_not_lazy (arch/x86/mm/tlb.c).
 use weft_scenarios::prelude::*;
 

@@ -8,7 +8,7 @@
 //! Guards against: a generation that is noted on the way out; one that is raised too late; a fence
 //!   that is missing on the way back.
 //! Sites: ACTIVATE_ORDER, FLUSH_ORDER, GENERATION_SEEN, GENERATION_RAISED.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 616 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 613 executions, under loom to 3 preemptions.
 //! References: linux enter_lazy_tlb, switch_mm_irqs_off (arch/x86/mm/tlb.c); linux 94b1b03b519b.
 use weft_scenarios::prelude::*;
 

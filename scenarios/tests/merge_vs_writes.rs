@@ -5,7 +5,7 @@
 //! Invariant: a page is as dirty as hardware made any part of it; who has waited finds it there.
 //! Guards against: bits collected before the entries are cleared; a range unlocked in the gap.
 //! Sites: CLEAR_ENTRY, PUBLISH_ITEM, LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 90 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 86 executions, under loom to 3 preemptions.
 //! References: Linux mm/khugepaged.c, collapse_huge_page; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //! Invariant: an accessed or dirty bit stays in the entry, and is handed to who changes the entry.
 //! Guards against: a property computed from an older entry; a run that stores what it computed.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 1,134 executions, 12,659 under
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 1,132 executions, 12,659 under
 //!   loom.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
 use weft_scenarios::prelude::*;

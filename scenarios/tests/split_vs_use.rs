@@ -6,7 +6,7 @@
 //!   the range next uses whole and parts beside each other.
 //! Guards against: a split that is not flushed, because what is mapped stays the same.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 33 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 31 executions, under loom to 3 preemptions.
 //! References: Intel SDM, volume 3A, section 5.10.2.3; erratum 383 of AMD's family 10h; linux
 //!   __split_huge_pmd_locked.
 use weft_scenarios::prelude::*;

@@ -5,7 +5,7 @@
 //! Invariant: what is taken out as a whole is flushed as a whole.
 //! Guards against: a flush of one page where a node went.
 //! Sites: CLEAR_ENTRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 402 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 399 executions, under loom to 3 preemptions.
 //! References: linux 1de14c3c5cbc, 92a8109e4d3a.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //! Invariant: what is unmapped is as dirty as hardware made it until the entry was cleared.
 //! Guards against: an entry that is read, and then cleared with a store.
 //! Sites: CLEAR_ENTRY, ENTRY_UNDER_LOCK.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 5,804 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 4,594 executions, under loom to 3 preemptions.
 //! References: linux ptep_get_and_clear; Intel SDM, volume 3A, section 5.8.
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //!   CPU maps below a new one is not looked for below the old one.
 //! Guards against: a flush after the parent is unlocked.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 739 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 609 executions, under loom to 3 preemptions.
 //! References: Intel SDM, volume 3A, sections 5.10.3.2 and 5.10.4.1.
 use weft_scenarios::prelude::*;
 

@@ -5,7 +5,7 @@
 //! Invariant: what was unmapped is flushed before something else is put in its place.
 //! Guards against: one flush at the end, when both translations may be in use.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 210 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 206 executions, under loom to 3 preemptions.
 //! References: linux ptep_clear_flush in wp_page_copy (mm/memory.c).
 use weft_scenarios::prelude::*;
 

@@ -6,7 +6,7 @@
 //!   next finds that no CPU translates through what was there before.
 //! Guards against: a flush after the unlock, of some pages or CPUs only, or none.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 50 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 49 executions, under loom to 3 preemptions.
 //! References: linux 60bae7370896, 1cf35d47712d; CortenMM (SOSP'25), section 4.
 use weft_scenarios::prelude::*;
 

@@ -267,7 +267,7 @@ impl<G: Architecture> Caches<G> {
                 }
             }
             Seen::Flushed(what) => self.events.push(Event::Flushed(what)),
-            Seen::Retired | Seen::Forgotten(_) | Seen::Freed(_) => {}
+            Seen::Retired => {}
         }
     }
 

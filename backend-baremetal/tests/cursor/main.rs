@@ -22,7 +22,6 @@ mod dirty;
 mod failing;
 mod fixture;
 mod flushing;
-mod forgetting;
 mod hardware;
 mod huge;
 mod interpreter;

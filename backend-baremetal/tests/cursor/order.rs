@@ -64,7 +64,6 @@ fn steps<G: Architecture>(root: NodeRef<'_, Table<G>>, nodes: &[(Level, Paddr)])
         }
         Seen::Flushed(what) => Some(Step::Flushed(what)),
         Seen::Retired => Some(Step::Retired),
-        Seen::Forgotten(_) | Seen::Freed(_) => None,
     };
     all_seen().into_iter().filter_map(step).collect()
 }

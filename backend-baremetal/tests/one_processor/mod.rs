@@ -12,7 +12,7 @@ use weft_core::format::X86_64;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
-use weft_core::sync::{Backend, Hardware};
+use weft_core::sync::{Backend, Hardware, TaggedRoot};
 
 /// The machine.
 pub(crate) type OneMachine<G> = Machine<G, OneKind, OneProcessor>;
@@ -61,7 +61,7 @@ unsafe impl Processors for OneProcessor {
         CpuId::new(0)
     }
 
-    unsafe fn load_root(&self, _root: Option<Paddr>) {
+    unsafe fn load_root(&self, _root: Option<TaggedRoot>) {
         if let Some(hook) = self.at_load.get() {
             hook();
         }

@@ -16,4 +16,5 @@ mod lifetime;
 #[expect(unsafe_code, reason = "a machine's processors are a contract")]
 mod played;
 mod shared;
+mod tags;
 mod targets;

@@ -2,7 +2,8 @@
 //!
 //! A processor that is interrupted serves the request at once, as itself, unless requests are
 //! [held back](Played::hold_back): then a test serves them when it likes, as if the processor's
-//! handler came late. [`at_load`] lets something else happen while a processor loads a root.
+//! handler came late. [`at_load`] lets something else happen while a processor loads a root,
+//! and [`before_masking`] before it masks its interrupts.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -24,7 +25,7 @@ use weft_core::grace::Monitor;
 use weft_core::item::MappedItem;
 use weft_core::node::Node;
 use weft_core::space::AddressSpace;
-use weft_core::sync::{Backend, Flush, Hardware, Noted, Request};
+use weft_core::sync::{Backend, Flush, Hardware, Noted, Request, TaggedRoot};
 use weft_scenarios::specification::addresses;
 
 use crate::support::processors::Failing;
@@ -52,6 +53,7 @@ pub(crate) struct Asked {
 struct Book {
     asked: Vec<Asked>,
     invalidated: Vec<(u32, Flush)>,
+    loaded: Vec<Option<TaggedRoot>>,
     /// The processors whose interrupts are masked.
     masked: CpuSet,
     holds_back: bool,
@@ -89,6 +91,11 @@ impl<G, const STANDS: bool> Played<G, STANDS> {
         mem::take(&mut self.book().invalidated)
     }
 
+    /// What was loaded since the last call, on whatever processor; `None` for no root.
+    pub(crate) fn loaded(&self) -> Vec<Option<TaggedRoot>> {
+        mem::take(&mut self.book().loaded)
+    }
+
     /// From now on, processors are asked and do not answer; or they answer again.
     pub(crate) fn hold_back(&self, holds: bool) {
         self.book().holds_back = holds;
@@ -99,11 +106,17 @@ type Hook = Box<dyn FnMut()>;
 
 thread_local! {
     static AT_LOAD: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    static BEFORE_MASKING: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// Runs `hook` once, at the next load of a root.
 pub(crate) fn at_load(hook: Hook) {
     AT_LOAD.set(Some(hook));
+}
+
+/// Runs `hook` once, before a processor masks its interrupts next.
+pub(crate) fn before_masking(hook: Hook) {
+    BEFORE_MASKING.set(Some(hook));
 }
 
 // SAFETY: (1) the region's frames are passed on; (2) an entry is the word itself; (3) is the
@@ -114,6 +127,8 @@ unsafe impl<G: Geometry, const STANDS: bool> Processors for Played<G, STANDS> {
     type Reclaim<B: Backend> = Monitor<B>;
     type LockWord = AtomicWord;
     type Word = AtomicWord;
+
+    const TAGS: usize = 3;
 
     const HARDWARE: Option<Hardware> =
         if STANDS { Some(Hardware::of::<X86_64, G>()) } else { None };
@@ -126,9 +141,10 @@ unsafe impl<G: Geometry, const STANDS: bool> Processors for Played<G, STANDS> {
         self.threads.cpu()
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.threads.load_root(root) };
+        self.book().loaded.push(root);
         let is_masked = self.book().masked.contains(self.cpu());
         assert!(is_masked, "a handler could come between the load and what is noted of it");
         if let Some(mut hook) = AT_LOAD.take() {
@@ -141,6 +157,9 @@ unsafe impl<G: Geometry, const STANDS: bool> Processors for Played<G, STANDS> {
     }
 
     fn masked<R>(&self, body: impl FnOnce() -> R) -> R {
+        if let Some(mut hook) = BEFORE_MASKING.take() {
+            hook();
+        }
         let cpu = self.cpu();
         self.book().masked.insert(cpu);
         let result = body();

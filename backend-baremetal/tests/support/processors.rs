@@ -13,7 +13,7 @@ use weft_core::address::{CpuId, Paddr};
 use weft_core::format::X86_64;
 use weft_core::geometry::Geometry;
 use weft_core::grace::Monitor;
-use weft_core::sync::{Backend, Hardware};
+use weft_core::sync::{Backend, Hardware, TaggedRoot};
 
 /// No allocation is going to fail.
 const NONE: u64 = u64::MAX;
@@ -112,7 +112,7 @@ unsafe impl<G: Geometry> Processors for Standing<G> {
         self.threads.cpu()
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.threads.load_root(root) }
     }
@@ -134,7 +134,7 @@ unsafe impl Processors for Tested {
         self.threads.cpu()
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
         // SAFETY: both contracts say the same, word for word.
         unsafe { self.threads.load_root(root) }
     }

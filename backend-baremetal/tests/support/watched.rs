@@ -22,7 +22,7 @@ use weft_core::grace::Monitor;
 use weft_core::node::NodeRef;
 use weft_core::reclaim::{Paid, Reclaim};
 use weft_core::sites::{ENTRY_RETRY, PROTECT_ENTRY, Site};
-use weft_core::sync::{self, Backend, Entries, Event, Flush, Hardware, Word};
+use weft_core::sync::{self, Backend, Entries, Event, Flush, Hardware, TaggedRoot, Word};
 
 use crate::support::AllKinds;
 use crate::support::processors::Failing;
@@ -33,19 +33,10 @@ pub(crate) type Machine<G> = backend::Machine<G, AllKinds, Watch>;
 /// What was seen, in order. Words are known by where they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
-    Wrote {
-        word: usize,
-        old: u64,
-        new: u64,
-    },
-    Unlocked {
-        word: usize,
-    },
+    Wrote { word: usize, old: u64, new: u64 },
+    Unlocked { word: usize },
     Flushed(Flush),
     Retired,
-    /// A root of which no translation may stay.
-    Forgotten(Paddr),
-    Freed(Paddr),
 }
 
 /// How entries were written.
@@ -184,20 +175,10 @@ unsafe impl Processors for Watch {
         CpuId::new(0)
     }
 
-    unsafe fn load_root(&self, _root: Option<Paddr>) {}
+    unsafe fn load_root(&self, _root: Option<TaggedRoot>) {}
 
     fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {
         if self.failing.is_now() { None } else { region.allocate() }
-    }
-
-    unsafe fn free<B: Backend>(&self, region: &Region<B>, frame: Paddr) {
-        see(Seen::Freed(frame));
-        // SAFETY: the frame came from `allocate`; the rest is the caller's contract.
-        unsafe { region.free(frame) }
-    }
-
-    unsafe fn forget_root(&self, root: Paddr) {
-        see(Seen::Forgotten(root));
     }
 
     fn observe(&self, event: Event) {

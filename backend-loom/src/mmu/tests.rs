@@ -5,6 +5,7 @@
 //! which covers the second half of the addresses.
 
 mod interrupts;
+mod tags;
 mod translations;
 
 use std::collections::BTreeSet;
@@ -96,7 +97,13 @@ impl Desk {
 
     /// The calling CPU runs on the table.
     fn run(&self) {
-        self.masked(|_| self.model.run_on(actor(), Some(self.root)));
+        self.load(0, false);
+    }
+
+    /// The calling CPU runs on the table, under this tag.
+    fn load(&self, tag: u32, keeps: bool) {
+        let root = TaggedRoot { root: self.root, tag, keeps };
+        self.masked(|_| self.model.run_on(actor(), Some(root)));
     }
 
     fn masked<R>(&self, body: impl FnOnce(&mut Noted) -> R) -> R {

@@ -39,8 +39,10 @@ pub(crate) struct PerCpu {
     pub(crate) random: AtomicU64,
     /// Page faults, caught ones included.
     pub(crate) page_faults: AtomicU64,
-    /// Loads of CR3.
+    /// Loads of CR3 for another root.
     pub(crate) root_loads: AtomicU64,
+    /// Those that kept what was cached under the tag of the root.
+    pub(crate) roots_kept: AtomicU64,
     /// Requests to flush that other processors were interrupted for.
     pub(crate) shootdowns: AtomicU64,
     /// Interrupts sent for them.
@@ -113,6 +115,7 @@ pub(crate) fn init(id: usize, trap_stacks: [u64; TRAP_STACKS]) {
         random: AtomicU64::new(0),
         page_faults: AtomicU64::new(0),
         root_loads: AtomicU64::new(0),
+        roots_kept: AtomicU64::new(0),
         shootdowns: AtomicU64::new(0),
         interrupts_sent: AtomicU64::new(0),
         requests_answered: AtomicU64::new(0),
@@ -184,9 +187,10 @@ pub(crate) fn count_many(counter: &AtomicU64, number: u64) {
 type Counter = fn(&PerCpu) -> &AtomicU64;
 
 /// What is counted, and where.
-const COUNTED: [(&str, Counter); 8] = [
+const COUNTED: [(&str, Counter); 9] = [
     ("page faults", |block| &block.page_faults),
     ("root loads", |block| &block.root_loads),
+    ("roots kept", |block| &block.roots_kept),
     ("shootdowns", |block| &block.shootdowns),
     ("interrupts sent", |block| &block.interrupts_sent),
     ("requests answered", |block| &block.requests_answered),

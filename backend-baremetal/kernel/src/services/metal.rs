@@ -33,7 +33,8 @@ use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::grace::Monitor;
 use weft_core::item::UntrackedMemory;
 use weft_core::reclaim::{Paid, Reclaim};
-use weft_core::sync::{Backend, Event, Hardware, Request};
+use weft_core::sync::{Backend, Event, Hardware, Request, TaggedRoot};
+use weft_core::tags::TAGS_MAX;
 use weft_scenarios::detector::USE_AFTER_FREE;
 use weft_scenarios::metal::Users;
 use weft_scenarios::sabotage::Sabotage;
@@ -102,6 +103,9 @@ unsafe impl Processors for Metal {
     type LockWord = WatchedWord;
     type Word = EntryWord;
 
+    /// As many as Linux has. Processors without tags keep nothing.
+    const TAGS: usize = TAGS_MAX;
+
     const HARDWARE: Option<Hardware> = Some(Hardware::of::<X86_64, FourLevels>());
 
     #[inline]
@@ -114,11 +118,14 @@ unsafe impl Processors for Metal {
         CpuId::new(cpu::this().plays.load(Ordering::Relaxed))
     }
 
-    unsafe fn load_root(&self, root: Option<Paddr>) {
-        cpu::count(&cpu::this().root_loads);
+    unsafe fn load_root(&self, root: Option<TaggedRoot>) {
+        let own = cpu::this();
+        cpu::count(&own.root_loads);
         // SAFETY: user roots share the kernel's half, and the caller owns the root until another
         // one is loaded; the kernel's own root is never freed.
-        unsafe { roots::load(root.unwrap_or_else(roots::kernel)) };
+        if unsafe { roots::load(root) } {
+            cpu::count(&own.roots_kept);
+        }
     }
 
     fn allocate<B: Backend>(&self, region: &Region<B>) -> Option<Paddr> {

@@ -39,6 +39,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
+use super::roots;
 use crate::machine::cpu::{self, CPUS_MAX};
 use crate::machine::waiting::Wait;
 use crate::machine::{apic, serial, trap, vector};
@@ -146,7 +147,7 @@ fn fail(request: &Request, target: usize) -> ! {
 pub(crate) fn invalidate(request: &Request) {
     let own = cpu::this();
     if let Some(pages) = request.flush().pages() {
-        // Takes global translations, too, and all that is cached of upper levels.
+        // Takes global translations, too, and all that is cached of upper levels under this tag.
         for page in pages {
             tlb::flush(VirtAddr::new_truncate(page.as_u64()));
             cpu::count(&own.pages_invalidated);
@@ -155,8 +156,7 @@ pub(crate) fn invalidate(request: &Request) {
     }
     cpu::count(&own.full_flushes);
     if request.space().is_some() {
-        // Loads CR3 again: translations of users are not global.
-        tlb::flush_all();
+        roots::flush();
     } else {
         forget_everything();
     }
@@ -164,7 +164,8 @@ pub(crate) fn invalidate(request: &Request) {
 
 /// Makes the calling processor forget every translation, the kernel's among them.
 pub(crate) fn forget_everything() {
-    // A change of this bit takes the global ones too (Intel SDM, volume 3A, section 5.10.4.1).
+    // A change of this bit takes the global ones too, and all tags (Intel SDM, volume 3A, section
+    // 5.10.4.1).
     let global = Cr4Flags::PAGE_GLOBAL;
     // SAFETY: translations may or may not be global: nothing relies on it.
     unsafe { Cr4::update(|flags| flags.remove(global)) };

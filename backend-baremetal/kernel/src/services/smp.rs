@@ -63,6 +63,7 @@ static JOB: Job =
 pub(crate) fn set_up(id: usize, space: &Space, machine: MetalMachine) {
     let stacks = [(); cpu::TRAP_STACKS];
     cpu::init(id, stacks.map(|()| space::stack(space, machine, cpu::TRAP_STACK_PAGES)));
+    roots::set_up_tags();
     trap::load();
 }
 

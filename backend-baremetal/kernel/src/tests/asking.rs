@@ -15,17 +15,19 @@ use weft_core::format::{PageFlags, Property};
 use weft_core::geometry::{FourLevels, Geometry};
 use weft_core::space::AddressSpace;
 use weft_core::sync::Backend;
+use weft_protocol::Line;
 use weft_scenarios::tables::UserTable;
 use weft_scenarios::world::{Machine, World};
 use x86_64::instructions::interrupts;
 
-use super::flushing::{fresh, read_only};
+use super::flushing::{self, fresh, read_only};
 use super::harness;
 use super::kernel::Kernel;
 use crate::machine::cpu::{self, CPUS_MAX};
+use crate::machine::serial;
 use crate::machine::waiting::{Rendezvous, Wait};
 use crate::services::metal::{self, MetalMachine};
-use crate::services::smp;
+use crate::services::{roots, smp};
 
 /// A part of what these tests fail with.
 pub(crate) const MISCOUNTED: &str = "has flushed otherwise than is due";
@@ -46,6 +48,8 @@ struct Tally {
     requests_answered: u64,
     pages_invalidated: u64,
     full_flushes: u64,
+    /// Loads of a root of which nothing that was cached was kept.
+    loads_flushing: u64,
 }
 
 impl Tally {
@@ -57,6 +61,8 @@ impl Tally {
             requests_answered: block.requests_answered.load(Ordering::Relaxed),
             pages_invalidated: block.pages_invalidated.load(Ordering::Relaxed),
             full_flushes: block.full_flushes.load(Ordering::Relaxed),
+            loads_flushing: block.root_loads.load(Ordering::Relaxed)
+                - block.roots_kept.load(Ordering::Relaxed),
         }
     }
 
@@ -66,6 +72,7 @@ impl Tally {
             requests_answered: self.requests_answered - before.requests_answered,
             pages_invalidated: self.pages_invalidated - before.pages_invalidated,
             full_flushes: self.full_flushes - before.full_flushes,
+            loads_flushing: self.loads_flushing - before.loads_flushing,
         }
     }
 }
@@ -76,8 +83,13 @@ fn pages(count: usize) -> Tally {
 }
 
 /// Due of a processor that is asked for everything.
-const EVERYTHING: Tally =
-    Tally { interrupts_sent: 0, requests_answered: 1, pages_invalidated: 0, full_flushes: 1 };
+const EVERYTHING: Tally = Tally {
+    interrupts_sent: 0,
+    requests_answered: 1,
+    pages_invalidated: 0,
+    full_flushes: 1,
+    loads_flushing: 0,
+};
 
 /// The addresses of pages of the leaf.
 fn addresses(pages: Range<usize>) -> Range<Vaddr> {
@@ -88,6 +100,8 @@ fn addresses(pages: Range<usize>) -> Range<Vaddr> {
 struct Bench {
     machine: MetalMachine,
     space: AddressSpace<User>,
+    /// One that maps nothing.
+    other: AddressSpace<User>,
     cpus: [SpinMutex<Option<Cpu<MetalMachine>>>; CPUS_MAX],
 }
 
@@ -99,11 +113,12 @@ impl Bench {
         let machine = kernel.machine;
         let boot = metal::online(&machine, processors);
         let world = Machine::of_kernel(&machine, boot, kernel.space);
-        let space = world.user_space();
+        let [space, other] = [(); 2].map(|()| world.user_space());
         world.map(&space, FourLevels::address(&[KEPT]), KEPT as u64);
         world.map(&space, FourLevels::address(&[0, BESIDE]), 0);
         assert!(world.finish_set_up().is_none(), "the kernel runs on its only table");
-        let bench = Self { machine, space, cpus: [const { SpinMutex::new(None) }; CPUS_MAX] };
+        let cpus = [const { SpinMutex::new(None) }; CPUS_MAX];
+        let bench = Self { machine, space, other, cpus };
         smp::on_all(&|processor| {
             metal::play(CpuId::new(processor as u32));
             *bench.cpus[processor].lock() = Some(metal::online(&machine, processor));
@@ -270,6 +285,42 @@ pub(crate) fn lazy_processors_catch_up(kernel: &Kernel) {
         });
     });
     bench.demand("it was asked for all", nothing, comes_back);
+    bench.end();
+}
+
+/// A processor that comes back to a space flushes it if a page was taken away meanwhile, for which
+/// it is not asked. Otherwise it flushes nothing, if processors have tags.
+pub(crate) fn processors_come_back_to_tags(kernel: &Kernel) {
+    let bench = Bench::new(kernel);
+    let switches = 1;
+    let on_it = |act: &(dyn Fn(&mut Cpu<MetalMachine>) + Sync)| {
+        bench.on(switches..switches + 1, act);
+    };
+    let leaves = || on_it(&|own| own.activate(&bench.other).expect("a root"));
+    let comes_back = || on_it(&|own| bench.activate(own));
+    let loads = |loads_flushing| {
+        move |processor| match processor {
+            1 => Tally { loads_flushing, ..Tally::default() },
+            _ => Tally::default(),
+        }
+    };
+    let has_tags = roots::are_tagged();
+    serial::line(&Line::Metric { name: "processors have tags", value: has_tags.into() });
+    let kept = loads(u64::from(!has_tags));
+    let page = addresses(0..1).start;
+    bench.map(0..1);
+    bench.demand("it comes", loads(1), comes_back);
+    bench.demand("it goes for the first time", loads(1), leaves);
+    for _ in 0..3 {
+        bench.demand("nothing has changed", &kept, comes_back);
+        on_it(&|_| assert!(bench.machine.user_read(page) == Some(0), "a page is not there"));
+        bench.demand("the other space has not changed", &kept, leaves);
+        bench.demand("it is not asked", |_| Tally::default(), || bench.unmap(0..1));
+        bench.demand("a page was unmapped", loads(1), comes_back);
+        on_it(&|_| assert!(bench.machine.user_read(page).is_none(), "{}", flushing::STALE));
+        bench.map(0..1);
+        bench.demand("nothing was flushed", &kept, leaves);
+    }
     bench.end();
 }
 

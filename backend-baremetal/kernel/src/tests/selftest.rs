@@ -28,7 +28,7 @@ use crate::services::space::{self, Space};
 
 type Test = fn(&Kernel);
 
-const TESTS: [(&str, Test); 28] = [
+const TESTS: [(&str, Test); 29] = [
     ("good-traps", good_traps),
     ("good-faults", good_faults),
     ("good-rights", good_rights),
@@ -37,6 +37,7 @@ const TESTS: [(&str, Test); 28] = [
     ("good-waiters", flushing::who_waits_for_a_lock_answers),
     ("good-asked", asking::only_holders_are_asked),
     ("good-lazy", asking::lazy_processors_catch_up),
+    ("good-tags", asking::processors_come_back_to_tags),
     ("good-windows", windows::pages_of_the_kernel_come_and_go),
     ("good-tables", tables::everybody_sees_the_same_table),
     ("good-audit", audit::tables_are_in_order),
