@@ -274,20 +274,22 @@ sites! {
 
     access SPACE_INIT: Relaxed, ordered by [PUBLISH_NODE],
         carries "no other CPU can reach the words of a space whose root is not published";
+    access SPACE_NUMBERED: Relaxed, ordered by [PUBLISH_NODE],
+        carries "numbers only have to differ; a space's own is read where the space is known";
     access HOLDER_JOINS: Relaxed, ordered by [ACTIVATE_ORDER],
         carries "a fence follows, and the CPU reads the table only behind it";
     fence ACTIVATE_ORDER: SeqCst, pairs with [FLUSH_ORDER],
         carries "a flusher that does not find the CPU among the holders is seen by all its walks",
-        caught by ["activate_vs_unmap", "activate_vs_detach"];
+        caught by ["activate_vs_unmap", "activate_vs_detach", "switch_vs_unmap"];
     access GENERATION_SEEN: Acquire, pairs with [GENERATION_RAISED],
         carries "a CPU that is clean up to a flush sees in its walks what was changed before it",
-        caught by ["lazy_vs_unmap"];
+        caught by ["lazy_vs_unmap", "switch_vs_unmap"];
     access GENERATION_RAISED: Release, pairs with [GENERATION_SEEN],
         carries "the change comes before its number; FLUSH_ORDER learns of those of lower ones",
-        caught by ["lazy_vs_unmap"];
+        caught by ["lazy_vs_unmap", "switch_vs_unmap"];
     fence FLUSH_ORDER: SeqCst, pairs with [ACTIVATE_ORDER],
         carries "a CPU that joins later sees in its walks what was changed before",
-        caught by ["activate_vs_unmap", "activate_vs_detach"];
+        caught by ["activate_vs_unmap", "activate_vs_detach", "switch_vs_unmap"];
     access HOLDERS_SEEN: Acquire, pairs with [HOLDER_LEAVES],
         carries "a CPU that is not asked any more has done its last access",
         caught by ["copy_vs_writes", "copy_vs_hardware"];
