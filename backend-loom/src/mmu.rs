@@ -34,6 +34,8 @@
 //!
 //! Rules: Intel SDM, volume 3A, sections 5.8 (accessed and dirty) and 5.10.2 to 5.10.5 (caches).
 
+mod since;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,6 +50,7 @@ use weft_explorer::Window;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::UserTable;
 
+use self::since::Since;
 use crate::actor::Actor;
 use crate::chosen::{Chosen, ChosenWord};
 use crate::engine::{Access, Caching, Engine as _, EngineWord as _};
@@ -76,35 +79,6 @@ impl Caches {
     /// Those under the current tag.
     fn current(&mut self) -> Option<&mut Since> {
         Some(&mut self.tags[self.tag?])
-    }
-}
-
-/// Since when hardware may remember what it has read under a tag.
-#[derive(Clone, Debug, Default)]
-struct Since {
-    /// Translations of pages that have no window of their own.
-    everything: Window,
-    /// Translations of pages that were invalidated later.
-    pages: Vec<(Vaddr, Window)>,
-    /// Entries above the pages.
-    upper: Window,
-}
-
-impl Since {
-    fn page(&self, page: Vaddr) -> Window {
-        let own = self.pages.iter().find(|(other, _)| *other == page);
-        own.map_or(self.everything, |(_, window)| *window)
-    }
-
-    fn forget_page(&mut self, page: Vaddr, now: Window) {
-        self.upper = now;
-        self.pages.retain(|(other, _)| *other != page);
-        self.pages.push((page, now));
-    }
-
-    fn forget_everything(&mut self, now: Window) {
-        (self.everything, self.upper) = (now, now);
-        self.pages.clear();
     }
 }
 
@@ -168,10 +142,9 @@ pub(crate) struct Walking {
     is_masked: AtomicBool,
     /// Ghost: what the CPU notes. Under the lock, of engines that run CPUs in their real order.
     noted: Mutex<Noted>,
-    /// Ghost: what hardware keeps under each tag, where that is drawn. Under the lock, like
-    /// `noted`.
+    /// Ghost: what hardware keeps under each tag, if that is drawn. Under the lock, as `noted`.
     kept: [Mutex<Translations>; TAGS],
-    /// Ghost: the tag of the root that is loaded, or [`NO_TAG`]. Under the lock, like `noted`.
+    /// Ghost: the tag of the root that is loaded, or [`NO_TAG`]. Under the lock, as `noted`.
     tag: AtomicUsize,
     /// Ghost: whose hardware the CPU plays: its own, but in a handler. Touched by that CPU only.
     plays: AtomicUsize,

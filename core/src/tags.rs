@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn a_space_that_was_flushed_meanwhile_is_not_kept() {
         let mut cpu = Runner::new(2);
-        (cpu.run(1, 7), cpu.run(2, 7));
+        cpu.run(1, 7);
+        cpu.run(2, 7);
         assert_eq!(cpu.run(1, 8), (0, false));
         assert_eq!(cpu.run(2, 7), (1, true), "the other one was not");
         assert_eq!(cpu.run(1, 8), (0, true), "it has been flushed");
@@ -163,7 +164,9 @@ mod tests {
     #[test]
     fn a_request_of_no_space_leaves_the_current_tag() {
         let mut cpu = Runner::new(3);
-        (cpu.run(1, 0), cpu.run(2, 0), cpu.run(3, 0));
+        for number in 1..=3 {
+            cpu.run(number, 0);
+        }
         cpu.noted.others_stale = true;
         assert_eq!([cpu.run(1, 0), cpu.run(2, 0)], [(0, false), (1, false)]);
         assert_eq!(cpu.run(3, 0), (2, true), "it was flushed then");
@@ -172,7 +175,8 @@ mod tests {
     #[test]
     fn no_tag_is_kept_after_all_were_forgotten() {
         let mut cpu = Runner::new(2);
-        (cpu.run(1, 0), cpu.run(2, 0));
+        cpu.run(1, 0);
+        cpu.run(2, 0);
         cpu.tags.forget();
         cpu.noted = Noted::default();
         assert_eq!([cpu.run(2, 0), cpu.run(1, 0)], [(0, false), (1, false)]);

@@ -312,14 +312,14 @@ pub(crate) fn processors_come_back_to_tags(kernel: &Kernel) {
     bench.demand("it comes", loads(1), comes_back);
     bench.demand("it goes for the first time", loads(1), leaves);
     for _ in 0..3 {
-        bench.demand("nothing has changed", &kept, comes_back);
+        bench.demand("nothing has changed", kept, comes_back);
         on_it(&|_| assert!(bench.machine.user_read(page) == Some(0), "a page is not there"));
-        bench.demand("the other space has not changed", &kept, leaves);
+        bench.demand("the other space has not changed", kept, leaves);
         bench.demand("it is not asked", |_| Tally::default(), || bench.unmap(0..1));
         bench.demand("a page was unmapped", loads(1), comes_back);
         on_it(&|_| assert!(bench.machine.user_read(page).is_none(), "{}", flushing::STALE));
         bench.map(0..1);
-        bench.demand("nothing was flushed", &kept, leaves);
+        bench.demand("nothing was flushed", kept, leaves);
     }
     bench.end();
 }
