@@ -102,8 +102,8 @@ const CACHES: [AnySite; 4] = [
 /// * loom and threads have hardware that keeps nothing, so flushes that are missing show nowhere.
 /// * shuttle has one order of all accesses, and does not miss a fence that only makes one. It draws
 ///   what hardware keeps: of 20 seeds with 2,000 executions each, all caught every twin without a
-///   flush, with a part of it, or that leaves a CPU out, but 5 missed one with a late flush, which
-///   shows only between an unlock and the retirement behind it.
+///   flush, with a part of it, that leaves a CPU out, or that keeps tags, but 5 missed one with a
+///   late flush, which shows only between an unlock and the retirement behind it.
 /// * A mistake of a caller may be of any kind, so the engine that explores everything is the one
 ///   that has to show it.
 pub fn is_shown_by(engine: EngineName, sabotage: Sabotage) -> bool {
