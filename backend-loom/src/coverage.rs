@@ -46,6 +46,13 @@ pub struct Coverage {
     pub operations: BTreeSet<String>,
 }
 
+impl Coverage {
+    /// Whether nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.accesses.is_empty() && self.operations.is_empty()
+    }
+}
+
 /// Index of the site, file, line.
 static ACCESSES: Mutex<BTreeSet<(usize, &str, u32)>> = Mutex::new(BTreeSet::new());
 static OPERATIONS: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());

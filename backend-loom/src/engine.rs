@@ -313,8 +313,9 @@ pub struct Exploration {
     pub caveats: Vec<String>,
 }
 
-/// The outcome of a search: one word, and its numbers.
+/// The outcome of a search: one word, and its numbers. Documents hold it as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Verdict {
     /// The search ended by itself, without a bound.
     Exhausted,
@@ -369,6 +370,35 @@ impl fmt::Display for Verdict {
             }
             Self::Sampled(executions) => write!(f, " {executions}"),
         }
+    }
+}
+
+impl From<Verdict> for String {
+    fn from(verdict: Verdict) -> Self {
+        verdict.to_string()
+    }
+}
+
+impl TryFrom<String> for Verdict {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (word, numbers) = text.split_once(' ').unwrap_or((&text, ""));
+        let (number, cut) = match numbers.split_once("(cut at ") {
+            Some((number, cut)) => (number.trim_end(), cut.strip_suffix(')')),
+            None => (numbers, None),
+        };
+        let verdict = match (word, number.parse(), cut.and_then(|cut| cut.parse().ok())) {
+            ("EXHAUSTED", ..) => Self::Exhausted,
+            ("BOUNDED", bound, Some(executions)) => {
+                Self::CutShort { executions, preemptions: bound.ok() }
+            }
+            ("BOUNDED", Ok(bound), None) => Self::Bounded(bound),
+            ("SAMPLED", Ok(executions), None) => Self::Sampled(executions as u64),
+            _ => Self::Failed,
+        };
+        // What is not read as it is shown is no verdict.
+        if verdict.to_string() == text { Ok(verdict) } else { Err(format!("no verdict: {text:?}")) }
     }
 }
 

@@ -24,7 +24,7 @@ use weft_core::sync::{
 use weft_scenarios::mark::Mark;
 use weft_scenarios::sabotage::Sabotage;
 use weft_scenarios::tables::{self, Tables};
-use weft_scenarios::world::{Handlers, World};
+use weft_scenarios::world::World;
 
 use crate::actor::Actor;
 use crate::chosen::Chosen;
@@ -300,8 +300,9 @@ impl<G: Geometry> World for Model<G> {
     }
 
     fn untracked_memory(&self) -> UntrackedMemory<Self> {
-        // SAFETY: what is mapped here is looked at by `translate` only, which reads no memory.
-        unsafe { UntrackedMemory::new(Paddr::new(1 << 30)..Paddr::new(1 << 31)) }
+        // SAFETY: what is mapped here is looked at by the model's hardware only, and its accesses
+        // are to model memory, which looks at each of them whether the frame is in use.
+        unsafe { UntrackedMemory::new(Paddr::new(0)..Paddr::new(1 << 31)) }
     }
 
     fn limit_frames(&self, count: usize) {
@@ -316,6 +317,15 @@ impl<G: Geometry> World for Model<G> {
         }
     }
 
+    #[track_caller]
+    fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync)) {
+        if let Some(actor) = Actor::now() {
+            let mut target = CpuSet::EMPTY;
+            target.insert(cpu);
+            self.interrupt_all(actor, &target, &|_| handler());
+        }
+    }
+
     fn mark(&self) -> Mark {
         Actor::now().map_or(Mark::UNORDERED, |_| Chosen::mark())
     }
@@ -326,17 +336,6 @@ impl<G: Geometry> World for Model<G> {
         Ghost::current().reached(situation);
         let label = Label { frame: None, name: "scenario", index: None };
         words::record(actor, label, Step::Situation(situation));
-    }
-}
-
-impl<G: Geometry> Handlers for Model<G> {
-    #[track_caller]
-    fn in_handler_of(&self, cpu: CpuId, handler: &dyn Fn()) {
-        if let Some(actor) = Actor::now() {
-            let mut target = CpuSet::EMPTY;
-            target.insert(cpu);
-            self.interrupt_all(actor, &target, &|_| handler());
-        }
     }
 }
 

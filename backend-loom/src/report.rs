@@ -99,6 +99,7 @@ pub struct Report {
     /// Word operations of the longest execution.
     pub depth: u64,
     /// Wall time of the search.
+    #[serde(rename = "elapsed_seconds", with = "seconds")]
     pub elapsed: Duration,
     /// The most memory that the checking process ever had in use, in bytes; 0 if the system does
     /// not say.
@@ -120,6 +121,7 @@ pub struct Report {
     /// Executions under other memory models.
     pub other_models: Vec<(MemoryModel, u64)>,
     /// What the race executed of the core.
+    #[serde(default, skip_serializing_if = "Coverage::is_empty")]
     pub coverage: Coverage,
 }
 
@@ -167,5 +169,55 @@ impl Report {
             };
             counts && failure.message.contains(message)
         })
+    }
+}
+
+/// Times in documents are seconds.
+pub mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    /// Writes a time.
+    ///
+    /// # Errors
+    ///
+    /// As the serializer.
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    /// Reads a time.
+    ///
+    /// # Errors
+    ///
+    /// As the deserializer, and for what is no time.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_read_as_they_are_shown() {
+        for verdict in [
+            Verdict::Exhausted,
+            Verdict::Bounded(3),
+            Verdict::CutShort { executions: 9, preemptions: None },
+            Verdict::CutShort { executions: 9, preemptions: Some(2) },
+            Verdict::Sampled(10),
+            Verdict::Failed,
+        ] {
+            let text = serde_json::to_string(&verdict).expect("plain data");
+            assert_eq!(text, format!("\"{verdict}\""));
+            assert_eq!(serde_json::from_str::<Verdict>(&text).ok(), Some(verdict));
+        }
+        for text in ["", "PASSED", "BOUNDED", "SAMPLED many", "BOUNDED 3 (cut at)", "FAILED 1"] {
+            assert!(Verdict::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
     }
 }

@@ -14,7 +14,6 @@ use weft_backend_loom::report::{Report, Request};
 use weft_core::address::CpuId;
 use weft_scenarios::Visitor as _;
 use weft_scenarios::prelude::*;
-use weft_scenarios::world::Handlers;
 
 /// How the holder of the lock goes about it.
 const OPEN: u8 = 0;
@@ -32,7 +31,7 @@ fn lock_node<B: World>(node: &Node<UserTable<B>>, section: &ReadSide<'_, B>) {
     drop(node.borrow(section).lock());
 }
 
-impl<B: Handlers, const HOW: u8, const SAME: bool> Scenario<B> for HandlerVsLock<B, HOW, SAME> {
+impl<B: World, const HOW: u8, const SAME: bool> Scenario<B> for HandlerVsLock<B, HOW, SAME> {
     type Saw = ();
     const CPUS: Cpus<Self, B> = cpus([
         ("holder", |race, cpu| {
@@ -46,8 +45,8 @@ impl<B: Handlers, const HOW: u8, const SAME: bool> Scenario<B> for HandlerVsLock
         }),
         ("interrupter", |race, cpu| {
             let section = cpu.read_side();
-            let node = &race.nodes[usize::from(!SAME)];
-            cpu.backend().in_handler_of(CpuId::new(0), &|| lock_node(node, &section));
+            let node = race.nodes[usize::from(!SAME)].borrow(&section);
+            cpu.backend().in_handler_of(CpuId::new(0), &|| drop(node.lock()));
         }),
     ]);
     const OUTCOMES: &'static [Outcome] = &[acceptable("ends", "no CPU waits for ever")];

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use weft_scenarios::sabotage::{Sabotage, Side};
-use weft_shell::arguments::Format;
+use weft_shell::arguments::{About, Format};
+use weft_shell::select::did_you_mean;
 
 /// Boots the kernel under QEMU, once for every scenario, and says how it went.
 ///
@@ -15,11 +16,17 @@ use weft_shell::arguments::Format;
 /// instructions, whatever the others do. Then it asks the models which outcomes they allow, and
 /// searches them for what failed.
 #[derive(Debug, Parser)]
-#[command(name = "qemu", version, after_help = weft_shell::exit::TABLE)]
+#[command(name = "qemu", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Parts of names of scenarios, or of the kernel's own tests; a whole name selects only that.
+    #[command(subcommand)]
+    pub(crate) about: Option<About>,
+    /// Parts of names of scenarios, or of the kernel's own tests, or patterns with `*`, `?` and
+    /// `[...]` that whole names fit; a whole name selects only that.
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
+    /// Leave out scenarios whose names fit this, as a FILTER does; can be repeated.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) skip: Vec<String>,
     /// How many processors each machine has.
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u8).range(1..=8))]
@@ -51,6 +58,12 @@ pub(crate) struct Arguments {
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+    /// Write a line of JSON to this file too as soon as a machine has ended. See docs/results.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// End at the first machine that does not end well.
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
     /// List the scenarios and the kernel's own tests instead.
     #[arg(long)]
     pub(crate) list: bool,
@@ -134,5 +147,6 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {
-    name.parse::<Sabotage>()?.on(Side::Machine)
+    let known = name.parse::<Sabotage>();
+    known.map_err(|sentence| sentence + &did_you_mean(name, &Sabotage::names()))?.on(Side::Machine)
 }

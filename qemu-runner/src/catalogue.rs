@@ -2,6 +2,7 @@
 
 use weft_qemu_runner::machine::{Ending, Run};
 use weft_qemu_runner::protocol::Line;
+use weft_shell::select;
 
 /// Self-tests whose names begin so are to pass.
 const GOOD: &str = "good-";
@@ -42,10 +43,9 @@ pub(crate) fn of(run: Run) -> Result<Vec<Known>, String> {
         run.ending == Ending::Good && matches!(run.lines.last(), Some(Line::Done { .. }));
     if !complete {
         return Err(format!(
-            "the kernel does not list its scenarios ({:?}): {} {}",
+            "the kernel does not list its scenarios, {}: {}",
             run.ending,
-            run.complaints.join(" "),
-            run.log.join(" ")
+            run.last_words()
         ));
     }
     let mut all: Vec<Known> = Vec::new();
@@ -77,17 +77,21 @@ fn of_name<'a>(all: &'a mut [Known], name: &str) -> Result<&'a mut Known, String
     known.ok_or_else(|| format!("the kernel lists a twin of {name} before {name}"))
 }
 
-/// What the filters select. Tests that go wrong on purpose have to be named.
+/// What `filters` select and `skip` does not. Tests that go wrong on purpose have to be named.
 ///
 /// # Errors
 ///
-/// One sentence, for a filter that selects nothing.
-pub(crate) fn select(known: &[Known], filters: &[String]) -> Result<Vec<Known>, String> {
+/// One sentence, for a filter that hits nothing, and if nothing is left.
+pub(crate) fn select(
+    known: &[Known],
+    filters: &[String],
+    skip: &[String],
+) -> Result<Vec<Known>, String> {
     let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
     let by_name = |name: &str| {
         known.iter().any(|it| it.name == name && it.self_test && !name.starts_with(GOOD))
     };
-    let selected = weft_shell::select::select(&names, filters, by_name)?;
+    let selected = select::select("scenario", "--list", &names, (filters, skip), by_name)?;
     let pairs = known.iter().zip(selected);
     Ok(pairs.filter(|(_, selected)| *selected).map(|(known, _)| known.clone()).collect())
 }
@@ -103,7 +107,7 @@ pub(crate) fn with_mistake(selected: &[Known], mistake: &str) -> Result<Vec<Know
     if able.is_empty() {
         let all: Vec<&str> =
             selected.iter().flat_map(|known| &known.mistakes).map(String::as_str).collect();
-        let similar = weft_shell::select::did_you_mean(mistake, &all);
+        let similar = select::did_you_mean(mistake, &all);
         return Err(format!("no selected scenario has {mistake:?}{similar}; --list shows them"));
     }
     Ok(able)

@@ -1,16 +1,28 @@
-//! Results for programs: JSON, and JUnit's XML.
+//! Results for programs: JSON (`docs/results.md` tells its fields), JUnit's XML, and annotations.
 
 use serde_json::{Map, Value, json};
+use weft_shell::github::{self, Annotation};
 use weft_shell::junit::{self, TestSuite};
+use weft_shell::provenance::Provenance;
 
 use crate::models::{Models, Search};
 use crate::summary::{Judgement, Row, Summary, Twin};
+use crate::table;
 use crate::verdict::{Count, Failure};
+
+/// The version of the form.
+pub const VERSION: u32 = 2;
+
+/// What results of this process belong to.
+pub fn provenance() -> Provenance {
+    Provenance::here("qemu", env!("CARGO_PKG_VERSION"))
+}
 
 /// Everything in one document.
 pub fn json(summary: &Summary) -> Value {
     json!({
-        "version": 1,
+        "version": VERSION,
+        "provenance": provenance(),
         "exit": summary.exit(),
         "qemu": summary.qemu,
         "accelerator": summary.accelerator.to_string(),
@@ -98,11 +110,13 @@ fn judgement(judgement: Judgement) -> &'static str {
     }
 }
 
-fn json_counts(counts: &[Count]) -> Map<String, Value> {
+/// How often things were seen, by their names.
+pub fn json_counts(counts: &[Count]) -> Map<String, Value> {
     counts.iter().map(|count| (count.name.clone(), json!(count.times))).collect()
 }
 
-fn json_failure(failure: &Failure) -> Value {
+/// What went wrong.
+pub fn json_failure(failure: &Failure) -> Value {
     let kind = match failure {
         Failure::Violation { .. } => "violation",
         Failure::Hang(_) => "hang",
@@ -118,23 +132,62 @@ fn json_failure(failure: &Failure) -> Value {
     value
 }
 
+/// What is wrong with a row, if anything is.
+fn complaint(summary: &Summary, row: &Row) -> String {
+    let verdict = &row.verdict;
+    match (&verdict.failure, summary.judge(row)) {
+        (Some(failure), _) if row.boots.all > 1 => {
+            format!("{}; seed {}: {failure}", row.boots, row.seed)
+        }
+        (Some(failure), _) => failure.to_string(),
+        (None, Judgement::Missing) => {
+            format!("not seen: {}", verdict.missing().collect::<Vec<_>>().join("; "))
+        }
+        (None, _) => String::new(),
+    }
+}
+
+/// An annotation for everything that is wrong.
+pub fn github(summary: &Summary) -> String {
+    let mut all = Vec::new();
+    let mut say = |title: String, complaint: &str, again: &str, at: String| {
+        if !complaint.is_empty() {
+            let message = format!("{complaint}\nagain: {again}");
+            all.push(Annotation { title, message, at: Some(at) });
+        }
+    };
+    let file = |name: &str, self_test: bool| match self_test {
+        true => "backend-baremetal/kernel/src/tests/selftest.rs".to_owned(),
+        false => format!("scenarios/tests/{name}.rs"),
+    };
+    for row in &summary.rows {
+        let name = &row.request.name;
+        let at = match &row.verdict.failure {
+            Some(Failure::Violation { location, .. }) if location.contains(".rs:") => {
+                location.clone()
+            }
+            _ => file(name, row.self_test),
+        };
+        say(format!("{name} on a machine"), &complaint(summary, row), &row.again, at);
+    }
+    for twin in summary.twins.iter().filter(|twin| !twin.is_caught()) {
+        let title = format!("{} with {}", twin.name, twin.sabotage);
+        say(title, &twin.fate(), &twin.again, file(&twin.name, false));
+    }
+    if let Some(error) = &summary.models.error {
+        let title = "no comparison with the models".to_owned();
+        all.push(Annotation { title, message: error.clone(), at: None });
+    }
+    github::text(&all) + &table::conclusion(summary)
+}
+
 /// One suite, a case per row.
 pub fn junit(summary: &Summary) -> String {
     let mut suite = TestSuite::new("qemu");
     for row in &summary.rows {
         let verdict = &row.verdict;
-        let complaint = match (&verdict.failure, summary.judge(row)) {
-            (Some(failure), _) if row.boots.all > 1 => {
-                format!("{}; seed {}: {failure}", row.boots, row.seed)
-            }
-            (Some(failure), _) => failure.to_string(),
-            (None, Judgement::Missing) => {
-                format!("not seen: {}", verdict.missing().collect::<Vec<_>>().join("; "))
-            }
-            (None, _) => String::new(),
-        };
         let log = verdict.log.join("\n");
-        let mut case = junit::case(&row.request.name, "qemu", &complaint, &log);
+        let mut case = junit::case(&row.request.name, "qemu", &complaint(summary, row), &log);
         case.set_time(verdict.elapsed);
         suite.add_test_case(case);
     }

@@ -5,13 +5,14 @@
 //! tables, and a byte has gone to the serial port. When
 //! the deadline has passed, QEMU is asked over its control connection to interrupt every processor
 //! in a way that cannot be masked. The kernel answers with a line for each processor, and exits. If
-//! it does not, QEMU is killed. It is also killed if we go away in any other way than by being
-//! killed ourselves.
+//! it does not, QEMU is killed. It is also killed when we go away, in whatever way: where the system
+//! has that (Linux), it kills QEMU when the thread that started it is gone.
 //!
 //! The control connection is a pair of sockets, of which QEMU inherits one: there is no name in the
 //! file system, and nothing to clean up. While QEMU starts, no other run may: it would inherit
 //! that socket too.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -27,6 +28,7 @@ use weft_shell::interruption;
 
 use crate::control::Control;
 use crate::host::{Accelerator, Qemu};
+use crate::orphan;
 use crate::protocol::{EXIT_BAD, EXIT_GOOD, Line};
 use crate::walker;
 
@@ -78,6 +80,19 @@ pub enum Ending {
     Qemu(Option<i32>),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good => f.write_str("which ended well"),
+            Self::Bad => f.write_str("which ended because something failed"),
+            Self::Reset => f.write_str("whose machine was reset"),
+            Self::Hung => f.write_str("which hung"),
+            Self::Qemu(Some(status)) => write!(f, "since QEMU ended with status {status}"),
+            Self::Qemu(None) => f.write_str("since QEMU was killed"),
+        }
+    }
+}
+
 /// What came out of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -95,6 +110,27 @@ pub struct Run {
     pub fingerprint: u64,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// How many of the last lines are told in a sentence, and how much of each.
+const LAST_WORDS: (usize, usize) = (3, 160);
+
+impl Run {
+    /// What QEMU said last, or else the kernel: a part that fits into a sentence.
+    pub fn last_words(&self) -> String {
+        let said = if self.complaints.is_empty() { &self.log } else { &self.complaints };
+        let (lines, length) = LAST_WORDS;
+        let cut = |line: &String| {
+            let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            match line.char_indices().nth(length) {
+                None => line,
+                Some((end, _)) => format!("{}...", &line[..end]),
+            }
+        };
+        let last = said[said.len().saturating_sub(lines)..].iter().map(cut);
+        let last = last.collect::<Vec<_>>().join(" | ");
+        if last.is_empty() { "it said nothing".to_owned() } else { last }
+    }
 }
 
 /// A line, by where it comes from.
@@ -168,7 +204,9 @@ fn start(
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     rustix::io::fcntl_setfd(&theirs, FdFlags::empty()).map_err(|error| failed(error.into()))?;
     let control = format!("socket,id=control,fd={}", theirs.as_raw_fd());
-    let child = Command::new(&qemu.program)
+    let mut command = Command::new(&qemu.program);
+    orphan::dies_with_us(&mut command);
+    let child = command
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .args(["-m", &settings.memory, "-smp", &settings.cpus.to_string()])
@@ -258,7 +296,7 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if interruption::is_here() {
+            if interruption::should_stop() {
                 return false;
             }
             // After every line: a kernel that says something without end never times out.

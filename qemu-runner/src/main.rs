@@ -1,10 +1,11 @@
 //! The command behind `just qemu`: every scenario on a machine of its own, then broken worlds.
 //!
-//! [`arguments`] is what people type, [`catalogue`] what there is, [`runner`] boots the machines;
-//! the rest is in the library.
+//! [`arguments`] is what people type, [`catalogue`] what there is, [`runner`] boots the machines,
+//! [`record`] notes each as soon as it has ended; the rest is in the library.
 
 mod arguments;
 mod catalogue;
+mod record;
 mod runner;
 
 use std::process::ExitCode;
@@ -20,17 +21,21 @@ use weft_shell::{exit, print, print_json};
 
 use crate::arguments::{Accel, Arguments};
 use crate::catalogue::Known;
+use crate::record::Record;
 use crate::runner::Bench;
 
 fn main() -> ExitCode {
     weft_shell::run(|arguments: Arguments| {
         let level = if arguments.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-        weft_shell::start_log(level);
+        weft_shell::start_log(level)?;
         qemu(&arguments)
     })
 }
 
 fn qemu(arguments: &Arguments) -> Result<u8, String> {
+    if let Some(about) = &arguments.about {
+        return about.tell::<Arguments>();
+    }
     if arguments.build {
         print(&format!("{}\n", image::build()?.display()))?;
         return Ok(exit::GOOD);
@@ -46,7 +51,7 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         }
         return Ok(exit::GOOD);
     }
-    let selected = catalogue::select(&known, &arguments.filters)?;
+    let selected = catalogue::select(&known, &arguments.filters, &arguments.skip)?;
     let selected = breakable(selected, arguments.sabotage)?;
     let most = selected.iter().map(|known| known.roles).max().unwrap_or(0);
     if u64::from(arguments.cpus) < most {
@@ -55,12 +60,17 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
             arguments.cpus
         ));
     }
-    let summary = runner::run_all(&bench, arguments, &selected)?;
+    let record = Record::begin(&bench, arguments)?;
+    let summary = runner::run_all(&bench, arguments, &selected, &record)?;
     match arguments.format {
         Format::Human => print(&table::of(&summary, arguments.counts, arguments.deterministic))?,
         Format::Json => print_json(&documents::json(&summary))?,
         Format::Junit => print(&documents::junit(&summary))?,
+        Format::Github => print(&documents::github(&summary))?,
+        // Every line was written as soon as there was something to tell.
+        Format::Jsonl => {}
     }
+    record.end(summary.exit(), summary.unfinished.len(), summary.elapsed)?;
     Ok(summary.exit())
 }
 

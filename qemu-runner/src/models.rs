@@ -218,7 +218,7 @@ fn parse(document: &[u8]) -> Option<BTreeMap<String, Model>> {
         Some((
             row["scenario"].as_str()?.to_owned(),
             Model {
-                verdict: row["verdict_text"].as_str()?.to_owned(),
+                verdict: row["verdict"].as_str()?.to_owned(),
                 memory_model: row["model"].as_str()?.to_owned(),
                 outcomes: outcomes.map(|(name, _)| name.clone()).collect(),
                 situations: situations.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
@@ -302,7 +302,7 @@ mod tests {
     use crate::verdict::Request;
 
     const DOCUMENT: &str = r#"{ "rows": [
-        { "scenario": "lock_vs_lock", "verdict_text": "EXHAUSTED", "model": "RC11",
+        { "scenario": "lock_vs_lock", "verdict": "EXHAUSTED", "model": "RC11",
           "outcomes": { "left first": 1, "right first": 0 }, "reached": ["waited"] },
         { "scenario": "walk_vs_map", "verdict": "DIED", "error": "killed" }
     ] }"#;

@@ -22,6 +22,7 @@ use weft_shell::{complain, interruption};
 
 use crate::arguments::Arguments;
 use crate::catalogue::{Known, KnownTwin};
+use crate::record::Record;
 
 /// How much more often than a whole world a broken one is tried.
 const TWIN_REPEAT_FACTOR: u64 = 5;
@@ -47,6 +48,14 @@ impl Subject<'_> {
         let name = &self.known.name;
         self.twin.map_or(name.clone(), |twin| format!("{name} with {}", twin.sabotage))
     }
+
+    /// Whether a boot came to what it should.
+    fn ends_well(&self, verdict: &Verdict) -> bool {
+        match self.twin {
+            None => verdict.failure.is_none(),
+            Some(twin) => verdict.fails_with(&twin.messages),
+        }
+    }
 }
 
 /// A machine to boot: for which subject, and the how many-th of all.
@@ -62,6 +71,7 @@ pub(crate) fn run_all(
     bench: &Bench,
     arguments: &Arguments,
     selected: &[Known],
+    record: &Record,
 ) -> Result<Summary, String> {
     let started = Instant::now();
     let whole = selected.iter().map(|known| Subject { known, twin: None });
@@ -73,7 +83,8 @@ pub(crate) fn run_all(
     let subjects: Vec<Subject<'_>> = whole.chain(broken).collect();
     let seed = arguments.seed();
     interruption::catch()?;
-    let fleet = Fleet { bench, arguments, subjects: &subjects, progress: Progress::new() };
+    let progress = Progress::new();
+    let fleet = Fleet { bench, arguments, subjects: &subjects, record, progress };
     let boots = match arguments.soak {
         Some(time) => {
             let count = selected.len() as u64;
@@ -110,7 +121,7 @@ pub(crate) fn run_all(
     };
     let expected = if arguments.soak.is_some() { 1 } else { arguments.boots };
     fleet.report(boots, expected as usize, &mut summary);
-    if !arguments.no_models && !interruption::is_here() {
+    if !arguments.no_models && !interruption::should_stop() {
         let command = arguments.model_check.as_deref();
         summary.models = models::ask(&mut summary.rows, command, arguments.sabotage);
     }
@@ -132,6 +143,7 @@ struct Fleet<'a> {
     bench: &'a Bench,
     arguments: &'a Arguments,
     subjects: &'a [Subject<'a>],
+    record: &'a Record,
     progress: Progress,
 }
 
@@ -147,13 +159,19 @@ impl Fleet<'_> {
         };
         let (tasks, done) = (Mutex::new(tasks), Mutex::new(Vec::new()));
         let work = || {
-            while !interruption::is_here()
+            while !interruption::should_stop()
                 && let Some(task) = lock(&tasks).next()
             {
                 let subject = &self.subjects[task.subject];
                 self.progress.begins(&subject.title());
                 let verdict = self.boot_one(subject, task.seed);
-                if !interruption::is_here() {
+                if !interruption::should_stop() {
+                    let sabotage = self.sabotage(subject);
+                    let (name, sabotage) = (&subject.known.name, sabotage.as_deref());
+                    self.record.boot(name, sabotage, task.seed, &verdict);
+                    if self.arguments.fail_fast && !subject.ends_well(&verdict) {
+                        interruption::enough();
+                    }
                     lock(&done).push((task, Boot { seed: task.seed, verdict }));
                 }
                 self.progress.ends();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use weft_scenarios::sabotage::Sabotage;
-use weft_shell::exit;
+use weft_shell::{exit, interruption};
 
 use crate::host::Accelerator;
 use crate::models::Models;
@@ -166,7 +166,7 @@ impl Summary {
             Some(Judgement::Internal) => exit::INTERNAL,
             Some(Judgement::Bad) if self.sabotage.is_none() || !survived => exit::VIOLATION,
             _ if self.models.error.is_some() => exit::INTERNAL,
-            _ if !self.unfinished.is_empty() => exit::INTERRUPTED,
+            _ if !self.unfinished.is_empty() && !interruption::was_enough() => exit::INTERRUPTED,
             Some(Judgement::Missing) => exit::MISSING,
             Some(_) if survived => exit::MISSING,
             Some(_) => exit::GOOD,

@@ -185,7 +185,7 @@ fn twins(summary: &Summary) -> String {
 }
 
 /// What it all means, and under which circumstances.
-fn conclusion(summary: &Summary) -> String {
+pub(crate) fn conclusion(summary: &Summary) -> String {
     let count =
         |judgement| summary.rows.iter().filter(|row| summary.judge(row) == judgement).count();
     let (bad, internal) = (count(Judgement::Bad), count(Judgement::Internal));

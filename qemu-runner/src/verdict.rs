@@ -245,10 +245,12 @@ fn failure(request: &Request, run: &Run) -> Option<Failure> {
     match run.ending {
         Ending::Hung => Some(Failure::Hang(places(run))),
         Ending::Reset => Some(Failure::Reset),
-        Ending::Qemu(status) => {
-            let status = status.map_or("a signal".to_owned(), |code| format!("status {code}"));
-            let words = run.complaints.join(" ");
-            Some(Failure::Internal(format!("QEMU ended with {status}: {words}")))
+        Ending::Qemu(Some(status)) => {
+            let words = run.last_words();
+            Some(Failure::Internal(format!("QEMU ended with status {status}: {words}")))
+        }
+        Ending::Qemu(None) => {
+            Some(Failure::Internal(format!("QEMU was killed: {}", run.last_words())))
         }
         Ending::Bad => Some(Failure::Incomplete("it failed and did not say why".to_owned())),
         Ending::Good => match comparison(run) {
@@ -413,6 +415,19 @@ mod tests {
     fn what_qemu_says_is_passed_on() {
         let said = said(Ending::Qemu(Some(1)), &[]);
         assert_eq!(said, "QEMU ended with status 1: no such device");
+    }
+
+    #[test]
+    fn garbage_is_cut_to_what_fits_into_a_sentence() {
+        let mut run = run(Ending::Qemu(None), &[]);
+        run.complaints = vec!["\u{1}\u{fffd}".repeat(1000); 50];
+        let failure = of(&request(), &run).failure.expect("it was killed").to_string();
+        assert!(failure.starts_with("QEMU was killed: "), "{failure}");
+        assert!(failure.chars().count() < 600, "{failure}");
+        assert!(!failure.contains(char::is_control), "{failure:?}");
+        run.complaints.clear();
+        let failure = of(&request(), &run).failure.expect("it was killed").to_string();
+        assert_eq!(failure, "QEMU was killed: it said nothing");
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! What the command says before any machine is booted.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qemu-runner"));
@@ -24,8 +29,11 @@ fn unknown_flags_and_values() {
     refuses(&mut command(&["--colour"]), "unexpected argument '--colour'");
     refuses(&mut command(&["--sed", "1"]), "a similar argument exists: '--seed'");
     refuses(&mut command(&["--cpus", "0"]), "--help shows what there is");
-    refuses(&mut command(&["--list", "--format", "junit"]), "--list has no JUnit form");
-    refuses(&mut command(&["--format", "yaml"]), "[possible values: human, json, junit]");
+    refuses(
+        &mut command(&["--list", "--format", "junit"]),
+        "--list has only the forms human and json",
+    );
+    refuses(&mut command(&["--format", "yaml"]), "[possible values: human, json, junit, ");
 }
 
 #[test]
@@ -63,4 +71,174 @@ fn help_tells_what_exit_codes_mean() {
     let output = command(&["--help"]).output().expect("the command starts");
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains(weft_shell::exit::TABLE));
+}
+
+/// Stands in for QEMU: says its version, notes its process, and does as the kernel would that has
+/// three scenarios, of which the first is not broken.
+const QEMU: &str = r#"#!/bin/sh
+case "$*" in
+    --version) echo "QEMU emulator version 10.0.2"; exit ;;
+esac
+cd "${0%/*}"
+if [ -e hang ]; then echo $$ >pid; exec sleep 600; fi
+if [ -e broken ]; then echo "$(cat broken)" >&2; exit 1; fi
+tab=$(printf '\t')
+say() { echo "$*" | sed "s/ /$tab/g"; }
+case "$*" in
+    *append\ list*)
+        say @boot 4 100
+        say @scenario good_vs_good Title 2
+        say @scenario bad_vs_bad Title 2
+        say @scenario never_vs_never Title 2
+        say @done 0
+        exit 33 ;;
+    *scenario=good_vs_good*)
+        say @boot 4 100
+        say @announce 1
+        say @passed good_vs_good 3
+        say @done 1
+        exit 33 ;;
+    *)
+        say @boot 4 100
+        say @announce 1
+        say @panic 0 leaked core/src/run.rs:7:9
+        exit 35 ;;
+esac
+"#;
+
+/// A folder with that QEMU, and an image that it does not look at; removed in the end.
+struct Host(PathBuf);
+
+impl Host {
+    fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // It is there if a run before was ended half-way.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        let host = Self(folder);
+        host.write("image", "");
+        host.write("qemu-system-x86_64", QEMU);
+        let program = host.0.join("qemu-system-x86_64");
+        fs::set_permissions(program, Permissions::from_mode(0o755)).expect("it is ours");
+        host
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).expect("the folder can be written");
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = [self.0.clone()].into_iter().chain(std::env::split_paths(&path));
+        let mut command = command(&["--no-models", "--repeat=3", "--jobs=1", "--image"]);
+        command.arg(self.0.join("image")).args(arguments);
+        command.env("PATH", std::env::join_paths(paths).expect("folders have no colons"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(arguments).output().expect("the command starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What stays is in the way of nothing.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Looks for something until it is there; a long time is a failure.
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    let mut found = None;
+    while found.is_none() && start.elapsed() < Duration::from_secs(60) {
+        found = look();
+        std::thread::yield_now();
+    }
+    found
+}
+
+#[test]
+fn a_runner_that_is_killed_takes_its_machines_along() {
+    let host = Host::new("killed");
+    host.write("hang", "");
+    let mut command = host.command(&[]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut child = child.expect("the command starts");
+    let pid = || fs::read_to_string(host.0.join("pid")).ok()?.trim().parse::<u32>().ok();
+    let machine = wait_for(pid).expect("a machine has started");
+    let process = format!("/proc/{machine}/cmdline");
+    let is_there = || fs::read_to_string(&process).is_ok_and(|line| line.contains("sleep"));
+    wait_for(|| is_there().then_some(())).expect("the machine runs");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(wait_for(|| (!is_there()).then_some(())).is_some(), "machine {machine} lives on");
+}
+
+#[test]
+fn a_qemu_that_breaks_is_told_in_words() {
+    let host = Host::new("broken");
+    host.write("broken", &"garbage \u{1}\u{2} of many bytes\n".repeat(500));
+    let mut command = host.command(&[]);
+    refuses(
+        &mut command,
+        "the kernel does not list its scenarios, since QEMU ended with status 1: ",
+    );
+    let said = command.output().expect("the command starts").stderr;
+    assert!(said.len() < 700 && !said.contains(&1), "{}", String::from_utf8_lossy(&said));
+    assert!(!said.windows(5).any(|part| part == b"Some("), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn filters_take_patterns_and_leave_out() {
+    let host = Host::new("filters");
+    assert_eq!(host.run(&["good*"]).0, Some(0));
+    assert_eq!(host.run(&["--skip=bad*", "--skip=never"]).0, Some(0));
+    assert_eq!(host.run(&[]).0, Some(1));
+    let none = "no scenario's name contains \"god_vs_good\" (a similar one is good_vs_good)";
+    refuses(&mut host.command(&["god_vs_good"]), none);
+    refuses(&mut host.command(&["--skip=*"]), "skip less");
+    refuses(&mut host.command(&["--sabotage=no-shotdown"]), "(a similar one is no-shootdown)");
+}
+
+#[test]
+fn lines_come_as_machines_end_and_are_lost_by_no_one() {
+    let host = Host::new("lines");
+    let file = host.0.join("run.jsonl");
+    let output = format!("--output={}", file.display());
+    let (code, out) = host.run(&["good*", "bad*", "--format=jsonl", &output]);
+    assert_eq!(code, Some(1), "{out}");
+    assert_eq!(fs::read_to_string(&file).expect("there is a record"), out);
+    let lines: Vec<Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let records: Vec<_> = lines.iter().map(|line| line["record"].clone()).collect();
+    assert_eq!(records, ["run", "boot", "boot", "end"]);
+    assert_eq!(lines[0]["provenance"]["tool"], "qemu");
+    assert_eq!(lines[1]["failure"], Value::Null);
+    assert_eq!(lines[2]["failure"]["message"], "leaked");
+    refuses(&mut host.command(&[&output]), "exists already");
+    let full = host.command(&["--output=/dev/full"]).output().expect("the command starts");
+    assert_eq!(full.status.code(), Some(4));
+    let full = File::create("/dev/full").expect("the system has one");
+    let lost = host.command(&["good*"]).stdout(full).output().expect("the command starts");
+    assert_eq!(lost.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("cannot write the results"));
+}
+
+#[test]
+fn the_first_machine_that_fails_is_the_last_one_where_that_is_asked_for() {
+    let host = Host::new("fast");
+    for (arguments, boots) in
+        [(&["--deterministic"][..], 3), (&["--deterministic", "--fail-fast"], 2)]
+    {
+        let (code, out) = host.run(&[arguments, &["--format=jsonl"]].concat());
+        assert_eq!(code, Some(1), "{out}");
+        assert_eq!(out.matches("\"record\":\"boot\"").count(), boots, "{out}");
+    }
+    let (code, out) = host.run(&["bad*", "--format=github"]);
+    assert_eq!(code, Some(1), "{out}");
+    let start = "::error file=core/src/run.rs,line=7,col=9,title=bad_vs_bad on a machine::leaked";
+    assert!(out.starts_with(start), "{out}");
 }

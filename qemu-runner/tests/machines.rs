@@ -519,7 +519,7 @@ fn what_models_do_not_allow_is_a_failure(_: &Bench) -> Result<(), Failed> {
         "left first: allowed",
         "right first: NOT ALLOWED",
         "SEED   1\n  AGAIN  just qemu lock_vs_lock --cpus 4 --repeat 50 --seed 1",
-        "REPLAY    just replay wt1:lock_vs_lock:explorer:-:1",
+        "REPLAY    just replay wt2:00c0ffee:lock_vs_lock:explorer:-:1",
         "FAILED: 1 violation",
     ];
     ask("left-only", &texts, 1)?;

@@ -88,6 +88,6 @@ detectors! {
         "An execution does not end. This is never a catch.";
     KERNEL_FAULT = "page fault at", Machine,
         "The kernel itself has touched what is not mapped.";
-    UNANSWERED = "does not answer a request to flush", Machine,
+    UNANSWERED = "does not answer a request", Machine,
         "A processor waits with interrupts off, or its handler does.";
 }

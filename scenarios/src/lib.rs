@@ -14,6 +14,7 @@
 //! * [`specification`]: what a page table promises, for histories and for every other check;
 //! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked
 //!   of, and whether that is possible under the specification; [`mark`]: what was over before what;
+//! * [`shared`]: words and locks of a kernel's own, beside its tables;
 //! * [`tables`]: the two configurations of page tables that scenarios use;
 //! * [`transaction`]: operations of histories, carried out with cursors;
 //! * [`random`]: numbers for tests that choose at random.
@@ -37,6 +38,7 @@ pub mod page_map;
 pub mod random;
 pub mod sabotage;
 pub mod scenario;
+pub mod shared;
 pub mod specification;
 pub mod tables;
 pub mod transaction;
@@ -46,7 +48,7 @@ pub use scenario::{Scenario, Visitor, name_of};
 
 /// Everything a scenario file imports.
 pub mod prelude {
-    pub use weft_core::address::{Level, Paddr, Vaddr};
+    pub use weft_core::address::{CpuId, Level, Paddr, Vaddr};
     pub use weft_core::cpu::ReadSide;
     pub use weft_core::cursor::Cursor;
     pub use weft_core::entry::{Child, ChildRef};
@@ -55,10 +57,11 @@ pub mod prelude {
     pub use weft_core::format::{PageFlags, Property};
     pub use weft_core::frame::Frame;
     pub use weft_core::geometry::{Geometry, Shape};
+    pub use weft_core::guard::Guard;
     pub use weft_core::item::MappedItem;
     pub use weft_core::node::{Node, NodeRef};
     pub use weft_core::permanent::Permanent;
-    pub use weft_core::reclaim::Reclaim;
+    pub use weft_core::reclaim::{Detached, Reclaim};
     pub use weft_core::shared::SharedCursor;
     pub use weft_core::sites;
     pub use weft_core::space::AddressSpace;
@@ -75,8 +78,11 @@ pub mod prelude {
         no_shootdown, partial_shootdown, situation, tags_kept, torn_updates, twins, weakened,
         weakened_fence,
     };
+    pub use crate::shared::{KernelLock, SharedWord};
     pub use crate::tables::{KernelTable, UserTable};
-    pub use crate::transaction::{Space, Table, carry_out, fresh_item, look, page, pages};
+    pub use crate::transaction::{
+        Space, Table, carry_out, fresh_item, lent_item, look, page, pages,
+    };
     pub use crate::world::{Blank, Machine, Parcel, World, walk_to_leaf};
 }
 

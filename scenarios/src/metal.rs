@@ -10,7 +10,7 @@
 
 use weft_backend_baremetal::backend::{Machine, Processors, Tables};
 use weft_backend_baremetal::frame::POISON;
-use weft_core::address::{Level, Paddr, Vaddr};
+use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::geometry::Geometry;
 use weft_core::item::UntrackedMemory;
 use weft_core::sync::Backend;
@@ -36,11 +36,15 @@ pub trait Users: Processors {
     /// A translation of `vaddr` through the loaded root, of which nothing is seen.
     fn prefetch(&self, vaddr: Vaddr);
 
-    /// Memory far from all frames, that tables on a machine of this kind may map without owning it.
+    /// Memory that tables on a machine of this kind may map without owning it, frames included.
     fn untracked_memory<B: Backend>(&self) -> UntrackedMemory<B>;
 
     /// The calling processor gets at most `count` more frames.
     fn limit_frames(&self, count: usize);
+
+    /// Interrupts the processor that plays a CPU, and calls `handler` there; the caller plays it if
+    /// none does any more.
+    fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync));
 
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
@@ -87,6 +91,10 @@ impl<G: Geometry, T: Tables, P: Users> World for Machine<G, T, P> {
     }
 
     fn reuse_frames(&self) {}
+
+    fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync)) {
+        self.processors().in_handler_of(cpu, handler);
+    }
 
     fn reached(&self, situation: &'static str) {
         self.processors().reached(situation);

@@ -109,6 +109,14 @@ const NUMBERED: [(Numbered, &str); 2] =
     [(Sabotage::ForgottenCpu, "forgotten-cpu-"), (Sabotage::ForgottenHolder, "forgotten-holder-")];
 
 impl Sabotage {
+    /// All names, with CPU 0 for those that have a number, and sites by their first step.
+    pub fn names() -> Vec<String> {
+        let named = NAMED.iter().map(|(_, name)| (*name).to_owned());
+        let numbered = NUMBERED.iter().map(|(make, _)| make(0).to_string());
+        let sites = ALL.iter().map(|site| site.row().name.to_owned());
+        named.chain(numbered).chain(sites).collect()
+    }
+
     /// The first way to weaken a site, everywhere.
     pub const fn weakened(site: AnySite) -> Self {
         Self::Weakened(Weakening { site, step: 0, line: None })

@@ -17,7 +17,7 @@ use core::borrow::Borrow;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use weft_core::address::{FRAME_SIZE, Paddr, Vaddr};
+use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cursor::{Cursor, Slot};
 use weft_core::error::LockError;
 use weft_core::format::{PageFlags, Property};
@@ -149,6 +149,15 @@ pub fn fresh_item<B: World>(backend: &B, contents: u8, writable: bool) -> Mapped
     let mut property = Property::new(PageFlags::USER);
     property.flags.set(PageFlags::WRITE, writable);
     MappedItem::Tracked { frame, property }
+}
+
+/// A page to be mapped, of a frame that the table does not own: a kernel that counts the owners of
+/// its frames itself maps them so. The race keeps the frame until no translation of it is left.
+#[track_caller]
+pub fn lent_item<B: World>(backend: &B, frame: Paddr, flags: PageFlags) -> MappedItem<B> {
+    let property = Property::new(PageFlags::USER | flags);
+    let page = backend.untracked_memory().page(frame, Level::LEAF, property);
+    MappedItem::Untracked(page.expect("a frame is memory"))
 }
 
 /// Carries out one operation in a range that is locked.

@@ -1,5 +1,7 @@
 //! What a race needs besides the core: frames with contents, a user's view, and a set-up.
 
+use core::borrow::Borrow;
+
 use spin::Mutex;
 use weft_core::address::{CpuId, Level, Paddr, Vaddr};
 use weft_core::config::Config;
@@ -17,7 +19,7 @@ use weft_core::sync::Backend;
 
 use crate::mark::Mark;
 use crate::tables::{KernelTable, UserTable};
-use crate::transaction::{Space, Table, page};
+use crate::transaction::{Space, Table, lent_item, page};
 
 /// A backend that scenarios run on.
 pub trait World: Backend {
@@ -49,7 +51,8 @@ pub trait World: Backend {
     #[track_caller]
     fn prefetch(&self, vaddr: Vaddr);
 
-    /// Memory far from all frames, that tables may map without owning it.
+    /// Memory that tables may map without owning it: from address 2^30 on far from all frames, and
+    /// the frames themselves, of which a race sees to it that they outlive every translation.
     fn untracked_memory(&self) -> UntrackedMemory<Self>;
 
     /// From now on the calling CPU gets at most `count` more frames, until its role is over.
@@ -59,26 +62,18 @@ pub trait World: Backend {
     /// first. In a model no frame is used again otherwise; machines do it all the time.
     fn reuse_frames(&self);
 
+    /// Interrupts `cpu` where its interrupts are not masked, calls `handler` there, and returns once
+    /// that has returned. A CPU that has played its role is not interrupted: the caller plays the
+    /// handler. In the models it always does, so a handler does not ask on which CPU it is.
+    #[track_caller]
+    fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync));
+
     /// Notes that a situation was met.
     fn reached(&self, situation: &'static str);
 
     /// Marks the point at which the calling CPU is. Where executions are enumerated this adds none
     /// and is no event of any; on processors it draws a number from a shared counter.
     fn mark(&self) -> Mark;
-}
-
-/// A world in which a role can run code of its own in the handler of another CPU: a model.
-///
-/// A scenario cannot ask for it, since every one also runs on a machine. The kernel there has one
-/// vector for interrupts between processors, and its handler serves requests of the core alone; it
-/// would have to find a role's closure, and say of each processor which CPU of a scenario it plays,
-/// which changes from one role to the next.
-pub trait Handlers: World {
-    /// Interrupts `cpu` where its interrupts are not masked, calls `handler` there, and returns
-    /// once that has returned. The calling CPU plays the handler: what asks for the CPU that it
-    /// runs on is told the calling one.
-    #[track_caller]
-    fn in_handler_of(&self, cpu: CpuId, handler: &dyn Fn());
 }
 
 /// The machine that a scenario is set up on.
@@ -210,6 +205,21 @@ impl<B: World> Machine<B> {
         frame
     }
 
+    /// Maps a page, by number, of a frame with `contents` that the race goes on owning.
+    #[track_caller]
+    pub fn lend<R: Borrow<Node<UserTable<B>>>>(
+        &self,
+        table: &Table<B, R>,
+        number: u8,
+        contents: u64,
+        flags: PageFlags,
+    ) -> Frame<B> {
+        let frame = self.frame(contents);
+        let item = lent_item(&self.backend, frame.paddr(), flags);
+        self.map_item(table.root.borrow(), page::<B>(number), item);
+        frame
+    }
+
     /// A page of `level` that begins at `frame`, far from all frames.
     #[track_caller]
     pub fn untracked(&self, frame: Paddr, level: u8, property: Property) -> MappedItem<B> {
@@ -230,6 +240,11 @@ impl<B: World> Machine<B> {
             frame: self.frame(contents),
             property: Property::new(PageFlags::WRITE | PageFlags::USER | noted),
         };
+        self.map_item(root, vaddr, item);
+    }
+
+    #[track_caller]
+    fn map_item(&self, root: &Node<UserTable<B>>, vaddr: Vaddr, item: MappedItem<B>) {
         let section = self.section();
         let mut leaf = lock_covering(root.borrow(&section), vaddr, Level::LEAF)
             .expect("the set-up has frames enough");

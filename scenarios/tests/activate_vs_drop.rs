@@ -7,6 +7,9 @@
 //! Sites: REFERENCE_INCREMENT, REFERENCE_DECREMENT, REFERENCE_LAST.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 4 executions, 6 under loom.
 //! References: Linux mm/mmu_context and mmdrop; asterinas ostd/src/mm/page_table/node.
+//! History:
+//! * N10, kvm RISC-V dec9ed994434: a table is torn down while a CPU that owns no reference walks it
+//!   => mutant activation_without_reference
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

@@ -7,6 +7,9 @@
 //! Sites: FLUSH_ORDER, HOLDERS_SEEN.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 12,138 executions, under loom to 3 preemptions.
 //! References: linux smp_call_function_many, "Can deadlock when called with interrupts disabled".
+//! History:
+//! * 25, asterinas #1961: two CPUs wait for each other's answers with interrupts masked =>
+//!   masked-shootdown
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

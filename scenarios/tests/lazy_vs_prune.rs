@@ -8,6 +8,13 @@
 //! Sites: HOLDERS_SEEN.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 3,941 executions, under loom to 3 preemptions.
 //! References: linux flush_tlb_info.freed_tables, tlb_is_not_lazy (arch/x86/mm/tlb.c).
+//! History:
+//! * 9, linux a4a118f2eead, CVE-2021-4002: a table is let go of while hardware has the entry above
+//!   it cached => no-shootdown
+//! * N17, tgoskits #2009, tgoskits #2455: a table is freed after a flush on the CPU that frees it
+//!   alone => forgotten-holder-0
+//! * N3, xen XSA-480, CVE-2026-23554: the pages of a table are freed at once and the flush waits
+//!   for the unlock => mutant freed_before_the_flush
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

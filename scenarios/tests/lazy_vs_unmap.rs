@@ -10,6 +10,11 @@
 //! Sites: ACTIVATE_ORDER, FLUSH_ORDER, GENERATION_SEEN, GENERATION_RAISED.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 613 executions, under loom to 3 preemptions.
 //! References: linux enter_lazy_tlb, switch_mm_irqs_off (arch/x86/mm/tlb.c); linux 94b1b03b519b.
+//! History:
+//! * N16, linux INVLPGB series: a flush asks those that it had to ask before the space changed the
+//!   way of flushing => mutant holders_read_before_the_raise
+//! * N23, openbsd 9f1181d59de3: a CPU is not asked any more while it still uses the old root =>
+//!   mistake-uses-while-lazy
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
@@ -54,6 +59,21 @@ impl<B: World> Scenario<B> for Race<B> {
         weakened(&sites::GENERATION_SEEN, "use after free"),
         weakened(&sites::GENERATION_RAISED, "use after free"),
     ]);
+    const MISTAKES: Mistakes<Self, B> = mistakes([mistake(
+        "uses-while-lazy",
+        0,
+        "uses a page after it has said that it uses none any more",
+        |race, cpu| {
+            cpu.activate(&race.table.root).expect("nothing is asked of a root here");
+            let before = cpu.backend().user_read(page::<B>(0));
+            cpu.lazy();
+            cpu.quiescent();
+            let after = cpu.backend().user_read(page::<B>(0));
+            cpu.deactivate();
+            Some([before, after])
+        },
+        "use after free",
+    )]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
         Race { table: machine.used_space(&[(0, 5), (1, 6)]) }

@@ -6,6 +6,9 @@
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 3 executions, 204 under loom.
 //! References: CortenMM (SOSP'25), section 4; asterinas 1ed023f41.
+//! History:
+//! * 22, asterinas 1ed023f41: an inverted test of the level leaves the nodes below a detached one
+//!   unmarked and locked => mutant only_the_top_marked_stray
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

@@ -8,6 +8,8 @@
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 3 CPUs, 3 levels, no preemption bound; 110 executions.
 //! References: CortenMM (SOSP'25), section 4; asterinas 1ed023f41, 992.
+//! History:
+//! * 30, asterinas #992: a range is unlocked from the top down => mutant unlocked_parents_first
 use weft_scenarios::prelude::*;
 
 const LOW: Mapping = Mapping::writable(5);

@@ -6,6 +6,9 @@
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY, ENTRY_UNDER_LOCK.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 63 executions, under loom to 3 preemptions.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
+//! History:
+//! * 12, kvm merge 4f510c8bb1dd: an entry is read, changed and stored while hardware notes a write
+//!   in it => torn-updates
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

@@ -8,6 +8,9 @@
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 1,132 executions, 12,659 under
 //!   loom.
 //! References: linux kvm merge 4f510c8bb1dd; FreeBSD 5983c3e7851a.
+//! History:
+//! * 13, freebsd 5983c3e7851a, freebsd PR 61852: a page is protected for a copy on write while a
+//!   thread writes it => torn-updates
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

@@ -9,6 +9,9 @@
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 31 executions, under loom to 3 preemptions.
 //! References: Intel SDM, volume 3A, section 5.10.2.3; erratum 383 of AMD's family 10h; linux
 //!   __split_huge_pmd_locked.
+//! History:
+//! * 19, linux ad5ca55f6bdb: a huge page is split and a part changed, while the whole is still
+//!   cached => no-shootdown
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

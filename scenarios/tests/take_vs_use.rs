@@ -7,6 +7,9 @@
 //! Sites: CLEAR_ENTRY.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 399 executions, under loom to 3 preemptions.
 //! References: linux 1de14c3c5cbc, 92a8109e4d3a.
+//! History:
+//! * 31, aarch64-paging 0.12.3: a table is freed after a flush of its first address alone => mutant
+//!   node_flushed_at_its_first_page
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

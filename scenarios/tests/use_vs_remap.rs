@@ -7,6 +7,11 @@
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 206 executions, under loom to 3 preemptions.
 //! References: linux ptep_clear_flush in wp_page_copy (mm/memory.c).
+//! History:
+//! * 26, asterinas #862: a page is exchanged by a copy on write and the old translation stays =>
+//!   no-shootdown
+//! * N20, kvm CVE-2026-23401: an entry is put over a present one that is not flushed =>
+//!   no-shootdown, late-shootdown
 use weft_scenarios::prelude::*;
 
 const OLD: Mapping = Mapping::writable(5);

@@ -8,6 +8,11 @@
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 49 executions, under loom to 3 preemptions.
 //! References: linux 60bae7370896, 1cf35d47712d; CortenMM (SOSP'25), section 4.
+//! History:
+//! * 5, linux 60bae7370896: a migrating CPU flushes after it has given the range back =>
+//!   late-shootdown
+//! * 34, seL4 #107: an unmap invalidates on the CPU that unmaps and on no other one =>
+//!   forgotten-holder-0, no-shootdown
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {

@@ -6,6 +6,9 @@
 //! Sites: WALK_ENTRY, CLEAR_ENTRY, LOCK_ACQUIRE, LOCK_RELEASE.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 7 executions, 1,141 under loom.
 //! References: Linux Documentation/litmus-tests/rcu/RCU+sync+free.litmus; linux 70cbc3cc78a9.
+//! History:
+//! * 8, linux 70cbc3cc78a9, linux 2ba99c5e0881: a table is freed while a CPU walks it without locks
+//!   => freed-at-once, forgotten-cpu-0
 use weft_scenarios::prelude::*;
 
 const FOUND: Situation = situation("the walker read the page after it was detached");

@@ -6,6 +6,9 @@
 //! Sites: PUBLISH_NODE, WALK_ENTRY, ENTRY_INIT.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 2 executions, 16 under loom.
 //! References: Linux Documentation/RCU/rcu_dereference.rst; asterinas 5834f299b.
+//! History:
+//! * 23, asterinas 5834f299b: entries are read and written by plain accesses while a CPU descends
+//!   without locks => PUBLISH_NODE, WALK_ENTRY
 use weft_scenarios::prelude::*;
 
 const LEAF: Situation = situation("the walker came to the leaf that was grown");

@@ -6,12 +6,26 @@
 //! Sites: PUBLISH_ITEM, WALK_ENTRY.
 //! Bounds: 2 CPUs, one leaf, no preemption bound; 2 executions, 16 under loom.
 //! References: Linux include/linux/page-flags.h, the barrier in __SetPageUptodate.
+//! History:
+//! * N14, kvm pKVM, CVE-2026-46147: a pointer is published before what it leads to is complete =>
+//!   PUBLISH_ITEM, mistake-maps-first
 use weft_scenarios::prelude::*;
 
 const FOUND: Situation = situation("the walker found the page");
 
 struct Race<B: World> {
     leaf: Node<UserTable<B>>,
+}
+
+impl<B: World> Race<B> {
+    /// Maps a frame.
+    fn map(&self, cpu: &Cpu<B>, frame: Frame<B>) {
+        let item = MappedItem::Tracked { frame, property: Property::new(PageFlags::WRITE) };
+        let section = cpu.read_side();
+        let mut leaf = self.leaf.borrow(&section).lock();
+        let mut entry = leaf.entry(1).expect("a node has two entries");
+        entry.replace(Child::Item(item)).expect("a page fits a leaf");
+    }
 }
 
 impl<B: World> Scenario<B> for Race<B> {
@@ -21,11 +35,7 @@ impl<B: World> Scenario<B> for Race<B> {
         ("mapper", |race, cpu| {
             let frame = Frame::allocate(cpu.backend()).expect("there are frames enough");
             cpu.backend().write_contents(frame.paddr(), 7);
-            let item = MappedItem::Tracked { frame, property: Property::new(PageFlags::WRITE) };
-            let section = cpu.read_side();
-            let mut leaf = race.leaf.borrow(&section).lock();
-            let mut entry = leaf.entry(1).expect("a node has two entries");
-            entry.replace(Child::Item(item)).expect("a page fits a leaf");
+            race.map(cpu, frame);
             None
         }),
         ("walker", |race, cpu| {
@@ -46,6 +56,19 @@ impl<B: World> Scenario<B> for Race<B> {
         weakened(&sites::PUBLISH_ITEM, "use before allocation: N"),
         weakened(&sites::WALK_ENTRY, "use before allocation: N"),
     ]);
+    const MISTAKES: Mistakes<Self, B> = mistakes([mistake(
+        "maps-first",
+        0,
+        "maps the frame before it fills it",
+        |race, cpu| {
+            let frame = Frame::allocate(cpu.backend()).expect("there are frames enough");
+            let paddr = frame.paddr();
+            race.map(cpu, frame);
+            cpu.backend().write_contents(paddr, 7);
+            None
+        },
+        "data race on N",
+    )]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
         Race { leaf: machine.node(1) }

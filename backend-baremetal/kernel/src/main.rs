@@ -58,7 +58,7 @@ mod services {
     #[expect(unsafe_code, reason = "loads roots")]
     pub(crate) mod roots;
     pub(crate) mod sabotage;
-    #[expect(unsafe_code, reason = "switches global translations off and on")]
+    #[expect(unsafe_code, reason = "flushes global translations, and lends calls")]
     pub(crate) mod shootdown;
     pub(crate) mod situations;
     #[expect(unsafe_code, reason = "starts processors, and runs borrowed jobs on them")]

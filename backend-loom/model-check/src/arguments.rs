@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 use weft_backend_loom::engine::MemoryModel;
-use weft_shell::arguments::{Form, Format};
-use weft_shell::exit;
+use weft_shell::arguments::{About, Form, Format};
+use weft_shell::select::did_you_mean;
 
 use crate::checkers::{self, Checker, Use};
+use crate::record::Shard;
 
 /// Explores the interleavings of every race scenario, under several engines, and its twins.
 ///
@@ -17,10 +19,7 @@ use crate::checkers::{self, Checker, Use};
 /// under a bound, or the budget ended the search), SAMPLED (so many were drawn) or FAILED.
 #[derive(Debug, Parser)]
 #[command(name = "model-check", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = format!(
-    "Without options, everything is explored within a minute on two cores.\n\n{}",
-    exit::TABLE
-))]
+#[command(after_help = "Without options, everything is explored within a minute on two cores.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) action: Option<Action>,
@@ -45,10 +44,14 @@ pub(crate) enum Action {
     Races(Races),
     /// Runs exactly one execution again, the one that a REPLAY line names.
     Replay(Replay),
+    /// Puts the recorded shards of one run together, as if it had been run at once.
+    Merge(Merge),
     /// Writes a new scenario file that compiles, explores a race and catches a twin.
     NewScenario(NewScenario),
     /// Compares the exhaustive engines: locks, litmus shapes and all scenarios, side by side.
     Speed(Speed),
+    #[command(flatten)]
+    About(About),
     /// Explores one small program in this process, for a parent that asked.
     #[command(hide = true)]
     Measure {
@@ -67,30 +70,67 @@ pub(crate) enum Action {
     },
 }
 
-/// What to explore, and how.
-#[derive(Clone, Debug, Default, Args)]
+/// What to explore, and how. A record of a run holds what decides about its results.
+#[derive(Clone, Debug, Default, Args, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Explore {
     #[command(flatten)]
+    #[serde(flatten)]
     pub(crate) search: Search,
     /// Leave out the twins, the broken worlds that every scenario must catch.
     #[arg(long)]
     pub(crate) no_twins: bool,
     /// List the scenarios instead: roles, outcomes, situations, twins.
     #[arg(long)]
+    #[serde(skip)]
     pub(crate) list: bool,
-    /// How results are written.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) output: Output,
+    /// Explore only the I-th of N parts, into which the scenarios are dealt out; `merge` puts the
+    /// records of all parts together.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Go on with the run that is recorded in this file, which was ended before its end; it says
+    /// what is explored.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "list"])]
+    #[serde(skip)]
+    pub(crate) resume: Option<PathBuf>,
+    /// End at the first result that is not good.
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) fail_fast: bool,
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
     /// Run in a broken world and show the counterexample: the name of a site, which is one step
-    /// weaker then, or `<site>@<file>:<line>` for one line of the core; `freed-at-once` (no grace
-    /// periods), `torn-updates` (updates of entries in two steps) or `forgotten-cpu-<number>`
-    /// (grace periods do not wait for that CPU); `mistake-<name>`, a role as a caller once wrote it
-    /// (--list shows them). Exit codes: 1 caught, 2 survived.
+    /// weaker then (`sites --list` lists them), or `<site>@<file>:<line>` for one line of the core;
+    /// `freed-at-once` (no grace periods), `torn-updates` (updates of entries in two steps) or
+    /// `forgotten-cpu-<number>` (grace periods do not wait for that CPU); `mistake-<name>`, a role
+    /// as a caller once wrote it (--list shows them). Exit codes: 1 caught, 2 survived.
     #[arg(long, value_name = "HOW")]
     pub(crate) sabotage: Option<String>,
+}
+
+/// Where results go.
+#[derive(Clone, Debug, Default, Args, PartialEq)]
+pub(crate) struct Output {
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// Record the run in this file too: JSON lines, each as soon as there is a result, so that a
+    /// run that is killed keeps what it had. See docs/results.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What to put together.
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    /// Files that `--output` has recorded, one or more for each shard of one run.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// Which scenarios to weaken orderings under, and how.
@@ -98,17 +138,27 @@ pub(crate) struct Explore {
 pub(crate) struct Sites {
     #[command(flatten)]
     pub(crate) search: Search,
+    /// Only these sites: names, parts of names, or patterns; can be repeated.
+    #[arg(long, value_name = "SITE")]
+    pub(crate) site: Vec<String>,
+    /// List the sites instead: orderings, partners, what they carry, who notices.
+    #[arg(long)]
+    pub(crate) list: bool,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Form::Human)]
     pub(crate) format: Form,
 }
 
 /// Which scenarios to search, and how.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Search {
-    /// Parts of names of scenarios; a whole name selects only that one.
+    /// Parts of names of scenarios, or patterns with `*`, `?` and `[...]` that whole names fit; a
+    /// whole name selects only that one.
     #[arg(value_name = "FILTER")]
     pub(crate) filters: Vec<String>,
+    /// Leave out scenarios whose names fit this, as a FILTER does; can be repeated.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) skip: Vec<String>,
     /// An engine to use, or `all` for every engine on every scenario; can be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) engine: Vec<String>,
@@ -117,6 +167,7 @@ pub(crate) struct Search {
     pub(crate) preemptions: Option<usize>,
     /// Wall time for each exploration.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[serde(rename = "time_seconds", with = "maybe_seconds")]
     pub(crate) time: Option<Duration>,
     /// Executions for each exploration: how many are drawn, or after how many a search is cut.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -126,6 +177,7 @@ pub(crate) struct Search {
     pub(crate) seed: u64,
     /// Explorations at the same time; as many as there are cores if not said.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[serde(skip)]
     pub(crate) jobs: Option<u64>,
     /// The memory model (explorer).
     #[arg(long, value_name = "MODEL", value_parser = memory_models())]
@@ -136,8 +188,10 @@ pub(crate) struct Search {
     /// Draw executions at random instead of exploring all, as many as --executions says (explorer).
     #[arg(long)]
     pub(crate) sample: bool,
-    /// Log what is started and what ends; twice for progress too.
+    /// Log what is started and what ends; twice for progress too. RUST_LOG, as
+    /// `weft_model_check=debug`, says it more finely.
     #[arg(short, long, action = clap::ArgAction::Count)]
+    #[serde(skip)]
     pub(crate) verbose: u8,
 }
 
@@ -219,10 +273,31 @@ pub(crate) struct Speed {
     pub(crate) format: Form,
 }
 
+/// Budgets in documents are seconds.
+mod maybe_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
 /// What to replay.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The token of a REPLAY line: `wt1:<scenario>:<engine>:<sabotage>:<execution>`.
+    /// The token of a REPLAY line: `wt2:<state>:<scenario>:<engine>:<sabotage>:<execution>`.
     pub(crate) token: String,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -277,6 +352,15 @@ pub(crate) struct Selection {
 }
 
 impl Explore {
+    /// What is left if a record decides what is explored: how it is run and shown.
+    pub(crate) fn as_it_is_run(&self) -> Self {
+        let Self { output, resume, fail_fast, search, .. } = self;
+        let Search { jobs, verbose, .. } = search;
+        let search = Search { jobs: *jobs, verbose: *verbose, ..Search::default() };
+        let (output, resume) = (output.clone(), resume.clone());
+        Self { search, output, resume, fail_fast: *fail_fast, ..Self::default() }
+    }
+
     /// The engines, after the flags have been checked against them.
     ///
     /// # Errors
@@ -329,8 +413,10 @@ impl Search {
     pub(crate) fn selection(&self) -> Result<Selection, String> {
         for name in self.engine.iter().filter(|name| *name != "all") {
             if checkers::find(name).is_none() {
-                let names = checkers::names().join(", ");
-                return Err(format!("there is no engine {name:?}: use {names} or all"));
+                let names = checkers::names();
+                let similar = did_you_mean(name, &names);
+                let names = names.join(", ");
+                return Err(format!("there is no engine {name:?}{similar}: use {names} or all"));
             }
         }
         let named = !self.engine.is_empty();

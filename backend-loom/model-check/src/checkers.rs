@@ -8,6 +8,7 @@ use weft_backend_loom::chosen::EngineName;
 use weft_backend_loom::engine::Traits;
 use weft_backend_loom::harness::{Prepare, Prepared};
 use weft_backend_loom::model::Model;
+use weft_backend_loom::report::Report;
 use weft_scenarios::sabotage::Sabotage;
 use weft_shell::checkout;
 
@@ -18,7 +19,8 @@ mod collected {
     include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 }
 
-pub(crate) use collected::{FILES, NAMES, ROOT, TITLES};
+use collected::ROOT;
+pub(crate) use collected::{FILES, NAMES, TITLES};
 
 /// What a scenario file says about itself, besides its code.
 #[derive(Debug)]
@@ -102,6 +104,16 @@ pub(crate) fn prepare(name: &str) -> Option<Prepared> {
 /// The name of a sabotage, and what is different then in the scenario called `name`.
 pub(crate) fn described(name: &str, sabotage: Sabotage) -> String {
     prepare(name).map_or_else(|| sabotage.described(), |it| it.plan.described(sabotage))
+}
+
+/// Makes a report name files as they are seen from the root of the workspace, wherever it was built.
+pub(crate) fn seen_from_the_root(report: &mut Report) {
+    let Some(failure) = &mut report.failure else { return };
+    let texts = failure.lines.iter_mut().flat_map(|line| [&mut line.at, &mut line.text]);
+    let texts = texts.chain(&mut failure.waiting).chain([&mut failure.message]);
+    for text in texts.chain(&mut failure.location).chain(&mut failure.detail) {
+        *text = text.replace(ROOT, "");
+    }
 }
 
 /// Refuses to take the scenarios that were built in for those of another checkout.

@@ -1,8 +1,7 @@
 //! A counterexample for people: one column per CPU, what changed on the right.
 //!
 //! Only the failing execution is told, step by step. Cells that are too long are folded, so that
-//! everything fits 100 to 140 columns. Paths in the workspace are shown as such, wherever the
-//! command was built.
+//! everything fits 100 to 140 columns.
 
 use std::fmt::Write as _;
 
@@ -12,7 +11,7 @@ use weft_backend_loom::engine::FailureKind;
 use weft_backend_loom::report::{Counterexample, Line, Report};
 use weft_shell::text::fold;
 
-use crate::checkers::{self, ROOT};
+use crate::checkers;
 
 /// The bounds of the width, in columns.
 const WIDTH: std::ops::RangeInclusive<u16> = 100..=140;
@@ -24,11 +23,6 @@ const WIDTH_WITH_PLACES: u16 = 120;
 pub(crate) fn width() -> u16 {
     let terminal = console::Term::stdout().size_checked().map_or(120, |(_, columns)| columns);
     terminal.clamp(*WIDTH.start(), *WIDTH.end())
-}
-
-/// A path or location as seen from the workspace.
-pub(crate) fn relative(location: &str) -> &str {
-    location.strip_prefix(ROOT).unwrap_or(location)
 }
 
 /// A memory model without its fine print, which is said once, below the table.
@@ -49,7 +43,7 @@ pub(crate) fn counterexample(report: &Report, failure: &Counterexample, width: u
         FailureKind::Limit => "LIMIT",
         FailureKind::Internal => "INTERNAL",
     };
-    let at = failure.location.as_deref().map(relative);
+    let at = failure.location.as_deref();
     push(&mut text, what, &failure.message, width);
     if let Some(at) = at {
         push(&mut text, "AT", at, width);
@@ -58,7 +52,7 @@ pub(crate) fn counterexample(report: &Report, failure: &Counterexample, width: u
         push(&mut text, "WAITS", sentence, width);
     }
     if let Some(detail) = &failure.detail {
-        push(&mut text, "DETAIL", &detail.replace(ROOT, ""), width);
+        push(&mut text, "DETAIL", detail, width);
     }
     text
 }
@@ -143,13 +137,6 @@ fn push(text: &mut String, label: &str, content: &str, width: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_seen_from_the_workspace() {
-        let absolute = format!("{ROOT}scenarios/tests/walk_vs_map.rs:1:2");
-        assert_eq!(relative(&absolute), "scenarios/tests/walk_vs_map.rs:1:2");
-        assert_eq!(relative("core/src/node.rs:1:2"), "core/src/node.rs:1:2");
-    }
 
     #[test]
     fn steps_of_four_cpus_fit_the_width() {

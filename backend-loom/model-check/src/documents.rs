@@ -1,17 +1,23 @@
-//! Results for programs: JSON, and JUnit's XML.
+//! Results for programs: JSON (`docs/results.md` tells its fields), JUnit's XML, and annotations.
 
 use serde_json::{Value, json};
 use weft_backend_loom::report::Report;
 use weft_backend_loom::sabotage;
+use weft_shell::github::{self, Annotation};
 use weft_shell::junit::{self, TestCase, TestSuite, case};
 
+use crate::record::VERSION;
+use crate::state::STATE;
 use crate::summary::{Fate, Row, Summary, Twin};
 use crate::{checkers, columns, human};
 
 /// Everything in one document.
 pub(crate) fn json(summary: &Summary) -> Value {
     json!({
-        "version": 1,
+        "version": VERSION,
+        "state": STATE,
+        "provenance": summary.head.as_ref().map(|head| &head.provenance),
+        "options": summary.head.as_ref().map(|head| &head.options),
         "exit": summary.exit(),
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "unfinished": summary.unfinished,
@@ -41,13 +47,8 @@ fn json_row(row: &Row) -> Value {
     };
     let mut value = serde_json::to_value(report).expect("reports are plain data");
     let fields = value.as_object_mut().expect("a report is an object");
-    fields.remove("elapsed");
     // A matter of all scenarios together, for which there is a command.
     fields.remove("coverage");
-    fields.insert("verdict".to_owned(), json!(report.verdict.word()));
-    fields.insert("verdict_text".to_owned(), json!(report.verdict.to_string()));
-    fields.insert("elapsed_seconds".to_owned(), json!(report.elapsed.as_secs_f64()));
-    fields.insert("sabotage".to_owned(), json!(sabotage::encode(report.sabotage)));
     fields.insert("token".to_owned(), json!(row.token));
     value
 }
@@ -71,6 +72,44 @@ fn json_twin(twin: &Twin) -> Value {
         "executions": executions,
         "detail": detail,
     })
+}
+
+/// An annotation for everything that is wrong, and the conclusion.
+pub(crate) fn github(summary: &Summary) -> String {
+    let file = |scenario: &str| Some(format!("scenarios/tests/{scenario}.rs"));
+    let mut all = Vec::new();
+    let mut say = |title: String, message: &str, at| {
+        all.push(Annotation { title, message: message.to_owned(), at });
+    };
+    for row in &summary.rows {
+        let title = format!("{} under {}", row.plan.name, row.checker.name());
+        match &row.result {
+            Ok(report) => {
+                if let Some(failure) = &report.failure {
+                    let at = failure.location.clone().or_else(|| file(row.plan.name));
+                    say(title, &failed(row, report), at);
+                }
+            }
+            Err(error) => say(title, &format!("DIED: {error}"), file(row.plan.name)),
+        }
+    }
+    for twin in &summary.twins {
+        let complaint = twin_complaint(twin);
+        if !complaint.is_empty() {
+            let broken = twin.sabotage.described();
+            let title = format!("{} twin ({broken}) under {}", twin.scenario, twin.engine);
+            say(title, &complaint, file(twin.scenario));
+        }
+    }
+    for (title, sentences) in [
+        ("engines disagree", &summary.disagreements),
+        ("expected and never met", &summary.missing),
+        ("not exhausted", &summary.not_exhausted),
+        ("internal error", &summary.internal),
+    ] {
+        sentences.iter().for_each(|sentence| say(title.to_owned(), sentence, None));
+    }
+    github::text(&all) + &human::conclusion(summary)
 }
 
 /// A suite per scenario, a case per row and per twin, and one suite for what concerns them all.
@@ -125,13 +164,16 @@ fn failed(row: &Row, report: &Report) -> String {
 fn twin_case(twin: &Twin) -> TestCase {
     let broken = checkers::described(twin.scenario, twin.sabotage);
     let name = format!("twin {} ({broken}) {}", twin.number + 1, twin.engine);
-    let complaint = match &twin.fate {
+    case(&name, twin.scenario, &twin_complaint(twin), "")
+}
+
+fn twin_complaint(twin: &Twin) -> String {
+    match &twin.fate {
         Fate::Caught { .. } => String::new(),
         Fate::CaughtOtherwise { message, .. } => {
             format!("caught with another message than \"{}\": {message}", twin.message)
         }
         Fate::Survived { verdict } => format!("SURVIVED: {verdict}"),
         Fate::Died(error) => format!("DIED: {error}"),
-    };
-    case(&name, twin.scenario, &complaint, "")
+    }
 }

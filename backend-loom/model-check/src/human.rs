@@ -288,7 +288,7 @@ pub(crate) fn to_write(sabotage: Sabotage, message: &str) -> String {
 }
 
 /// One line that says what all of it means.
-fn conclusion(summary: &Summary) -> String {
+pub(crate) fn conclusion(summary: &Summary) -> String {
     let count = |word| {
         let reports = summary.rows.iter().filter_map(|row| row.result.as_ref().ok());
         reports.filter(|report| report.verdict.word() == word).count()
@@ -348,8 +348,11 @@ mod tests {
 
     #[test]
     fn tokens_are_quoted_where_a_shell_would_stumble() {
-        assert_eq!(quoted("wt1:a_vs_b:loom:-:p3.e1"), "wt1:a_vs_b:loom:-:p3.e1");
-        assert_eq!(quoted("wt1:a_vs_b:explorer:-:1<2"), "'wt1:a_vs_b:explorer:-:1<2'");
+        assert_eq!(quoted("wt2:00c0ffee:a_vs_b:loom:-:p3.e1"), "wt2:00c0ffee:a_vs_b:loom:-:p3.e1");
+        assert_eq!(
+            quoted("wt2:00c0ffee:a_vs_b:explorer:-:1<2"),
+            "'wt2:00c0ffee:a_vs_b:explorer:-:1<2'"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use weft_backend_loom::harness::Plan;
 use weft_backend_loom::report::{Report, Request};
 use weft_backend_loom::sabotage::is_shown_by;
 use weft_scenarios::sabotage::Sabotage;
+use weft_shell::select::select;
 
 use crate::arguments::{Explore, Search, Selection};
 use crate::checkers::{self, Checker, NAMES, Use};
@@ -94,13 +95,13 @@ pub(crate) fn merge(earlier: Option<Report>, later: Report) -> Report {
     merged
 }
 
-/// The scenarios that the filters select.
+/// The scenarios that `filters` select and that `skip` does not.
 ///
 /// # Errors
 ///
-/// One sentence, if a filter selects nothing.
-pub(crate) fn select(filters: &[String]) -> Result<Vec<Plan>, String> {
-    let selected = weft_shell::select::select(NAMES, filters, |_| false)?;
+/// One sentence, if a filter hits nothing, or nothing is left.
+pub(crate) fn selected(filters: &[String], skip: &[String]) -> Result<Vec<Plan>, String> {
+    let selected = select("scenario", "--list", NAMES, (filters, skip), |_| false)?;
     let names = NAMES.iter().zip(selected).filter_map(|(name, selected)| selected.then_some(name));
     Ok(names.map(|name| checkers::prepare(name).expect("listed names exist").plan).collect())
 }

@@ -1,13 +1,16 @@
-//! `--list`: what every scenario says about itself, without running anything.
+//! `--list`: what every scenario says about itself, and every site, without running anything.
 
 use std::fmt::Write as _;
 
+use comfy_table::Cell;
 use serde_json::{Value, json};
 use weft_backend_loom::harness::Plan;
+use weft_core::sites::{AnySite, Evidence};
 use weft_scenarios::scenario::Grade;
-use weft_shell::text::plural;
+use weft_shell::text::{lines, plural, table};
 
 use crate::checkers::{Bug, FILES, File, NAMES, TITLES};
+use crate::source::Source;
 
 /// The title in the header of a scenario's file, and what else the file says about itself.
 fn file(plan: &Plan) -> (&'static str, &'static File) {
@@ -85,4 +88,56 @@ pub(crate) fn json(plans: &[Plan]) -> Value {
         })
     };
     json!({ "scenarios": plans.iter().map(scenario).collect::<Vec<_>>() })
+}
+
+fn ordering(site: AnySite) -> String {
+    match site {
+        AnySite::Access(site) => format!("{:?}", site.order),
+        AnySite::Fence(site) => format!("fence {:?}", site.order),
+    }
+}
+
+fn killers(site: AnySite) -> &'static [&'static str] {
+    match site.row().evidence {
+        Evidence::CaughtBy(named) => named,
+        Evidence::Relaxed => &[],
+    }
+}
+
+/// Where the core names a site.
+fn places(source: &Source, site: AnySite) -> Vec<String> {
+    let named = source.named.iter().filter(|(name, _)| name == site.row().name);
+    named.map(|(_, line)| line.to_string()).collect()
+}
+
+/// The sites for people.
+pub(crate) fn sites_text(sites: &[AnySite]) -> String {
+    let source = Source::of_core();
+    let mut table = table(&["site", "ordering", "weaker", "lines", "carries"], 2..4);
+    for &site in sites {
+        table.add_row(vec![
+            Cell::new(site.row().name),
+            Cell::new(ordering(site)),
+            Cell::new(site.weakenings()),
+            Cell::new(places(&source, site).len()),
+            Cell::new(site.row().carries),
+        ]);
+    }
+    lines(&table) + "\n" + &plural(sites.len(), "site") + "\n"
+}
+
+/// The sites for programs.
+pub(crate) fn sites_json(sites: &[AnySite]) -> Value {
+    let source = Source::of_core();
+    let site = |site: &AnySite| {
+        json!({
+            "name": site.row().name,
+            "ordering": ordering(*site),
+            "weakenings": site.weakenings(),
+            "lines": places(&source, *site),
+            "carries": site.row().carries,
+            "caught_by": killers(*site),
+        })
+    };
+    json!({ "sites": sites.iter().map(site).collect::<Vec<_>>() })
 }

@@ -85,7 +85,7 @@ impl Known {
 /// Looks for the races, and writes down what was found.
 pub(crate) fn run(options: &Races) -> Result<u8, String> {
     let columns = options.columns()?;
-    let plans = jobs::select(&options.filters)?;
+    let plans = jobs::selected(&options.filters, &[])?;
     let root = checkout::root()?;
     let workspace = Workspace::read()?;
     let catalogue = Catalogue::read(&workspace)?;

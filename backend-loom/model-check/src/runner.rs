@@ -1,8 +1,8 @@
 //! Runs tasks in child processes, as many at a time as there are workers.
 //!
 //! Each worker thread takes the next task; for a job it asks children for its stages. Everything
-//! that is shown goes through the main thread, which also looks for an interruption: then no
-//! further task is begun, the children that run are ended, and what has finished is kept.
+//! that is shown goes through the main thread, which also looks whether to stop: then no further
+//! task is begun, the children that run are ended, and what has finished is kept.
 
 use std::collections::VecDeque;
 use std::os::unix::process::CommandExt as _;
@@ -65,6 +65,17 @@ enum News<A> {
 
 /// Runs `tasks`, in any order, and gives back those that were finished, in the order given.
 pub(crate) fn run<T: Task>(tasks: Vec<T>, workers: usize, board: &mut Board) -> Vec<Done<T>> {
+    run_heeding(tasks, workers, board, |_, _, _| {})
+}
+
+/// As [`run`], and tells of each task that is over as soon as it is: which one it is, and what came
+/// out.
+pub(crate) fn run_heeding<T: Task>(
+    tasks: Vec<T>,
+    workers: usize,
+    board: &mut Board,
+    mut heed: impl FnMut(usize, &T, &Result<T::Answer, String>),
+) -> Vec<Done<T>> {
     board.expect(tasks.iter().map(Task::kind));
     let mut results: Vec<Option<Result<T::Answer, String>>> = tasks.iter().map(|_| None).collect();
     let mut order: Vec<usize> = (0..tasks.len()).collect();
@@ -84,8 +95,10 @@ pub(crate) fn run<T: Task>(tasks: Vec<T>, workers: usize, board: &mut Board) -> 
                 Ok(News::Done(worker, index, result)) => {
                     let executions = (*result).as_ref().map_or(0, |answer| T::executions(answer));
                     board.done(worker, tasks[index].kind(), executions);
-                    // A child that was ended by our own interruption has no result.
-                    if result.is_ok() || !interruption::is_here() {
+                    // A child that we ended ourselves has no result.
+                    let is_ended = result.is_err() && interruption::is_here();
+                    if !is_ended && !interruption::was_enough() {
+                        heed(index, &tasks[index], &result);
                         results[index] = Some(*result);
                     }
                 }
@@ -110,7 +123,7 @@ fn work<T: Task>(
     let tell = |one| drop(news.send(one));
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(index) = next.filter(|_| !interruption::is_here()) else { return };
+        let Some(index) = next.filter(|_| !interruption::should_stop()) else { return };
         let task = &tasks[index];
         tell(News::Started(worker, task.title()));
         tracing::info!("begins: {}", task.title());
@@ -191,5 +204,5 @@ pub(crate) fn ask(
     command.args(["child", job.scenario, job.checker.name()]);
     // A group of its own: the terminal's Ctrl-C reaches us alone, and we end the children.
     command.process_group(0);
-    child::ask_until(&mut command, request, interruption::is_here, progress)
+    child::ask_until(&mut command, request, interruption::should_stop, progress)
 }

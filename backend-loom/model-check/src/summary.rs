@@ -8,6 +8,9 @@
 //!
 //! Every token is replayed once before it is shown. One that leads to another message is an
 //! internal error: people would be sent after the wrong thing.
+//!
+//! A summary follows from what was [found](Found) and from nothing else, so that it is the same
+//! whether that was found just now, or is read from [records](crate::record).
 
 use std::time::Duration;
 
@@ -20,8 +23,65 @@ use weft_shell::{exit, interruption};
 use crate::agreement;
 use crate::checkers::Checker;
 use crate::jobs::{Job, Purpose};
-use crate::runner::{self, Done};
+use crate::record::Head;
+use crate::runner;
 use crate::token::Token;
+
+/// What came of one exploration.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// Its number: the position in the plan of the whole run.
+    pub(crate) index: usize,
+    /// What was explored.
+    pub(crate) job: Job,
+    /// What came out, or how the child died.
+    pub(crate) result: Result<Report, String>,
+    /// What replays the failure of a row, if it has one.
+    pub(crate) token: Option<String>,
+    /// What is wrong with the token, in a sentence.
+    pub(crate) astray: Option<String>,
+}
+
+impl Found {
+    /// What came of `job`, its token tried.
+    pub(crate) fn new(index: usize, job: Job, result: Result<Report, String>) -> Self {
+        let report = result.as_ref().ok().filter(|_| job.purpose == Purpose::Row);
+        let replayed = report.and_then(|report| replayed(&job, report));
+        let (token, astray) = replayed.map_or((None, None), |(token, it)| (Some(token), it));
+        Self { index, job, result, token, astray }
+    }
+
+    /// Whether there is something to look at: a violation, a twin that was not caught, a child that
+    /// died, or a search that is not exhaustive where that was demanded.
+    pub(crate) fn is_bad(&self, exhausted: bool) -> bool {
+        let Ok(report) = &self.result else { return true };
+        match self.job.purpose {
+            Purpose::Row => report.failure.is_some() || exhausted && report.verdict.is_bounded(),
+            Purpose::Twin { message, .. } => !report.is_caught_with(message),
+            Purpose::Site => false,
+        }
+    }
+}
+
+/// The token of a failure, and a sentence if it does not lead to the same failure again.
+fn replayed(job: &Job, report: &Report) -> Option<(String, Option<String>)> {
+    let model = job.stages.first()?.memory_model;
+    let token = Token::of(report, job.scenario, job.checker, model)?;
+    let wanted = &report.failure.as_ref()?.message;
+    let found = match runner::ask(job, &token.request(), |_| {}) {
+        Ok(Report { failure: Some(failure), .. }) => failure.message,
+        Ok(_) => "nothing".to_owned(),
+        Err(error) => error,
+    };
+    let is_astray = found != *wanted && !interruption::should_stop();
+    let astray = is_astray.then(|| {
+        format!(
+            "the token {token} does not lead to its failure again: \"{wanted}\" became \
+             \"{found}\""
+        )
+    });
+    Some((token.to_string(), astray))
+}
 
 /// One scenario under one engine.
 #[derive(Clone, Debug)]
@@ -113,28 +173,29 @@ pub(crate) struct Summary {
     pub(crate) unfinished: usize,
     /// Wall time of everything.
     pub(crate) elapsed: Duration,
+    /// What was run, unless it was one execution.
+    pub(crate) head: Option<Head>,
 }
 
 impl Summary {
-    /// Puts results together. `expected` jobs were planned.
+    /// Puts results together. `unfinished` are the scenarios of explorations that have none.
     pub(crate) fn of(
         plans: &[Plan],
         sabotage: Option<Sabotage>,
-        done: Vec<Done>,
-        expected: usize,
+        all: Vec<Found>,
+        unfinished: &[&str],
         exhausted: bool,
     ) -> Self {
-        let unfinished = expected - done.len();
-        let mut summary = Self { sabotage, unfinished, ..Self::default() };
-        for Done { job, result } in done {
-            match job.purpose {
-                Purpose::Row => summary.add_row(plans, job, result, exhausted),
+        let mut summary = Self { sabotage, unfinished: unfinished.len(), ..Self::default() };
+        for found in all {
+            match found.job.purpose {
+                Purpose::Row => summary.add_row(plans, found, exhausted),
                 Purpose::Twin { number, message } => summary.twins.push(Twin {
-                    scenario: job.scenario,
+                    scenario: found.job.scenario,
                     number,
-                    engine: job.checker.name(),
-                    fate: Fate::of(result, message),
-                    sabotage: job.sabotage.expect("a twin is a broken world"),
+                    engine: found.job.checker.name(),
+                    fate: Fate::of(found.result, message),
+                    sabotage: found.job.sabotage.expect("a twin is a broken world"),
                     message,
                 }),
                 Purpose::Site => {}
@@ -150,20 +211,18 @@ impl Summary {
             let reports: Vec<&Report> =
                 reports.filter_map(|row| row.result.as_ref().ok()).collect();
             summary.disagreements.extend(agreement::disagreements(plan.name, &reports));
-            summary.missing.extend(missing(&reports));
+            // What is unfinished may still be met.
+            if !unfinished.contains(&plan.name) {
+                summary.missing.extend(missing(&reports));
+            }
         }
         summary
     }
 
-    fn add_row(
-        &mut self,
-        plans: &[Plan],
-        job: Job,
-        result: Result<Report, String>,
-        exhausted: bool,
-    ) {
+    fn add_row(&mut self, plans: &[Plan], found: Found, exhausted: bool) {
+        let Found { job, result, token, astray, .. } = found;
         let plan = plans.iter().find(|plan| plan.name == job.scenario).expect("jobs have plans");
-        let token = result.as_ref().ok().and_then(|report| self.replayed(&job, report));
+        self.internal.extend(astray);
         match &result {
             Ok(report) if report.verdict.is_bounded() && exhausted => {
                 let Report { scenario, engine, verdict, .. } = report;
@@ -180,25 +239,6 @@ impl Summary {
             }
         }
         self.rows.push(Row { plan: plan.clone(), checker: job.checker, result, token });
-    }
-
-    /// The token of a failure, once it has led to the same failure again.
-    fn replayed(&mut self, job: &Job, report: &Report) -> Option<String> {
-        let model = job.stages.first()?.memory_model;
-        let token = Token::of(report, job.scenario, job.checker, model)?;
-        let wanted = &report.failure.as_ref()?.message;
-        let found = match runner::ask(job, &token.request(), |_| {}) {
-            Ok(Report { failure: Some(failure), .. }) => failure.message,
-            Ok(_) => "nothing".to_owned(),
-            Err(error) => error,
-        };
-        if found != *wanted && !interruption::is_here() {
-            self.internal.push(format!(
-                "the token {token} does not lead to its failure again: \"{wanted}\" became \
-                 \"{found}\""
-            ));
-        }
-        Some(token.to_string())
     }
 
     /// Whether the world was broken.
@@ -306,7 +346,7 @@ mod tests {
             other_models: Vec::new(),
             coverage: Coverage::default(),
         };
-        Summary::of(&[plan], None, vec![Done { job, result: Ok(report) }], 1, false)
+        Summary::of(&[plan], None, vec![Found::new(0, job, Ok(report))], &[], false)
     }
 
     #[test]

@@ -65,18 +65,17 @@ pub(crate) struct Sweep {
     unfinished: usize,
 }
 
-/// Weakens the sites that `wanted` selects and explores `plans` in each of these worlds.
+/// Weakens `sites` and explores `plans` in each of these worlds.
 pub(crate) fn sweep(
     search: &Search,
     selection: &Selection,
     plans: &[Plan],
-    wanted: impl Fn(&str) -> bool,
+    sites: &[AnySite],
 ) -> Sweep {
     let source = Source::of_core();
     let covered = Covered::by(search, plans);
-    let sites: Vec<AnySite> = ALL.iter().copied().filter(|site| wanted(site.row().name)).collect();
     let mut worlds = Vec::new();
-    for &site in sites.iter().filter(|_| !interruption::is_here()) {
+    for site in sites.iter().copied().filter(|_| !interruption::is_here()) {
         for (line, scenarios) in covered.lines(site) {
             for sabotage in sabotage::weakenings(site, &line) {
                 worlds.push((sabotage, site, line.clone(), scenarios.clone()));
@@ -112,7 +111,7 @@ pub(crate) fn sweep(
     sweep.judge_reasons(&source, everything && sites.len() == ALL.len());
     if everything {
         for site in sites {
-            sweep.complaints.extend(row_complaints(site, &sweep.weakenings, &covered));
+            sweep.complaints.extend(row_complaints(*site, &sweep.weakenings, &covered));
         }
     }
     sweep

@@ -9,6 +9,7 @@ Exit codes:
        broken on purpose was not noticed
     3  bounded where exhaustion was demanded
     4  wrong usage, results that cannot be written, or another error of the command itself
+    5  another state: a token or a file of results belongs to other code than this
   130  interrupted: what had finished is shown";
 
 /// All is well.
@@ -21,12 +22,14 @@ pub const MISSING: u8 = 2;
 pub const BOUNDED: u8 = 3;
 /// Wrong usage, or the command itself failed.
 pub const INTERNAL: u8 = 4;
+/// A token, or a file of results, belongs to another state of the code.
+pub const ANOTHER_STATE: u8 = 5;
 /// Interrupted.
 pub const INTERRUPTED: u8 = 130;
 
 /// The code of which the user must hear first.
 pub fn worst(codes: &[u8]) -> u8 {
-    let order = [INTERRUPTED, INTERNAL, VIOLATION, MISSING, BOUNDED];
+    let order = [INTERRUPTED, INTERNAL, ANOTHER_STATE, VIOLATION, MISSING, BOUNDED];
     order.into_iter().find(|code| codes.contains(code)).unwrap_or(GOOD)
 }
 
@@ -36,9 +39,21 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_table() {
-        for code in [GOOD, VIOLATION, MISSING, BOUNDED, INTERNAL, INTERRUPTED] {
+        for code in [GOOD, VIOLATION, MISSING, BOUNDED, INTERNAL, ANOTHER_STATE, INTERRUPTED] {
             let begins = format!("{code:>5}  ");
             assert!(TABLE.lines().any(|line| line.starts_with(&begins)), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_same_table() {
+        let document = include_str!("../../../docs/results.md");
+        let table = TABLE.replace("\n       ", " ");
+        for line in table.lines().skip(1) {
+            let (code, meaning) = line.trim().split_once("  ").expect("a code and its meaning");
+            let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
+            let row = format!("| {code} | {meaning} |");
+            assert!(document.contains(&row), "no {row:?} in docs/results.md");
         }
     }
 

@@ -7,16 +7,21 @@
 //! * [`exit`]: what exit codes mean;
 //! * [`arguments`]: options that several commands have, [`mod@select`]: filters;
 //! * [`interruption`]: Ctrl-C, after which what has finished is still shown;
-//! * [`text`]: tables and numbers for people, [`junit`]: documents for test servers;
-//! * [`checkout`]: where the files are that commands read and write.
+//! * [`text`]: tables and numbers for people, [`junit`]: documents for test servers,
+//!   [`github`]: annotations of a workflow, [`lines`]: JSON lines as results come;
+//! * [`checkout`]: where the files are that commands read and write, [`provenance`]: what results
+//!   belong to.
 
 #![forbid(unsafe_code)]
 
 pub mod arguments;
 pub mod checkout;
 pub mod exit;
+pub mod github;
 pub mod interruption;
 pub mod junit;
+pub mod lines;
+pub mod provenance;
 pub mod select;
 pub mod text;
 
@@ -27,6 +32,10 @@ use std::sync::OnceLock;
 use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::Value;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The name that sentences begin with.
 static NAME: OnceLock<String> = OnceLock::new();
@@ -34,7 +43,8 @@ static NAME: OnceLock<String> = OnceLock::new();
 /// Reads the command line, and runs the command.
 pub fn run<A: Parser>(command: impl FnOnce(A) -> Result<u8, String>) -> ExitCode {
     NAME.get_or_init(|| A::command().get_name().to_owned());
-    let result = match A::try_parse() {
+    let matches = with_exit_codes(A::command()).try_get_matches();
+    let result = match matches.and_then(|matches| A::from_arg_matches(&matches)) {
         Ok(arguments) => command(arguments),
         Err(error) => refuse(&error),
     };
@@ -42,6 +52,13 @@ pub fn run<A: Parser>(command: impl FnOnce(A) -> Result<u8, String>) -> ExitCode
         complain(&sentence);
         exit::INTERNAL
     }))
+}
+
+/// The command, with the table of exit codes below the help of all that it does.
+pub(crate) fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let own = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let command = command.after_help(own + exit::TABLE);
+    command.mut_subcommands(|one| if one.is_hide_set() { one } else { with_exit_codes(one) })
 }
 
 /// Help and version are results; everything else is one sentence.
@@ -99,10 +116,23 @@ fn write(out: &mut impl Write, text: &str) -> Result<(), String> {
     }
 }
 
-/// Logs to the standard error stream from now on, what is at least as important as `level`.
-pub fn start_log(level: tracing::Level) {
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
-    log.with_ansi(console::colors_enabled_stderr()).with_target(false).without_time().init();
+/// Logs to the standard error stream from now on: what is at least as important as `level`, or what
+/// the variable `RUST_LOG` asks for, as `debug` or `weft_model_check=trace,info`.
+///
+/// # Errors
+///
+/// One sentence, if the variable asks for nothing that can be understood.
+pub fn start_log(level: tracing::Level) -> Result<(), String> {
+    let wanted = match std::env::var("RUST_LOG") {
+        Ok(text) => text.parse().map_err(|error| {
+            format!("RUST_LOG cannot be read ({error}): use a level, as debug, or leave it out")
+        })?,
+        Err(_) => Targets::new().with_default(level),
+    };
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let log = log.with_ansi(console::colors_enabled_stderr()).with_target(false).without_time();
+    tracing_subscriber::registry().with(log.with_filter(wanted)).init();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -214,6 +214,13 @@ impl Users for Metal {
         LIMITED.store(true, Ordering::Relaxed);
     }
 
+    fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync)) {
+        match players(cpu) & !shootdown::only(cpu::this().id) {
+            0 => interrupts::without_interrupts(handler),
+            target => shootdown::call(target, handler),
+        }
+    }
+
     fn reached(&self, name: &'static str) {
         situations::reached(name);
     }

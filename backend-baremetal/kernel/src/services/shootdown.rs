@@ -12,6 +12,8 @@
 //! A request with many pages is one interrupt for each target. An interrupt that finds no bit was
 //! overtaken: the request was served with an earlier one.
 //!
+//! A request may also be to call something: a race does so to be in another CPU's handler.
+//!
 //! # No deadlock
 //!
 //! A processor that waits for answers has interrupts on, so it answers meanwhile; so does one that
@@ -28,6 +30,7 @@
 //! either a sender that flushes on all processors finds it online, or the change was made before
 //! the processor began to fill its caches.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
@@ -44,11 +47,29 @@ use crate::machine::cpu::{self, CPUS_MAX};
 use crate::machine::waiting::Wait;
 use crate::machine::{apic, serial, trap, vector};
 
+/// What a processor asks of others.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// To flush.
+    Flush(Request),
+    /// To call this in the handler.
+    Call(&'static (dyn Fn() + Sync)),
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flush(request) => write!(f, "to flush {:?}", request.flush()),
+            Self::Call(_) => f.write_str("to call a handler of a race's own"),
+        }
+    }
+}
+
 /// What a processor sends.
 #[repr(align(128))]
 struct Sent {
     /// Written by the sender while there is no answer to wait for. So the lock is always free.
-    request: RwLock<Option<Request>>,
+    asked: RwLock<Option<Asked>>,
     /// The processors that have not answered.
     unanswered: AtomicU64,
 }
@@ -58,7 +79,7 @@ struct Sent {
 struct Wanted(AtomicU64);
 
 static SENT: [Sent; CPUS_MAX] =
-    [const { Sent { request: RwLock::new(None), unanswered: AtomicU64::new(0) } }; CPUS_MAX];
+    [const { Sent { asked: RwLock::new(None), unanswered: AtomicU64::new(0) } }; CPUS_MAX];
 static WANTED: [Wanted; CPUS_MAX] = [const { Wanted(AtomicU64::new(0)) }; CPUS_MAX];
 
 /// A set of processors: a bit for each.
@@ -81,13 +102,28 @@ fn each(targets: Targets) -> impl Iterator<Item = usize> {
 /// Makes the targets serve a request, the calling processor with `serve` if it is one of them, and
 /// returns once all have.
 pub(crate) fn send(targets: Targets, request: &Request, serve: impl Fn(&Request)) {
+    ask(targets, Asked::Flush(*request), || serve(request));
+}
+
+/// Makes the targets, of which the caller is none, call `handler` in their interrupt handlers, and
+/// returns once all have.
+pub(crate) fn call(targets: Targets, handler: &(dyn Fn() + Sync)) {
+    // SAFETY: only the type changes. A target calls it before it answers, and `ask` returns when
+    // all have answered, within the lifetime of the reference; it does not unwind.
+    let handler: &'static (dyn Fn() + Sync) = unsafe { core::mem::transmute(handler) };
+    ask(targets, Asked::Call(handler), || unreachable!("a processor does not interrupt itself"));
+}
+
+/// Makes the targets do what is asked, the calling processor by `serve` if it is one of them, and
+/// returns once all have.
+fn ask(targets: Targets, asked: Asked, serve: impl Fn()) {
     let own = cpu::this();
     let others = targets & !only(own.id);
     let sent = &SENT[own.id];
     let began = cpu::cycles();
     if others != 0 {
         assert!(interrupts::are_enabled(), "two senders with interrupts off wait for good");
-        *sent.request.write() = Some(*request);
+        *sent.asked.write() = Some(asked);
         sent.unanswered.store(others, Ordering::Relaxed);
         for target in each(others) {
             // Release: a target that sees the bit sees the request.
@@ -98,7 +134,7 @@ pub(crate) fn send(targets: Targets, request: &Request, serve: impl Fn(&Request)
         apic::interrupt(others, vector::FLUSH);
     }
     if targets & only(own.id) != 0 {
-        interrupts::without_interrupts(|| serve(request));
+        interrupts::without_interrupts(serve);
     }
     if others != 0 {
         let mut wait = Wait::new();
@@ -108,7 +144,7 @@ pub(crate) fn send(targets: Targets, request: &Request, serve: impl Fn(&Request)
             if wait.is_overdue(began)
                 && let Some(target) = each(sent.unanswered.load(Ordering::Relaxed)).next()
             {
-                fail(request, target);
+                fail(asked, target);
             }
         }
         note(cpu::cycles() - began);
@@ -120,8 +156,11 @@ pub(crate) fn answer(serve: impl Fn(&Request)) {
     let own = cpu::this();
     // Acquire: the requests were written before the bits were set.
     for sender in each(WANTED[own.id].0.swap(0, Ordering::Acquire)) {
-        let request = *SENT[sender].request.read();
-        serve(&request.expect("a sender writes its request first"));
+        let asked = *SENT[sender].asked.read();
+        match asked.expect("a sender writes its request first") {
+            Asked::Flush(request) => serve(&request),
+            Asked::Call(handler) => handler(),
+        }
         cpu::count(&own.requests_answered);
         // Release: the flush is over before the sender goes on.
         SENT[sender].unanswered.fetch_and(!only(own.id), Ordering::Release);
@@ -129,13 +168,12 @@ pub(crate) fn answer(serve: impl Fn(&Request)) {
 }
 
 /// Fails because of a target that does not answer, with what is known of it.
-fn fail(request: &Request, target: usize) -> ! {
+fn fail(asked: Asked, target: usize) -> ! {
     let is_taken = WANTED[target].0.load(Ordering::Relaxed) & only(cpu::this().id) == 0;
     let block = cpu::of(target);
     panic!(
-        "processor {target} {UNANSWERED} {:?}: it has {}taken the request \
+        "processor {target} {UNANSWERED} {asked}: it has {}taken the request \
          up, has answered {} others, is CPU {} of the core, and is {}",
-        request.flush(),
         if is_taken { "" } else { "not " },
         block.requests_answered.load(Ordering::Relaxed),
         block.plays.load(Ordering::Relaxed),

@@ -4,6 +4,7 @@ mod checkouts;
 mod endings;
 mod mutants;
 mod races;
+mod records;
 mod refusals;
 mod results;
 

@@ -236,6 +236,48 @@ fn one_line_is_broken_by_itself_and_the_failure_replays() {
 }
 
 #[test]
+fn sites_are_listed_with_what_they_carry() {
+    let ran = run(&["sites", "--list"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for site in weft_core::sites::ALL {
+        assert!(ran.out.contains(site.row().name), "no {} in {}", site.row().name, ran.out);
+    }
+    let value = run(&["sites", "--list", "--site", "walk_*", "--format=json"]).json();
+    let site = &value["sites"][0];
+    assert_eq!((&site["name"], &site["ordering"]), (&"WALK_ENTRY".into(), &"Acquire".into()));
+    assert!(site["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{value:#}");
+}
+
+#[test]
+fn the_log_is_what_a_variable_asks_for() {
+    let arguments = ["lock_vs_lock", "--engine=explorer", "--no-twins"];
+    let log = |level| {
+        let output = command(&arguments).env("RUST_LOG", level).output().expect("it starts");
+        ran(output)
+    };
+    assert!(log("info").err.contains("begins: lock_vs_lock explorer"), "{:?}", log("info"));
+    let silent = log("model_check=error");
+    assert!(silent.code == Some(0) && silent.err.is_empty(), "{silent:?}");
+    let refused = log("model_check=loud");
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.err.contains("RUST_LOG cannot be read"), "{refused:?}");
+}
+
+#[test]
+fn shells_and_manuals_know_the_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&["completions", shell]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.out.contains("fail-fast") && ran.out.contains("new-scenario"), "{shell}");
+    }
+    let page = run(&["man"]);
+    assert_eq!(page.code, Some(0), "{page:?}");
+    for part in [".TH model-check 1", "fail\\-fast", "another state"] {
+        assert!(page.out.contains(part), "no {part:?} in {}", page.out);
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_a_quiet_end() {
     let mut child = command(&["--list"]);
     let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -254,6 +296,16 @@ fn results_that_cannot_be_written_are_code_4() {
         assert_eq!(ran.code, Some(4), "{ran:?}");
         let said = "model-check: cannot write the results: No space left on device (os error 28)";
         assert_eq!(ran.err.trim_end(), said);
+    }
+}
+
+#[test]
+fn every_command_tells_what_exit_codes_mean() {
+    let commands =
+        ["sites", "coverage", "races", "mutants", "replay", "merge", "new-scenario", "speed"];
+    for command in commands.into_iter().chain(["completions", "man"]) {
+        let ran = run(&[command, "--help"]);
+        assert!(ran.out.contains(weft_shell::exit::TABLE), "{command}: {}", ran.out);
     }
 }
 
