@@ -2,50 +2,90 @@
 
 set positional-arguments
 
+# Recipes run where they are started, so that files can be named from there; these are found.
+root := quote(justfile_directory())
+manifest := quote(justfile_directory() / "Cargo.toml")
+checker := quote(justfile_directory() / "target/model-check/model-check")
+
 # Lists the recipes.
 _default:
     @just --list --unsorted
 
 # Explores every race under every engine; `just model-check --help` says what else it can do.
-[no-exit-message]
-model-check *ARGS: _model-check
-    @target/model-check/model-check "$@"
+[no-cd, no-exit-message]
+model-check *ARGS:
+    #!/bin/sh
+    set -eu
+    # What needs no build is not built for.
+    case "${1:-}" in --help) exec cat {{root}}/docs/help/model-check.txt ;; esac
+    cargo build --manifest-path {{manifest}} --profile model-check --package weft-model-check
+    exec {{checker}} "$@"
+
+# Explores again whenever a source file changes, until it is interrupted.
+[no-cd, no-exit-message]
+watch SCENARIO *ARGS:
+    #!/bin/sh
+    set -u
+    explored=$(mktemp)
+    trap 'rm -f "$explored"' EXIT
+    trap 'exit 130' INT TERM
+    changed() {
+        cd {{root}} && find core explorer scenarios backend-loom -name '*.rs' -newer "$explored"
+    }
+    while true; do
+        touch "$explored"
+        {{just_executable()}} --justfile {{quote(justfile())}} model-check "$@"
+        echo "watch: waiting for a file to change" >&2
+        until [ -n "$(changed)" ]; do sleep 1; done
+    done
 
 # Runs the one execution that a REPLAY line names.
-[no-exit-message]
+[no-cd, no-exit-message]
 replay TOKEN: _model-check
-    @target/model-check/model-check replay "$1"
+    @{{checker}} replay "$1"
+
+# Puts the recorded shards of one run together, as if it had been run at once.
+[no-cd, no-exit-message]
+merge *FILES: _model-check
+    @{{checker}} merge "$@"
 
 # Breaks a scratch copy with the mutants on file, weakens every ordering: what notices?
-[no-exit-message]
+[no-cd, no-exit-message]
 mutants *ARGS: _model-check
-    @target/model-check/model-check mutants "$@"
+    @{{checker}} mutants "$@"
 
 # Looks for every race that shipped, by every checker, and writes scenarios/RACES.md.
-[no-exit-message]
+[no-cd, no-exit-message]
 races *ARGS: _model-check
-    @target/model-check/model-check races "$@"
+    @{{checker}} races "$@"
 
 # Compares the exhaustive engines: executions, time, memory, side by side.
+[no-cd, no-exit-message]
 speed *ARGS: _model-check
-    @target/model-check/model-check speed "$@"
+    @{{checker}} speed "$@"
 
 # Measures what operations cost, beside raw bounds and other crates; `just bench --help` says more.
 [no-exit-message]
 bench *ARGS:
-    @cargo bench --quiet --package weft-bench --bench weft -- \
+    #!/bin/sh
+    set -eu
+    case "${1:-}" in --help) exec cat docs/help/bench.txt ;; esac
+    exec cargo bench --quiet --package weft-bench --bench weft -- \
         --directory {{quote(invocation_directory())}} "$@"
 
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
-[no-exit-message]
+[no-cd, no-exit-message]
 new-scenario NAME: _model-check
-    @target/model-check/model-check new-scenario "$1"
+    @{{checker}} new-scenario "$1"
 
 # Boots the kernel under QEMU, once for every race; `just qemu --help` says what else it can do.
-[no-exit-message]
+[no-cd, no-exit-message]
 qemu *ARGS:
-    @cargo build --package weft-qemu-runner
-    @cargo run --quiet --package weft-qemu-runner -- "$@"
+    #!/bin/sh
+    set -eu
+    case "${1:-}" in --help) exec cat {{root}}/docs/help/qemu.txt ;; esac
+    cargo build --manifest-path {{manifest}} --package weft-qemu-runner
+    exec cargo run --manifest-path {{manifest}} --quiet --package weft-qemu-runner -- "$@"
 
 # Runs the tests of all packages.
 test:
@@ -118,4 +158,4 @@ setup:
 
 # Builds the command, optimised: executions are many. The first time takes some minutes.
 _model-check:
-    @cargo build --profile model-check --package weft-model-check
+    @cargo build --manifest-path {{manifest}} --profile model-check --package weft-model-check

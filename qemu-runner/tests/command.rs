@@ -68,9 +68,12 @@ fn results_that_cannot_be_written_are_code_4() {
 
 #[test]
 fn help_tells_what_exit_codes_mean() {
-    let output = command(&["--help"]).output().expect("the command starts");
+    let output = command(&["--help"]).env_remove("COLUMNS").output().expect("the command starts");
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains(weft_shell::exit::TABLE));
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(help.contains(weft_shell::exit::TABLE));
+    let file = include_str!("../../docs/help/qemu.txt");
+    assert!(file == help, "write this to docs/help/qemu.txt:\n{help}");
 }
 
 /// Stands in for QEMU: says its version, notes its process, and does as the kernel would that has

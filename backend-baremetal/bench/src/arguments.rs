@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use weft_shell::select::select;
 
 /// Measures what Weft costs, beside raw bounds and other page-table crates.
 ///
 /// Ratios are taken within a round, in which every workload of a row runs once; medians of them
 /// decide whether a target is met. Runs are verified by an independent walk.
 #[derive(Debug, Parser)]
-#[command(name = "bench", version, after_help = weft_shell::exit::TABLE)]
+#[command(name = "bench", version)]
 pub struct Arguments {
-    /// Measure only rows whose name contains this; can be repeated.
+    /// Measure only rows with this name, with names that contain it, or, with `*`, `?` or `[...]`,
+    /// with names that fit it; can be repeated.
     #[arg(long, value_name = "TEXT")]
     pub filter: Vec<String>,
+    /// Leave out rows whose names fit this, as a filter does; can be repeated.
+    #[arg(long, value_name = "TEXT")]
+    pub skip: Vec<String>,
     /// How many rounds are counted.
     #[arg(long, value_name = "N", default_value_t = 101, conflicts_with = "quick",
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -55,9 +60,13 @@ impl Arguments {
         self.directory.as_ref().map_or_else(|| path.to_owned(), |folder| folder.join(path))
     }
 
-    /// Whether the row was asked for.
-    pub fn selects(&self, name: &str) -> bool {
-        self.filter.is_empty() || self.filter.iter().any(|text| name.contains(text.as_str()))
+    /// Which of the rows were asked for.
+    ///
+    /// # Errors
+    ///
+    /// One sentence, if a filter hits none, or none is left.
+    pub fn select(&self, names: &[&str]) -> Result<Vec<bool>, String> {
+        select("row", "--list", names, (&self.filter, &self.skip), |_| false)
     }
 
     /// Whether the JSON document takes the place of the tables.
@@ -84,9 +93,25 @@ mod tests {
 
     #[test]
     fn any_filter_selects() {
-        let arguments = parsed(&["--filter", "map", "--filter", "lock"]).expect("well formed");
-        assert!(arguments.selects("unmap, exact") && arguments.selects("lock a page"));
-        assert!(!arguments.selects("query"));
+        let names = ["unmap, exact", "lock a page", "query", "map"];
+        let selected =
+            |arguments: &[&str]| parsed(arguments).expect("it is well formed").select(&names);
+        assert_eq!(
+            selected(&["--filter=exact", "--filter=l*"]),
+            Ok(vec![true, true, false, false])
+        );
+        assert_eq!(selected(&["--filter=map"]), Ok(vec![false, false, false, true]));
+        assert_eq!(selected(&["--skip=*map*"]), Ok(vec![false, true, true, false]));
+        let refused = "no row's name contains \"qery\" (a similar one is query); --list shows all of \
+                       them";
+        assert_eq!(selected(&["--filter=qery"]), Err(refused.to_owned()));
+    }
+
+    #[test]
+    fn the_help_on_file_is_what_the_command_says() {
+        let help = weft_shell::help::<Arguments>();
+        let file = include_str!("../../../docs/help/bench.txt");
+        assert!(file == help, "write this to docs/help/bench.txt:\n{help}");
     }
 
     #[test]

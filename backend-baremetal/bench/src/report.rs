@@ -5,19 +5,23 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, Color, Table};
 use serde_json::{Value, json};
 use weft_shell::exit;
+use weft_shell::provenance::{Host, Provenance};
 use weft_shell::text::{lines, table};
 
 use crate::measure::{Column, Measured, Spread};
 use crate::target::{Demand, Judged, Outcome, judge};
 use crate::workload::Role;
 
+/// The version of the document's form.
+const VERSION: u32 = 2;
+
 /// Everything that was measured.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How many rounds each row had.
     pub rounds: usize,
-    /// The processor, as the operating system calls it, and how many there are.
-    pub machine: String,
+    /// What the results belong to.
+    pub provenance: Provenance,
     /// The rows.
     pub rows: Vec<Measured>,
 }
@@ -51,7 +55,8 @@ impl Report {
 
     /// The tables.
     pub fn text(&self) -> String {
-        let mut text = format!("{}, {} rounds\n\n", self.machine, self.rounds);
+        let Host { processor, cores, .. } = &self.provenance.host;
+        let mut text = format!("{processor}, {cores} cores, {} rounds\n\n", self.rounds);
         text += &lines(&self.costs());
         let judged = self.judged();
         if !judged.is_empty() {
@@ -81,7 +86,8 @@ impl Report {
         let rows: Vec<Value> = self.rows.iter().map(row_json).collect();
         let targets: Vec<Value> = self.judged().iter().map(judged_json).collect();
         json!({
-            "machine": self.machine,
+            "version": VERSION,
+            "provenance": self.provenance,
             "rounds": self.rounds,
             "rows": rows,
             "targets": targets,
@@ -211,7 +217,7 @@ mod tests {
             columns: vec![column(Role::Ours, 4.0), column(Role::Bound, 1.0)],
             failures: vec!["name: nothing".to_owned()],
         };
-        Report { rounds: 3, machine: "here".to_owned(), rows: vec![row] }
+        Report { rounds: 3, provenance: Provenance::here("bench", "0"), rows: vec![row] }
     }
 
     #[test]

@@ -61,6 +61,11 @@ pub(crate) fn with_exit_codes(command: clap::Command) -> clap::Command {
     command.mut_subcommands(|one| if one.is_hide_set() { one } else { with_exit_codes(one) })
 }
 
+/// What `--help` says where there is no terminal.
+pub fn help<A: Parser>() -> String {
+    with_exit_codes(A::command()).term_width(100).render_long_help().to_string()
+}
+
 /// Help and version are results; everything else is one sentence.
 fn refuse(error: &clap::Error) -> Result<u8, String> {
     let text = error.to_string();

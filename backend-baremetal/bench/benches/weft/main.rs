@@ -15,6 +15,7 @@ use weft_bench::heap::Counting;
 use weft_bench::measure::measure;
 use weft_bench::report::Report;
 use weft_core::address::CpuId;
+use weft_shell::provenance::Provenance;
 use weft_shell::{exit, print, print_json};
 
 use crate::rows::{Planned, Size};
@@ -36,10 +37,11 @@ fn progress(what: &str) {
 }
 
 fn bench(arguments: &Arguments) -> Result<u8, String> {
-    let selected: Vec<Planned> = rows::all().filter(|row| arguments.selects(row.name())).collect();
-    if selected.is_empty() {
-        return Err("no row has a name like that: --list shows the names".to_owned());
-    }
+    let all: Vec<Planned> = rows::all().collect();
+    let names: Vec<&str> = all.iter().map(Planned::name).collect();
+    let wanted = arguments.select(&names)?;
+    let selected: Vec<Planned> =
+        all.into_iter().zip(wanted).filter_map(|(row, wanted)| wanted.then_some(row)).collect();
     if arguments.list {
         for row in selected {
             print(&format!("{}\n", row.name()))?;
@@ -58,7 +60,8 @@ fn bench(arguments: &Arguments) -> Result<u8, String> {
         pictures::write(&folder, arguments.rounds(), progress)?;
     }
     progress("");
-    let report = Report { rounds: arguments.rounds(), machine: machine(), rows: measured };
+    let provenance = Provenance::here("bench", env!("CARGO_PKG_VERSION"));
+    let report = Report { rounds: arguments.rounds(), provenance, rows: measured };
     if let Some(path) = arguments.json.as_ref().filter(|_| !arguments.json_is_output()) {
         let path = arguments.path(path);
         fs::write(&path, format!("{:#}\n", report.json()))
@@ -70,13 +73,4 @@ fn bench(arguments: &Arguments) -> Result<u8, String> {
         print(&report.text())?;
     }
     Ok(report.exit(arguments.check))
-}
-
-/// What the operating system calls the processor.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = about.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("a processor", |line| line.trim_start_matches([' ', '\t', ':']));
-    format!("{model}, {cores} cores")
 }

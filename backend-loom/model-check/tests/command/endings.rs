@@ -1,5 +1,6 @@
 //! Ends that nobody planned: what was finished before is still shown.
 
+use std::fmt::Display;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
-pub(crate) fn signal(name: &str, pid: u32) {
+/// Sends a signal to a process, or to a group of them, which is a negative number.
+pub(crate) fn signal(name: &str, pid: impl Display) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(status.expect("there is a shell").success());
 }

@@ -4,6 +4,7 @@ mod checkouts;
 mod endings;
 mod mutants;
 mod races;
+mod recipes;
 mod records;
 mod refusals;
 mod results;
@@ -15,7 +16,7 @@ use serde_json::Value;
 /// The command, with arguments, not started yet.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_model-check"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("NO_COLOR");
+    command.args(arguments).stdin(Stdio::null()).env_remove("NO_COLOR").env_remove("COLUMNS");
     command
 }
 
