@@ -106,7 +106,7 @@ pub(crate) fn described(name: &str, sabotage: Sabotage) -> String {
     prepare(name).map_or_else(|| sabotage.described(), |it| it.plan.described(sabotage))
 }
 
-/// Makes a report name files as they are seen from the root of the workspace, wherever it was built.
+/// Makes a report name files as they are seen from the workspace, wherever it was built.
 pub(crate) fn seen_from_the_root(report: &mut Report) {
     let Some(failure) = &mut report.failure else { return };
     let texts = failure.lines.iter_mut().flat_map(|line| [&mut line.at, &mut line.text]);
