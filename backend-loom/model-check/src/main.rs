@@ -12,8 +12,8 @@
 //! * [`summary`], [`agreement`]: what came out and what it means, the exit code included;
 //! * [`source`], [`coverage`]: the core's text, and which of its lines scenarios execute;
 //! * [`sweep`]: every ordering weakened; [`mutants`], [`scratch`]: broken copies of the workspace;
-//! * [`races`]: the bugs that shipped, and who finds them; [`sections`], [`messages`]: what documents
-//!   say that is written by the command;
+//! * [`races`]: the bugs that shipped, and who finds them; [`sections`], [`messages`]: what
+//!   documents say that is written by the command;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
 //! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
 

@@ -11,7 +11,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         // Outside of the checkout, which the current folder and the output of builds are in.
-        let folder = std::env::temp_dir().join(format!("weft-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("weft Prüfung, {name} {}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         Self(folder)
     }

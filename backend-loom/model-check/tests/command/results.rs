@@ -1,7 +1,7 @@
 //! What comes out: verdicts, documents, and a failure from its columns to its replay.
 
 use std::io::Read as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::{command, ran, run};
 
@@ -128,6 +128,30 @@ fn fails_and_replays(engine: &str) {
     assert_eq!(again.code, Some(1), "{again:?}");
     assert!(again.out.contains("VIOLATED  data race on N1.children"), "{}", again.out);
     assert!(again.out.contains(token), "{}", again.out);
+}
+
+#[test]
+fn the_token_that_the_readme_shows_leads_to_its_failure() {
+    let readme = std::fs::read_to_string("../../README.md").expect("there is one");
+    let token = readme.lines().find_map(|line| line.split("REPLAY    just replay ").nth(1));
+    let token = token.expect("a line that replays").trim_matches('\'');
+    let ran = run(&["replay", token]);
+    assert_eq!(ran.code, Some(1), "show in README.md what the command says now: {ran:?}");
+    assert!(readme.contains("VIOLATED  use before allocation: N9"));
+    assert!(ran.out.contains("VIOLATED  use before allocation: N9"), "{}", ran.out);
+}
+
+#[test]
+fn neither_a_home_nor_an_output_is_needed() {
+    let arguments = ["lock_vs_lock", "--engine=explorer", "--no-twins"];
+    let homeless = ran(command(&arguments).env_remove("HOME").output().expect("it starts"));
+    assert_eq!((homeless.code, homeless.err.as_str()), (Some(0), ""), "{homeless:?}");
+    let script = "\"$0\" \"$@\" --sabotage LOCK_RELEASE >&-";
+    let words = [&[env!("CARGO_BIN_EXE_model-check")][..], &arguments].concat();
+    let mut closed = Command::new("sh");
+    closed.args(["-c", script]).args(words);
+    let closed = ran(closed.output().expect("there is a shell"));
+    assert_eq!((closed.code, closed.err.as_str()), (Some(1), ""), "{closed:?}");
 }
 
 #[test]
