@@ -12,6 +12,8 @@
 //! History:
 //! * 1, linux 71b3c126e611, CVE-2016-2069: a space is switched to while it is flushed, and neither
 //!   side has its barrier => ACTIVATE_ORDER, FLUSH_ORDER
+//! * N1, linux fea4e317f9e7, CVE-2025-37964: a flush leaves a CPU out that notes what it runs on
+//!   after it has loaded it => mutant joins_after_the_load
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
