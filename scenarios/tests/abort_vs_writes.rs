@@ -6,7 +6,7 @@
 //! Invariant: what is undone is as it was before, page by page.
 //! Guards against: giving all pages back what the first one had.
 //! Sites: PROTECT_ENTRY, ENTRY_RETRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 805 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 803 executions, under loom to 3 preemptions.
 //! References: linux try_to_unmap_one, folio_unmap_pte_batch (mm/rmap.c), set_ptes.
 //! History:
 //! * N19, linux set_ptes, CVE-2026-31398: a batch is undone with the flags of its first entry, and

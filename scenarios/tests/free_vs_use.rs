@@ -7,7 +7,7 @@
 //!   first.
 //! Guards against: a frame that is freed while its flush is still owed.
 //! Sites: HOLDERS_SEEN, FLUSH_ORDER.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 53 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 52 executions, under loom to 3 preemptions.
 //! References: linux include/asm-generic/tlb.h, "the page freeing, after the TLB invalidate".
 //! History:
 //! * 33, litebox #848, litebox #671: frames are freed before other cores are asked to flush

@@ -6,7 +6,7 @@
 //!   one on every CPU.
 //! Guards against: a hole between the two; a flush of some pages or CPUs only, late, or none.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE, PUBLISH_ITEM.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 54 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 53 executions, under loom to 3 preemptions.
 //! References: linux wp_page_copy (mm/memory.c); asterinas issue 862 (no flush after
 //! copy-on-write).
 use weft_scenarios::prelude::*;
