@@ -251,9 +251,13 @@ fn break_core(
     print(&results.text())?;
     for (race, mutant) in wanted {
         let check = Check::Scenario(races[race].scenario);
-        if let Some(killed) = results.killed(&catalogue.mutants[mutant].name, &check) {
-            findings[race].found.insert(Column::Explorer, Found::After(killed));
-        }
+        let noticed = results.noticed(&catalogue.mutants[mutant].name, &check);
+        let found = match noticed {
+            Some(Some(execution)) => Found::After(execution),
+            Some(None) => Found::Survived,
+            None => Found::NotTried,
+        };
+        findings[race].found.insert(Column::Explorer, found);
     }
     Ok(())
 }

@@ -125,11 +125,17 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// In which execution a check noticed the mutant called `name`, if it did.
-    pub(crate) fn killed(&self, name: &str, check: &Check) -> Option<u64> {
+    /// Whether a check noticed the mutant called `name`, and in which execution; `None` if that
+    /// was not tried to the end.
+    pub(crate) fn noticed(&self, name: &str, check: &Check) -> Option<Option<u64>> {
         let row = self.rows.iter().find(|row| row.mutant.name == name)?;
-        let Fate::Killed(checks) = &row.fate else { return None };
-        checks.iter().find(|(killer, _)| killer == check)?.1
+        match &row.fate {
+            Fate::Killed(checks) => {
+                checks.iter().find(|(killer, _)| killer == check).map(|(_, executions)| *executions)
+            }
+            Fate::Survived(_) => Some(None),
+            Fate::Explained | Fate::Contradicted(_) | Fate::Error(_) => None,
+        }
     }
 
     /// The exit code.

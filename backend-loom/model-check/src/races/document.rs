@@ -159,6 +159,7 @@ pub(crate) fn complaints(races: &[Race], findings: &[Finding]) -> Vec<String> {
             Found::NotIn(count) => {
                 format!("{scenario}: {how} SURVIVED {} executions [{again}]", thousands(count))
             }
+            Found::Survived => format!("{scenario}: {how} SURVIVED [{again}]"),
             Found::Otherwise(_) => {
                 format!("{scenario}: {how} is caught with another message [{again}]")
             }

@@ -66,6 +66,8 @@ pub(crate) enum Found {
     Within(u64),
     /// Not found in so many executions, or runs.
     NotIn(u64),
+    /// A mutant is not noticed, or otherwise than its entry says.
+    Survived,
     /// It fails with another message than the invariant's.
     Otherwise(u64),
     /// It cannot show it: its hardware keeps nothing, or it has one order of all accesses.
@@ -94,6 +96,7 @@ impl fmt::Display for Found {
             Self::Within(count) => write!(f, "in {}", thousands(count)),
             Self::NotIn(count) => write!(f, "not in {}", thousands(count)),
             Self::Otherwise(count) => write!(f, "other message, {}", thousands(count)),
+            Self::Survived => f.write_str("SURVIVED"),
             Self::Cannot => f.write_str("cannot"),
             Self::NotTried => f.write_str("-"),
         }

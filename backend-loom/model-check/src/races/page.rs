@@ -79,7 +79,7 @@ fn row(race: &Race, finding: &Finding, shown: Option<&Shown>) -> String {
         let found = finding.of(column);
         let class = match found {
             Found::After(_) | Found::Within(_) => "found",
-            Found::NotIn(_) | Found::Otherwise(_) => "missed",
+            Found::NotIn(_) | Found::Survived | Found::Otherwise(_) => "missed",
             Found::Cannot | Found::NotTried => "none",
         };
         write!(text, "<td class=\"{class}\">{found}</td>").expect("memory");
