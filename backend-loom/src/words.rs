@@ -179,7 +179,7 @@ impl ModelWord {
         let is_entry = self.labelled.label.index.is_some();
         let is_reachable = site.row.index != ENTRY_INIT.row.index;
         let may_write = X86_64::hardware_may_write(known);
-        assert!(!(is_entry && is_reachable) || !may_write, "{OVERWRITTEN}");
+        assert!(!(is_entry && is_reachable && may_write), "{OVERWRITTEN}");
     }
 
     /// What paging hardware does: a load that later loads of the walk do not overtake.

@@ -24,10 +24,10 @@ const fn own(name: &'static str, order: Order) -> Site {
     Site { row, order, place: None }
 }
 
-static RELAXED: Site = own("relaxed", Order::Relaxed);
-static ACQUIRE: Site = own("acquire", Order::Acquire);
-static RELEASE: Site = own("release", Order::Release);
-static ACQUIRE_RELEASE: Site = own("acquire and release", Order::AcqRel);
+const RELAXED: &Site = &own("relaxed", Order::Relaxed);
+const ACQUIRE: &Site = &own("acquire", Order::Acquire);
+const RELEASE: &Site = &own("release", Order::Release);
+const ACQUIRE_RELEASE: &Site = &own("acquire and release", Order::AcqRel);
 
 /// An atomic word of a kernel's own.
 pub struct SharedWord<B: World> {
@@ -50,37 +50,37 @@ impl<B: World> SharedWord<B> {
     /// Loads the word.
     #[track_caller]
     pub fn load(&self) -> u64 {
-        self.word.load(&RELAXED)
+        self.word.load(RELAXED)
     }
 
     /// Loads the word: what came before the store that is read has happened.
     #[track_caller]
     pub fn load_acquire(&self) -> u64 {
-        self.word.load(&ACQUIRE)
+        self.word.load(ACQUIRE)
     }
 
     /// Stores `value`.
     #[track_caller]
     pub fn store(&self, value: u64) {
-        self.word.store(value, &RELAXED);
+        self.word.store(value, RELAXED);
     }
 
     /// Stores `value`, after everything that the CPU did before.
     #[track_caller]
     pub fn store_release(&self, value: u64) {
-        self.word.store(value, &RELEASE);
+        self.word.store(value, RELEASE);
     }
 
     /// Stores `value` and returns what was there, ordered with what came before and what follows.
     #[track_caller]
     pub fn swap(&self, value: u64) -> u64 {
-        self.word.swap(value, &ACQUIRE_RELEASE)
+        self.word.swap(value, ACQUIRE_RELEASE)
     }
 
     /// Adds `value` and returns what was there, ordered with what came before and what follows.
     #[track_caller]
     pub fn fetch_add(&self, value: u64) -> u64 {
-        self.word.fetch_add(value, &ACQUIRE_RELEASE)
+        self.word.fetch_add(value, ACQUIRE_RELEASE)
     }
 }
 

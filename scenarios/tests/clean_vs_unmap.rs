@@ -3,7 +3,7 @@
 //! CPUs: 0 unmaps a page, and notes for its owner that the page is dirty. 1 runs on the space and
 //!   writes the page; then it cleans it: it takes away the right to write, collects what was noted
 //!   as dirty, copies the page to a disk, and writes once more.
-//! Invariant: whoever finds a range without the page finds it without translations of the page.
+//! Invariant: a CPU that finds a range without the page finds no translation of the page either.
 //!   So what is on the disk is what is in the page.
 //! Guards against: noting the page as dirty and giving the range back before the flush.
 //! Sites: LOCK_RELEASE, CLEAR_ENTRY, PROTECT_ENTRY, FLUSH_ORDER.

@@ -2,7 +2,7 @@
 //! Result: Never. A page that stays mapped is found in neither of the places that it moves between.
 //! CPUs: 0 moves a page from one address to another. 1 looks for it: at the new address, then at
 //!   the old one.
-//! Invariant: the move is one step for whoever locks both places.
+//! Invariant: the move is one step for a CPU that locks both places.
 //! Guards against: letting go of the old place before the new one is filled; a scan that lets go of
 //!   the one place before it looks at the other.
 //! Sites: LOCK_ACQUIRE, LOCK_RELEASE.

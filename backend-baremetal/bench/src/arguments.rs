@@ -102,8 +102,8 @@ mod tests {
         );
         assert_eq!(selected(&["--filter=map"]), Ok(vec![false, false, false, true]));
         assert_eq!(selected(&["--skip=*map*"]), Ok(vec![false, true, true, false]));
-        let refused = "no row's name contains \"qery\" (a similar one is query); --list shows all of \
-                       them";
+        let refused = "no row's name contains \"qery\" (a similar one is query); --list shows \
+                       all of them";
         assert_eq!(selected(&["--filter=qery"]), Err(refused.to_owned()));
     }
 

@@ -3,8 +3,8 @@
 //! A token names one execution of one scenario. The last part is the engine's own, and may mean
 //! another execution or none when the code has changed: so the token holds the [state](STATE) of
 //! the code that it was made from. It often outlives changes; where it does not, it is said to
-//! belong to another state. Where an engine was told to use another memory model than its own choice,
-//! the model follows the engine's name: `explorer@tso`.
+//! belong to another state. Where an engine was told to use another memory model than its own
+//! choice, the model follows the engine's name: `explorer@tso`.
 
 use std::fmt;
 

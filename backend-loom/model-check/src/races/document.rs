@@ -1,4 +1,5 @@
-//! The table for people: `scenarios/RACES.md`, the summary in the README, and what a terminal shows.
+//! The table for people: `scenarios/RACES.md`, the summary in the README, and what a terminal
+//! shows.
 
 use std::fmt::Write as _;
 
@@ -16,8 +17,8 @@ pub(crate) const TABLE: &str = "scenarios/RACES.md";
 pub(crate) fn markdown(races: &[Race], findings: &[Finding], not: &[NotExpressed]) -> String {
     let mut text = format!(
         "# Races that shipped\n\n\
-         Written by `just races`, from the headers of the scenario files and from what the checkers \
-         find.\nNothing here is written by hand.\n\n\
+         Written by `just races`, from the headers of the scenario files and from what the \
+         checkers find.\nNothing here is written by hand.\n\n\
          Each row is a bug that was in a real system, as a scenario: the core passes it, and the \
          historical\nmistake, made again, must fail with the message of the invariant that it \
          breaks. A number is the\nexecution that fails. Loom is bounded to {PREEMPTIONS} \
@@ -51,8 +52,8 @@ pub(crate) fn markdown(races: &[Race], findings: &[Finding], not: &[NotExpressed
         }
         writeln!(text, " {} |", race.file.lines).expect("memory");
     }
-    text += "\n*Executions* are those of the right core, all of them unless the row says otherwise; \
-             *lines* are what an\nengineer has to write: the whole file, its header included.\n\n\
+    text += "\n*Executions* are those of the right core, all of them unless the row says \
+             otherwise; *lines* are what an\nengineer has to write: the whole file, its header included.\n\n\
              ## What must hold\n\n| # | scenario | shipped in | must never happen | invariant | \
              bounds |\n|---|---|---|---|---|---|\n";
     for race in races.iter().filter(|race| race.is_first) {
@@ -69,8 +70,8 @@ pub(crate) fn markdown(races: &[Race], findings: &[Finding], not: &[NotExpressed
         .expect("memory");
     }
     if !not.is_empty() {
-        text += "\n## What cannot be expressed\n\n| # | shipped in | race | why not, and what would \
-                 be needed |\n|---|---|---|---|\n";
+        text += "\n## What cannot be expressed\n\n| # | shipped in | race | why not, and what \
+                 would be needed |\n|---|---|---|---|\n";
         for NotExpressed { row, references, what, reason } in not {
             writeln!(text, "| {row} | {references} | {what} | {reason} |").expect("memory");
         }

@@ -16,7 +16,8 @@ use super::rows::{How, Race};
 /// How often a scenario is repeated in its broken world, until it fails.
 const REPEAT: u64 = 5_000;
 
-/// What a frame that is used after it was freed shows there: its poison, as contents or as an entry.
+/// What a frame that is used after it was freed shows there: its poison, as contents or as an
+/// entry.
 const POISON: [&str; 2] = ["use after free", "corrupt entry"];
 
 /// Boots the broken world of every race at these positions that a machine can carry out.
@@ -64,7 +65,8 @@ fn boot(root: &Path, name: &str, sabotage: Sabotage, message: &str) -> Result<Fo
 }
 
 /// The messages that count: the race's own, and what the machine says of the same. It knows no
-/// unordered accesses: a translation that was taken away leads to a forbidden outcome, or to poison.
+/// unordered accesses: a translation that was taken away leads to a forbidden outcome, or to
+/// poison.
 fn messages(name: &str, message: &str) -> Vec<String> {
     let plan = checkers::prepare(name).expect("a collected scenario exists").plan;
     let forbidden = plan.outcomes.iter().filter(|outcome| outcome.grade == Grade::Forbidden);
