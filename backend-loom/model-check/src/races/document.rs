@@ -53,7 +53,8 @@ pub(crate) fn markdown(races: &[Race], findings: &[Finding], not: &[NotExpressed
         writeln!(text, " {} |", race.file.lines).expect("memory");
     }
     text += "\n*Executions* are those of the right core, all of them unless the row says \
-             otherwise; *lines* are what an\nengineer has to write: the whole file, its header included.\n\n\
+             otherwise; *lines* are what an\nengineer has to write: the whole file, its header \
+             included.\n\n\
              ## What must hold\n\n| # | scenario | shipped in | must never happen | invariant | \
              bounds |\n|---|---|---|---|---|---|\n";
     for race in races.iter().filter(|race| race.is_first) {
