@@ -273,7 +273,6 @@ impl<C: Config> AddressSpace<C> {
         let words = unsafe { Reference::from_raw(backend.clone(), frame) };
         let entries = words.borrow().entries();
         for index in 0..<Geo<C>>::ENTRIES {
-            // not raced: the words are made here.
             entries.get(index).store(0, site!(SPACE_INIT));
         }
         let number = backend.spaces().fetch_add(1, site!(SPACE_NUMBERED)) + 1;

@@ -45,7 +45,8 @@ pub(crate) struct Arguments {
     pub(crate) boots: u64,
     /// Boot one scenario after the other for so long, as 90s, 10m or 1h, with one seed after the
     /// other. Twins are left out.
-    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["boots", "sabotage"])]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(conflicts_with_all = ["boots", "sabotage"])]
     pub(crate) soak: Option<Duration>,
     /// Machines at the same time, where a machine is one thread of the host; as many as there are
     /// cores if not said.

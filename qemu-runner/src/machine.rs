@@ -5,8 +5,8 @@
 //! tables, and a byte has gone to the serial port. When
 //! the deadline has passed, QEMU is asked over its control connection to interrupt every processor
 //! in a way that cannot be masked. The kernel answers with a line for each processor, and exits. If
-//! it does not, QEMU is killed. It is also killed when we go away, in whatever way: where the system
-//! has that (Linux), it kills QEMU when the thread that started it is gone.
+//! it does not, QEMU is killed. It is also killed when we go away, in whatever way: where the
+//! system has that (Linux), it kills QEMU when the thread that started it is gone.
 //!
 //! The control connection is a pair of sockets, of which QEMU inherits one: there is no name in the
 //! file system, and nothing to clean up. While QEMU starts, no other run may: it would inherit

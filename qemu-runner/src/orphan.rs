@@ -19,7 +19,8 @@ pub(crate) fn dies_with_us(command: &mut Command) {
             if getppid() == Some(us) { Ok(()) } else { Err(Errno::SRCH.into()) }
         };
         // SAFETY: between fork and exec only what is safe in a signal handler may be called. The
-        // function makes two system calls, and an error is a number: nothing is allocated or locked.
+        // function makes two system calls, and an error is a number: nothing is allocated or
+        // locked.
         unsafe { command.pre_exec(in_child) };
     }
     #[cfg(not(target_os = "linux"))]

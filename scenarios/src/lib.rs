@@ -8,7 +8,8 @@
 //!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`mod@mistake`]: what callers have done wrong;
-//! * [`sabotage`]: ways to break the world, and what each is called; [`detector`]: what notices says;
+//! * [`sabotage`]: ways to break the world, and what each is called; [`detector`]: what notices
+//!   says;
 //! * [`world`]: what a race needs besides the core: memory contents, user accesses, set-up;
 //!   [`metal`]: the same from processors of the production backend;
 //! * [`specification`]: what a page table promises, for histories and for every other check;

@@ -62,9 +62,9 @@ pub trait World: Backend {
     /// first. In a model no frame is used again otherwise; machines do it all the time.
     fn reuse_frames(&self);
 
-    /// Interrupts `cpu` where its interrupts are not masked, calls `handler` there, and returns once
-    /// that has returned. A CPU that has played its role is not interrupted: the caller plays the
-    /// handler. In the models it always does, so a handler does not ask on which CPU it is.
+    /// Interrupts `cpu` where its interrupts are not masked, calls `handler` there, and returns
+    /// once that has returned. A CPU that has played its role is not interrupted: the caller plays
+    /// the handler. In the models it always does, so a handler does not ask on which CPU it is.
     #[track_caller]
     fn in_handler_of(&self, cpu: CpuId, handler: &(dyn Fn() + Sync));
 

@@ -1,5 +1,6 @@
 //! # Add vs. handler
-//! Result: Never. A CPU waits for a lock that it holds itself, because a handler has interrupted it.
+//! Result: Never. A CPU waits for a lock that it holds itself, because a handler has interrupted
+//!   it.
 //! CPUs: 0 adds an entry to the queue of what it is to flush. 1 adds one, too, and interrupts 0,
 //!   where the handler empties the queue.
 //! Invariant: a lock that handlers take is taken with interrupts masked everywhere.
