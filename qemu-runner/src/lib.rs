@@ -6,8 +6,8 @@
 //!
 //! * [`image`]: builds the kernel with cargo; a test reads its machine code;
 //! * [`host`]: which QEMU there is, and which accelerator fits;
-//! * [`machine`]: one run of QEMU, with a deadline and a question where each processor is; `orphan`:
-//!   QEMU does not outlive us;
+//! * [`machine`]: one run of QEMU, with a deadline and a question where each processor is;
+//!   `orphan`: QEMU does not outlive us;
 //! * [`verdict`]: what the run means. A pass needs four things that agree: the announced number,
 //!   the line of the scenario, the closing line, the exit status;
 //! * [`walker`]: the core's walk of a table beside that of QEMU's monitor;
