@@ -439,8 +439,12 @@ pub struct Operation {
     pub word: Option<u32>,
     /// What was done.
     pub action: Action,
-    /// What is remarkable about it: that it read an old value, and which write it missed.
-    pub note: Option<String>,
+    /// The memory order, in the language's words; none for plain accesses.
+    pub order: Option<Ordering>,
+    /// Where a value that was read was written, if an operation wrote it.
+    pub reads_from: Option<u64>,
+    /// The newer write that was told before, although this operation did not see it.
+    pub missed: Option<u64>,
     /// Where in the source.
     pub at: &'static Location<'static>,
 }

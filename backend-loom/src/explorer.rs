@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use weft_explorer::{Atomic, EventRef, Options, Plain, Sample, Token, Trace, TraceKind, Window};
+use weft_explorer::{
+    Atomic, EventRef, Options, Plain, Sample, Source, Token, Trace, TraceEvent, TraceKind, Window,
+};
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
@@ -224,14 +226,14 @@ impl From<weft_explorer::FailureKind> for FailureKind {
 }
 
 /// The failing graph as operations. The two halves of a read-modify-write become one, told where
-/// it writes.
+/// it writes, and known by where it reads.
 fn arrangement(trace: &Trace, cpus: usize) -> Arrangement {
     let mut operations: Vec<Operation> = Vec::new();
-    let mut halves: BTreeMap<usize, (EventRef, u64, Option<String>)> = BTreeMap::new();
+    let mut halves: BTreeMap<usize, &TraceEvent> = BTreeMap::new();
+    let mut places: BTreeMap<EventRef, u64> = BTreeMap::new();
     for event in &trace.events {
         let EventRef { thread, index } = event.event;
-        let mut place = position(thread, index);
-        let mut note = event.stale.map(|missed| missed_by(trace, missed, cpus));
+        let (mut reading, mut place) = (event, position(thread, index));
         let action = match event.kind {
             TraceKind::Load => Action::Load(event.value),
             TraceKind::Store => Action::Store(event.value),
@@ -240,28 +242,34 @@ fn arrangement(trace: &Trace, cpus: usize) -> Arrangement {
             TraceKind::PlainWrite => Action::Set(event.value),
             TraceKind::Fence => Action::Fence,
             TraceKind::RmwRead => {
-                halves.insert(thread, (event.event, event.value, note));
+                halves.insert(thread, event);
                 continue;
             }
             TraceKind::RmwWrite => {
-                let Some((read, before, missed)) = halves.remove(&thread) else { continue };
-                (place, note) = (position(read.thread, read.index), missed);
-                Action::Update(before, event.value)
+                let Some(read) = halves.remove(&thread) else { continue };
+                reading = read;
+                place = position(read.event.thread, read.event.index);
+                Action::Update(read.value, event.value)
             }
             _ => continue,
         };
-        let (cpu, word) = (cpu_of(thread, cpus), event.location);
-        operations.push(Operation { position: place, cpu, word, action, note, at: event.at });
+        places.insert(event.event, place);
+        let source = match reading.reads_from {
+            Some(Source::Event(write)) => places.get(&write).copied(),
+            Some(Source::Initial) | None => None,
+        };
+        operations.push(Operation {
+            position: place,
+            cpu: cpu_of(thread, cpus),
+            word: event.location,
+            action,
+            order: event.order,
+            reads_from: source,
+            missed: reading.stale.and_then(|write| places.get(&write).copied()),
+            at: event.at,
+        });
     }
     Arrangement { operations }
-}
-
-/// What a stale read missed.
-fn missed_by(trace: &Trace, missed: EventRef, cpus: usize) -> String {
-    let by = cpu_of(missed.thread, cpus);
-    let at = trace.events.iter().find(|other| other.event == missed).map(|other| other.at);
-    let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-    format!("old value: misses the write of CPU {by}{at}")
 }
 
 fn refused(message: &str) -> Exploration {

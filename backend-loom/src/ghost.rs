@@ -36,6 +36,20 @@ pub(crate) struct Label {
     pub(crate) index: Option<usize>,
 }
 
+impl Label {
+    /// What a CPU waits for that has interrupted another one.
+    pub(crate) fn answer_of(cpu: usize) -> Self {
+        let name = match cpu {
+            0 => "the answer of CPU 0",
+            1 => "the answer of CPU 1",
+            2 => "the answer of CPU 2",
+            3 => "the answer of CPU 3",
+            _ => "the answer of a CPU that has ended",
+        };
+        Self { frame: None, name, index: None }
+    }
+}
+
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.frame, self.index) {
@@ -141,6 +155,8 @@ pub(crate) struct Ghost {
     locking: Mutex<Vec<Locking>>,
     /// What words and cells are called, by the engine's number.
     names: Mutex<Vec<(u32, Label)>>,
+    /// Where the scenario says what has failed.
+    blamed: Mutex<Option<&'static Location<'static>>>,
 }
 
 impl fmt::Debug for Ghost {
@@ -187,6 +203,7 @@ impl Ghost {
             held: Mutex::default(),
             locking: Mutex::new((0..=cpus).map(|_| Locking::default()).collect()),
             names: Mutex::default(),
+            blamed: Mutex::default(),
         })
     }
 
@@ -295,6 +312,16 @@ impl Ghost {
         );
         assert!(self.is_racing(), "{NOT_OF_RACE}");
         lock(&self.reached).insert(name);
+    }
+
+    /// Notes where the scenario says what is about to fail.
+    pub(crate) fn blame(&self, at: &'static Location<'static>) {
+        *lock(&self.blamed) = Some(at);
+    }
+
+    /// Where the scenario says what has failed.
+    pub(crate) fn blamed(&self) -> Option<&'static Location<'static>> {
+        *lock(&self.blamed)
     }
 
     /// Notes that `cpu` now holds a lock.

@@ -131,7 +131,10 @@ impl Plan {
     fn judge(&self, name: &str) {
         let outcome = self.outcomes.iter().find(|outcome| outcome.name == name);
         let outcome = outcome.unwrap_or_else(|| panic!("the outcome \"{name}\" {NOT_LISTED}"));
-        assert!(outcome.grade != Grade::Forbidden, "{}", outcome.reason);
+        if outcome.grade == Grade::Forbidden {
+            Ghost::current().blame(outcome.at);
+            panic!("{}", outcome.reason);
+        }
     }
 }
 
@@ -284,7 +287,7 @@ fn conduct(
     let ghost = lock(&tally.latest).take();
     let failure = exploration.failure.as_ref().map(|failure| {
         let roles = plan.roles.iter().map(|role| (*role).to_owned()).collect();
-        counterexample::of(failure, roles, ghost.as_deref())
+        counterexample::of(failure, roles, ghost.as_deref(), request.sabotage)
     });
     let reached: BTreeSet<String> =
         lock(&tally.reached).iter().map(|name| (*name).to_owned()).collect();

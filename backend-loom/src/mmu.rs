@@ -54,11 +54,11 @@ use self::since::Since;
 use crate::actor::Actor;
 use crate::chosen::{Chosen, ChosenWord};
 use crate::engine::{Access, Caching, Engine as _, EngineWord as _};
-use crate::ghost::{Ghost, Interrupts};
+use crate::ghost::{Ghost, Interrupts, Label, Step};
 use crate::model::Model;
 use crate::sabotage;
 use crate::translations::{Kept, Start, Translations};
-use crate::words::ModelWord;
+use crate::words::{ModelWord, Recording};
 
 /// What an entry says, as its table writes it.
 type Format<G> = <UserTable<Model<G>> as Config>::Format;
@@ -320,11 +320,15 @@ impl<G: Geometry> Model<G> {
             let next = if is_choice { weft_explorer::choose(others.len() as u64) } else { 0 };
             let cpu = others.remove(next as usize);
             match self.mmu(cpu) {
-                Mmu::Caching(caches) => caches.interrupt(&sent, |caches, here| {
-                    let own = HELD.take();
-                    hold(caches, Some(*here), || noting(handler));
-                    HELD.set(own);
-                }),
+                Mmu::Caching(caches) => {
+                    let wait = Recording::begin(actor, Label::answer_of(cpu), Step::Wait, None);
+                    caches.interrupt(&sent, |caches, here| {
+                        wait.done(Step::Wait);
+                        let own = HELD.take();
+                        hold(caches, Some(*here), || noting(handler));
+                        HELD.set(own);
+                    });
+                }
                 Mmu::Walking(walking) => walking.locked(|noted| {
                     self.play(actor, cpu);
                     self.speculate(actor);

@@ -42,17 +42,108 @@ pub struct Request {
     pub replay: Option<String>,
 }
 
-/// One line of a counterexample, as text.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// One step of a counterexample.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Line {
-    /// The CPU.
+    /// The CPU; the number of CPUs for what is done after the race.
     pub cpu: usize,
     /// What it did, with names instead of addresses.
     pub text: String,
+    /// The site of the memory order, or `hardware`.
+    pub site: Option<String>,
+    /// The memory order that the execution had.
+    pub order: Option<String>,
     /// What that changed, if it changed anything worth saying.
     pub state: String,
     /// Where in the source: `file:line`.
     pub at: String,
+    /// The step, from 0, that wrote the value that was read here.
+    pub reads_from: Option<usize>,
+    /// The step that had written a newer value, which was not seen here.
+    pub missed: Option<usize>,
+    /// The execution fails here.
+    pub fails: bool,
+    /// The failure hangs on it.
+    pub decides: bool,
+    /// What it changed in the tables.
+    pub changes: Vec<Change>,
+}
+
+/// A change of what can be seen of the tables.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// An entry has a new value.
+    Entry {
+        /// The node.
+        node: String,
+        /// Which of its entries.
+        index: usize,
+        /// The value, in words; none if it is absent.
+        value: Option<String>,
+        /// The frame that it leads to.
+        target: Option<String>,
+    },
+    /// A node's lock is taken by a CPU, or given back.
+    Lock {
+        /// The node.
+        node: String,
+        /// The holder.
+        by: Option<usize>,
+    },
+    /// How many references a frame has.
+    References {
+        /// The frame.
+        frame: String,
+        /// The count.
+        count: u64,
+    },
+    /// A frame is in another part of its life.
+    Life {
+        /// The frame.
+        frame: String,
+        /// The part.
+        state: Life,
+    },
+    /// The contents of a frame.
+    Contents {
+        /// The frame.
+        frame: String,
+        /// What is in it.
+        value: u64,
+    },
+    /// A CPU runs on a root.
+    Runs {
+        /// The CPU.
+        cpu: usize,
+        /// The root.
+        root: String,
+    },
+}
+
+/// The parts of a frame's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Life {
+    /// It was allocated.
+    Allocated,
+    /// Its parent does not lead to it any more.
+    Detached,
+    /// It is marked stray.
+    Stray,
+    /// It waits for a grace period.
+    Retired,
+    /// It was freed.
+    Freed,
+}
+
+/// Two steps between which an order is missing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MissingOrder {
+    /// The step, from 0, that should have come first, or whose effect should have been seen.
+    pub from: usize,
+    /// The step that fails, or that did not see it.
+    pub to: usize,
 }
 
 /// The failing execution.
@@ -60,7 +151,7 @@ pub struct Line {
 pub struct Counterexample {
     /// The violated condition.
     pub message: String,
-    /// What the checker itself said, where that is more than the message.
+    /// More about it: between which accesses an order is missing, or what the checker itself said.
     pub detail: Option<String>,
     /// What sort of failure it is.
     pub class: FailureKind,
@@ -68,8 +159,12 @@ pub struct Counterexample {
     pub location: Option<String>,
     /// What each CPU plays.
     pub roles: Vec<String>,
+    /// The tables when the race begins.
+    pub before: Vec<Change>,
     /// The execution.
     pub lines: Vec<Line>,
+    /// What should have ordered two of its steps, and did not.
+    pub missing: Option<MissingOrder>,
     /// For deadlocks: who waits for what.
     pub waiting: Vec<String>,
     /// Runs this execution again.
@@ -159,7 +254,8 @@ impl Report {
     }
 
     /// Whether the failure is the one that `message` is a part of. A deadlock is a catch only if
-    /// the message says so.
+    /// the message says so. Frames count as nodes here: which of the two a frame is may depend on
+    /// the execution that was found.
     pub fn is_caught_with(&self, message: &str) -> bool {
         self.failure.as_ref().is_some_and(|failure| {
             let counts = match failure.class {
@@ -167,7 +263,7 @@ impl Report {
                 FailureKind::Deadlock => message.starts_with("deadlock"),
                 FailureKind::Limit | FailureKind::Internal => false,
             };
-            counts && failure.message.contains(message)
+            counts && without_uses(&failure.message).contains(&without_uses(message))
         })
     }
 }
@@ -198,9 +294,32 @@ pub mod seconds {
     }
 }
 
+/// A message in which every frame is called N, also one that ends before the frame's number.
+fn without_uses(message: &str) -> String {
+    let letters: Vec<char> = message.chars().collect();
+    let name = |index: usize| {
+        let starts = index == 0 || !letters[index - 1].is_alphanumeric();
+        let ends = letters.get(index + 1).is_none_or(char::is_ascii_digit);
+        starts && ends && matches!(letters[index], 'F' | 'S')
+    };
+    (0..letters.len()).map(|index| if name(index) { 'N' } else { letters[index] }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_of_all_uses_are_alike_in_messages() {
+        for (message, alike) in [
+            ("use after free: F12", "use after free: N12"),
+            ("data race on S", "data race on N"),
+            ("data race on F6.contents", "data race on N6.contents"),
+            ("a Frame of CPUS, F, is at F3", "a Frame of CPUS, F, is at N3"),
+        ] {
+            assert_eq!(without_uses(message), alike);
+        }
+    }
 
     #[test]
     fn verdicts_are_read_as_they_are_shown() {

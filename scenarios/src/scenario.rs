@@ -17,6 +17,7 @@
 
 use core::fmt::Debug;
 use core::ops::{Deref, DerefMut};
+use core::panic::Location;
 
 use weft_core::sites::{AnySite, FenceSite, Site};
 use weft_core::sync::Event;
@@ -212,21 +213,31 @@ pub struct Outcome {
     pub grade: Grade,
     /// How it comes about, or, if forbidden, which invariant it breaks.
     pub reason: &'static str,
+    /// Where the scenario lists it.
+    pub at: &'static Location<'static>,
+}
+
+#[track_caller]
+const fn outcome(name: &'static str, grade: Grade, reason: &'static str) -> Outcome {
+    Outcome { name, grade, reason, at: Location::caller() }
 }
 
 /// An outcome that may happen.
+#[track_caller]
 pub const fn acceptable(name: &'static str, reason: &'static str) -> Outcome {
-    Outcome { name, grade: Grade::Acceptable, reason }
+    outcome(name, Grade::Acceptable, reason)
 }
 
 /// An outcome that must be seen: the race was really run.
+#[track_caller]
 pub const fn interesting(name: &'static str, reason: &'static str) -> Outcome {
-    Outcome { name, grade: Grade::Interesting, reason }
+    outcome(name, Grade::Interesting, reason)
 }
 
 /// An outcome that must not happen; `invariant` is the message it fails with.
+#[track_caller]
 pub const fn forbidden(name: &'static str, invariant: &'static str) -> Outcome {
-    Outcome { name, grade: Grade::Forbidden, reason: invariant }
+    outcome(name, Grade::Forbidden, invariant)
 }
 
 /// Something that must be met at least once.

@@ -11,6 +11,7 @@ use weft_shell::arguments::{About, Form, Format};
 use weft_shell::select::did_you_mean;
 
 use crate::checkers::{self, Checker, Use};
+use crate::columns::Telling;
 use crate::record::Shard;
 
 /// Explores the interleavings of every race scenario, under several engines, and its twins.
@@ -86,6 +87,14 @@ pub(crate) struct Explore {
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) telling: Steps,
+    /// Write a web page for each execution that fails, and an index of the run, into this folder.
+    /// Without it the pages of failures go to target/report.
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip)]
+    pub(crate) report: Option<PathBuf>,
     /// Explore only the I-th of N parts, into which the scenarios are dealt out; `merge` puts the
     /// records of all parts together.
     #[arg(long, value_name = "I/N")]
@@ -131,6 +140,23 @@ pub(crate) struct Merge {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// How much is told of an execution that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Args)]
+pub(crate) struct Steps {
+    /// Show every step of an execution that fails, not only those that decide it.
+    #[arg(long)]
+    pub(crate) all_steps: bool,
+    /// Tell in sentences what happens in an execution that fails.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+impl From<Steps> for Telling {
+    fn from(steps: Steps) -> Self {
+        Self { all_steps: steps.all_steps, explained: steps.explain }
+    }
 }
 
 /// Which scenarios to weaken orderings under, and how.
@@ -299,6 +325,8 @@ mod maybe_seconds {
 pub(crate) struct Replay {
     /// The token of a REPLAY line: `wt2:<state>:<scenario>:<engine>:<sabotage>:<execution>`.
     pub(crate) token: String,
+    #[command(flatten)]
+    pub(crate) telling: Steps,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

@@ -6,6 +6,7 @@ use weft_backend_loom::sabotage;
 use weft_shell::github::{self, Annotation};
 use weft_shell::junit::{self, TestCase, TestSuite, case};
 
+use crate::columns::Telling;
 use crate::record::VERSION;
 use crate::state::STATE;
 use crate::summary::{Fate, Row, Summary, Twin};
@@ -154,7 +155,7 @@ fn row_case(row: &Row) -> TestCase {
 fn failed(row: &Row, report: &Report) -> String {
     let Some(failure) = &report.failure else { return String::new() };
     let mut text = format!("{}\n", failure.message);
-    text += &columns::counterexample(report, failure, 120);
+    text += &columns::counterexample(report, failure, 120, Telling::default());
     if let Some(token) = &row.token {
         text += &format!("  REPLAY    just replay {}\n", human::quoted(token));
     }

@@ -12,6 +12,7 @@ use weft_shell::select::did_you_mean;
 use weft_shell::{complain, exit, interruption, print, print_json};
 
 use crate::arguments::{Explore, Merge, Replay, Search};
+use crate::columns::Telling;
 use crate::coverage::Covered;
 use crate::jobs::{self, Job, Purpose};
 use crate::progress::Board;
@@ -19,7 +20,7 @@ use crate::record::{self, Head, Record, Recorder, Unfit};
 use crate::source::Source;
 use crate::summary::{Found, Summary};
 use crate::token::Token;
-use crate::{documents, human, listing, runner};
+use crate::{columns, documents, human, listing, page, runner};
 
 /// What options ask for.
 struct Planned {
@@ -143,7 +144,11 @@ fn run(
     let mut summary = planned.summary(explore, all);
     summary.elapsed = start.elapsed();
     summary.head = Some(head);
-    let code = show(&summary, now.output.format)?;
+    let index = page::of(&mut summary, now.report.as_deref())?;
+    let code = show(&summary, now.output.format, now.telling.into())?;
+    if let Some(index) = index.filter(|_| now.output.format == Format::Human) {
+        print(&format!("report: {}\n", columns::from_here(&index).display()))?;
+    }
     match lost {
         Some(sentence) => Err(sentence),
         None => recorder.end(code, summary.unfinished, summary.elapsed).map(|()| code),
@@ -174,7 +179,7 @@ pub(crate) fn merge(Merge { files, output }: &Merge) -> Result<u8, String> {
     let mut summary = Planned::from(&head.options)?.summary(&head.options, all);
     summary.elapsed = elapsed;
     summary.head = Some(head);
-    let code = show(&summary, output.format)?;
+    let code = show(&summary, output.format, Telling::default())?;
     recorder.end(code, 0, elapsed)?;
     Ok(code)
 }
@@ -226,9 +231,9 @@ fn breakable(
     Ok(plans)
 }
 
-fn show(summary: &Summary, format: Format) -> Result<u8, String> {
+fn show(summary: &Summary, format: Format, telling: Telling) -> Result<u8, String> {
     match format {
-        Format::Human => print(&human::text(summary))?,
+        Format::Human => print(&human::text(summary, telling))?,
         Format::Json => print_json(&documents::json(summary))?,
         Format::Junit => print(&documents::junit(summary))?,
         Format::Github => print(&documents::github(summary))?,
@@ -280,7 +285,8 @@ pub(crate) fn replay(replay: &Replay) -> Result<u8, String> {
     let found = Found { index: 0, job, result, token: given, astray: None };
     let mut summary = Summary::of(&plans, token.sabotage, vec![found], &[], false);
     summary.elapsed = start.elapsed();
-    let code = show(&summary, replay.format)?;
+    page::of(&mut summary, None)?;
+    let code = show(&summary, replay.format, replay.telling.into())?;
     if code == exit::GOOD && !leads_there {
         complain("this execution does not fail");
     }

@@ -13,15 +13,15 @@ use weft_shell::exit;
 use weft_shell::text::{lines, plural, table, thousands};
 
 use crate::checkers;
-use crate::columns::{self, short_model};
+use crate::columns::{self, Telling, short_model};
 use crate::summary::{Fate, Row, Summary};
 
 /// Everything, as text.
-pub(crate) fn text(summary: &Summary) -> String {
+pub(crate) fn text(summary: &Summary, telling: Telling) -> String {
     let sections = [
-        rows(summary) + &assumptions(summary),
+        rows(summary, columns::is_wide()) + &assumptions(summary),
         twins(summary),
-        counterexamples(summary),
+        counterexamples(summary, telling),
         complaints(summary),
         conclusion(summary),
     ];
@@ -29,31 +29,36 @@ pub(crate) fn text(summary: &Summary) -> String {
     sections.join("\n")
 }
 
-fn rows(summary: &Summary) -> String {
+/// The columns of the table of rows, and whether a narrow terminal has room for them.
+const COLUMNS: [(&str, bool); 12] = [
+    ("scenario", true),
+    ("CPUs", true),
+    ("engine", true),
+    ("model", false),
+    ("verdict", true),
+    ("executions", true),
+    ("per s", false),
+    ("blocked", false),
+    ("depth", false),
+    ("time", true),
+    ("outcomes", true),
+    ("situations", false),
+];
+
+fn rows(summary: &Summary, wide: bool) -> String {
     if summary.rows.is_empty() {
         return String::new();
     }
-    let header = [
-        "scenario",
-        "CPUs",
-        "engine",
-        "model",
-        "verdict",
-        "executions",
-        "per s",
-        "blocked",
-        "depth",
-        "time",
-        "outcomes",
-        "situations",
-    ];
-    let mut table = table(&header, 5..12);
+    let header: Vec<&str> = COLUMNS.iter().filter(|it| wide || it.1).map(|it| it.0).collect();
+    let first_number = header.iter().position(|head| *head == "executions").unwrap_or(0);
+    let mut table = table(&header, first_number..header.len());
     for row in &summary.rows {
         let cells = match &row.result {
             Ok(report) => report_cells(row, report),
             Err(error) => died_cells(row, error),
         };
-        table.add_row(cells);
+        let cells = cells.into_iter().zip(COLUMNS).filter(|(_, column)| wide || column.1);
+        table.add_row(cells.map(|(cell, _)| cell));
     }
     let mut text = lines(&table);
     for row in &summary.rows {
@@ -199,7 +204,7 @@ fn fate_cell(fate: Option<&Fate>) -> Cell {
 
 /// The counterexamples. The same failure of one scenario is told once, however many engines have
 /// found it.
-fn counterexamples(summary: &Summary) -> String {
+fn counterexamples(summary: &Summary, telling: Telling) -> String {
     let mut text = String::new();
     let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
     for row in &summary.rows {
@@ -209,12 +214,16 @@ fn counterexamples(summary: &Summary) -> String {
             text.push('\n');
         }
         if told.insert((row.plan.name, &failure.message)) {
-            text += &columns::counterexample(report, failure, columns::width());
+            text += &columns::counterexample(report, failure, columns::width(), telling);
         } else {
             let (scenario, engine) = (row.plan.name, row.checker.name());
             writeln!(text, "FAILED {scenario}   {engine}: the same").expect("memory");
         }
         text += &replay_line(row, failure.class);
+        if let Some(page) = &row.page {
+            writeln!(text, "  PAGE      {}", columns::from_here(page).display())
+                .expect("a string takes any text");
+        }
     }
     text
 }

@@ -15,7 +15,7 @@
 //! * [`races`]: the bugs that shipped, and who finds them; [`sections`], [`messages`]: what
 //!   documents say that is written by the command;
 //! * [`speed`]: engines side by side; [`skeleton`]: a new scenario;
-//! * [`human`], [`columns`], [`documents`], [`listing`]: writing it down.
+//! * [`human`], [`columns`], [`explain`], [`documents`], [`page`], [`listing`]: writing it down.
 
 mod agreement;
 mod arguments;
@@ -23,12 +23,14 @@ mod checkers;
 mod columns;
 mod coverage;
 mod documents;
+mod explain;
 mod explore;
 mod human;
 mod jobs;
 mod listing;
 mod messages;
 mod mutants;
+mod page;
 mod progress;
 mod races;
 mod record;

@@ -12,6 +12,7 @@
 //! A summary follows from what was [found](Found) and from nothing else, so that it is the same
 //! whether that was found just now, or is read from [records](crate::record).
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_backend_loom::engine::{FailureKind, Verdict};
@@ -94,6 +95,8 @@ pub(crate) struct Row {
     pub(crate) result: Result<Report, String>,
     /// What replays the failure, if it has one.
     pub(crate) token: Option<String>,
+    /// The web page of the failure, once it is written.
+    pub(crate) page: Option<PathBuf>,
 }
 
 /// A twin under one engine.
@@ -178,6 +181,12 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// Whether an execution of a row has failed.
+    pub(crate) fn has_failures(&self) -> bool {
+        let mut reports = self.rows.iter().filter_map(|row| row.result.as_ref().ok());
+        reports.any(|report| report.failure.is_some())
+    }
+
     /// Puts results together. `unfinished` are the scenarios of explorations that have none.
     pub(crate) fn of(
         plans: &[Plan],
@@ -238,7 +247,7 @@ impl Summary {
                 self.internal.push(format!("{scenario} under {engine}: {error}"));
             }
         }
-        self.rows.push(Row { plan: plan.clone(), checker: job.checker, result, token });
+        self.rows.push(Row { plan: plan.clone(), checker: job.checker, result, token, page: None });
     }
 
     /// Whether the world was broken.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::columns;
+use crate::columns::{self, Telling};
 
 use super::document;
 use super::found::{Column, Finding, Found};
@@ -64,7 +64,7 @@ fn row(race: &Race, finding: &Finding, shown: Option<&Shown>) -> String {
         write!(text, "<p><b>{head}</b> {}</p>", escaped(&said)).expect("memory");
     }
     if let Some((report, failure)) = shown {
-        let told = columns::counterexample(report, failure, 120);
+        let told = columns::counterexample(report, failure, 120, Telling::default());
         write!(text, "<pre>{}</pre>", escaped(&told)).expect("memory");
     }
     write!(

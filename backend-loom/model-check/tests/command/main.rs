@@ -7,6 +7,7 @@ mod races;
 mod recipes;
 mod records;
 mod refusals;
+mod report;
 mod results;
 
 use std::process::{Command, Output, Stdio};

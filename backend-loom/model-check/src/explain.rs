@@ -1,0 +1,115 @@
+//! Why an execution fails, in sentences made from the execution alone.
+
+use weft_backend_loom::report::{Counterexample, Line, Report};
+use weft_core::sites::ALL;
+use weft_scenarios::sabotage::{Sabotage, Weakening};
+
+/// What is missing, and what says that it should be there.
+pub(crate) fn why(report: &Report, failure: &Counterexample) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(detail) = &failure.detail {
+        sentences.push(detail.clone());
+    } else if let Some(missing) = &failure.missing {
+        let [from, to] = [missing.from, missing.to].map(|index| &failure.lines[index]);
+        sentences.push(if to.missed.is_some() {
+            format!(
+                "step {} of CPU {} uses an old value of {}: it misses step {} of CPU {}",
+                missing.to + 1,
+                to.cpu,
+                place(to),
+                missing.from + 1,
+                from.cpu
+            )
+        } else {
+            format!(
+                "step {} of CPU {} comes behind step {} of CPU {}",
+                missing.to + 1,
+                to.cpu,
+                missing.from + 1,
+                from.cpu
+            )
+        });
+    }
+    if let Some(Sabotage::Weakened(weakening)) = report.sabotage {
+        sentences.push(argument(weakening));
+    }
+    sentences
+}
+
+/// The argument of the site that is weaker.
+fn argument(weakening: Weakening) -> String {
+    let row = weakening.site.row();
+    let partners = row.partners.join(", ");
+    format!("{} is weaker; with {partners} it carries: {}", row.name, row.carries)
+}
+
+/// What a step is about.
+fn place(line: &Line) -> &str {
+    line.text.split([' ', ':']).next().unwrap_or_default()
+}
+
+/// The steps that decide, each as a sentence with its number.
+pub(crate) fn story(failure: &Counterexample) -> Vec<(usize, String)> {
+    let lines = failure.lines.iter().enumerate().filter(|(_, line)| line.decides);
+    lines.map(|(index, line)| (index + 1, sentence(failure, line))).collect()
+}
+
+fn sentence(failure: &Counterexample, line: &Line) -> String {
+    let cpus = failure.roles.len();
+    let actor = match failure.roles.get(line.cpu) {
+        Some(role) => format!("CPU {} ({role})", line.cpu),
+        None => format!("When the race is over, CPU {}", cpus - 1),
+    };
+    let mut text = format!("{actor} {}", done(&line.text));
+    if let Some(missed) = line.missed {
+        let by = failure.lines[missed].cpu;
+        text += &format!(", an old value: CPU {by} had written a newer one in step {}", missed + 1);
+    } else if let Some(from) = line.reads_from
+        && failure.lines[from].cpu != line.cpu
+    {
+        text += &format!(", as CPU {} wrote it in step {}", failure.lines[from].cpu, from + 1);
+    }
+    if let Some(site) =
+        line.site.as_deref().filter(|site| ALL.iter().any(|it| it.row().name == *site))
+    {
+        let order = line.order.as_deref().map_or(String::new(), |order| format!(", {order}"));
+        text += &format!(" ({site}{order})");
+    } else if line.site.as_deref() == Some("hardware") {
+        text += " (paging hardware)";
+    }
+    if line.fails {
+        text += ", and there the execution fails";
+    }
+    text.push('.');
+    if !line.state.is_empty() {
+        text += &format!(" Then: {}.", line.state);
+    }
+    text
+}
+
+/// An operation as a verb and its object.
+fn done(text: &str) -> String {
+    if let Some((place, value)) = text.split_once(" -> ") {
+        return format!("reads {place} and finds {value}");
+    }
+    if let Some((place, value)) = text.split_once(" := ") {
+        return format!("writes {value} to {place}");
+    }
+    if let Some((place, values)) = text.split_once(": ")
+        && let Some((before, after)) = values.split_once(" => ")
+    {
+        return format!("changes {place} from {before} to {after}");
+    }
+    for (verb, said) in [
+        ("lock ", "locks "),
+        ("unlock ", "unlocks "),
+        ("allocate ", "allocates "),
+        ("free ", "frees "),
+        ("fence", "passes a fence"),
+    ] {
+        if let Some(object) = text.strip_prefix(verb) {
+            return format!("{said}{object}");
+        }
+    }
+    if text.is_empty() { "goes on".to_owned() } else { text.to_owned() }
+}

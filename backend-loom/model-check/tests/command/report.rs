@@ -1,0 +1,121 @@
+//! Reports: the page of a failure, the index, and where they cannot be written.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{ran, run};
+
+/// A folder of its own for each test.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}"))
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The page of a failure that a sabotage provokes.
+fn page_of(scenario: &str, sabotage: &str, name: &str) -> PathBuf {
+    let folder = folder(name);
+    let report = folder.to_str().expect("a name of ours");
+    let failed =
+        run(&[scenario, "--engine", "explorer", "--sabotage", sabotage, "--report", report]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let line = failed.out.lines().find_map(|line| line.strip_prefix("  PAGE      "));
+    let page = PathBuf::from(line.expect("a line that says where the page is"));
+    assert!(page.starts_with(&folder), "{page:?}");
+    let index = text(&folder.join("index.html"));
+    let file = page.file_name().and_then(|name| name.to_str()).expect("a name of ours");
+    assert!(index.contains(&format!("<a href=\"{file}\">{scenario}</a>")), "{index}");
+    page
+}
+
+#[test]
+fn a_page_needs_nothing_else_and_says_it_without_scripts() {
+    let page = text(&page_of("use_vs_unmap", "no-shootdown", "whole"));
+    let (before_script, script) = page.split_once("<script").expect("there is one");
+    for part in [
+        "a CPU uses a page that it was told is not mapped",
+        "<svg",
+        "class=\"missing\"",
+        "old: misses step",
+        "The execution as text",
+        "just replay ",
+        "prefers-color-scheme: dark",
+        "@media print",
+    ] {
+        assert!(before_script.contains(part), "no {part:?}");
+    }
+    assert!(script.contains("\"before\":["), "the tables at the start are there");
+    assert!(script.contains("\"lines\":["), "sources are there");
+    for outside in ["http://", "https://", "src=", "@import", "url(h"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(outside), "{outside:?}");
+    }
+    assert!(page.len() < 1 << 20, "{} bytes", page.len());
+}
+
+#[test]
+fn a_deadlock_has_a_page() {
+    let page = text(&page_of("flush_vs_flush", "masked-shootdown", "deadlock"));
+    assert!(page.contains("CPU 0 waits for the answer of CPU 1, which masks interrupts"), "{page}");
+}
+
+#[test]
+fn failures_have_pages_without_being_asked() {
+    let failed = run(&["lock_vs_lock", "--engine", "explorer", "--sabotage", "LOCK_RELEASE"]);
+    let line = failed.out.lines().find_map(|line| line.strip_prefix("  PAGE      "));
+    let page = Path::new(line.expect("a line that says where the page is"));
+    assert!(page.ends_with("target/report/lock_vs_lock-explorer-LOCK_RELEASE.html"), "{page:?}");
+    assert!(text(page).contains("data race on N1.children"));
+}
+
+#[test]
+fn a_good_run_has_an_index_and_no_pages() {
+    let folder = folder("good");
+    let report = folder.to_str().expect("a name of ours");
+    let good = run(&["lock_vs_lock", "--engine", "explorer", "--report", report]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let index = text(&folder.join("index.html"));
+    assert!(index.contains("GOOD: no violation") && index.contains("LOCK_RELEASE"), "{index}");
+    let files = folder.read_dir().expect("a folder").count();
+    assert_eq!(files, 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_one_sentence() {
+    let refused = run(&["lock_vs_lock", "--engine", "explorer", "--report", "/dev/null/report"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    let said = "model-check: cannot write the report to /dev/null/report: Not a directory \
+                (os error 20): give another folder";
+    assert_eq!(refused.err.trim_end(), said);
+}
+
+/// The page as a browser has it once its script has run, if there is a browser.
+fn drawn(page: &Path) -> Option<String> {
+    let url = format!("file://{}", page.display());
+    let flags =
+        ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"];
+    let mut browser = Command::new("chromium");
+    match browser.args(flags).arg(url).output() {
+        Ok(output) => Some(ran(output).out),
+        Err(error) => {
+            println!("NOT RUN: no browser called chromium: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_script_draws_tables_and_source() {
+    let page = page_of("walk_vs_detach", "freed-at-once", "script");
+    let Some(drawn) = drawn(&page) else { return };
+    for part in [
+        "<span id=\"step\">step 35 of 35, CPU 0: uses N3</span>",
+        "<span class=\"badge bad\">freed</span>",
+        "<div class=\"here\">",
+        "class=\"box fails at\"",
+    ] {
+        assert!(drawn.contains(part), "no {part:?} in {drawn}");
+    }
+}
