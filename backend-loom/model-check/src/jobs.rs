@@ -186,6 +186,11 @@ fn row_stages(
         Use::Sample(_) => &[(None, 2.0)],
     };
     let mut stages = requests(&explore.search, checker, bounds, sabotage);
+    if let Use::Sample(count) = checker.used_for {
+        // A broken world's mistake has to be met by chance. A whole world is explored
+        // exhaustively by the other engines; its samples only watch over them.
+        stages[0].executions = explore.search.executions.or(Some(count / 4));
+    }
     // A bounded run, and one of a chosen model, has nothing to compare.
     stages[0].compare_models = checker.used_for == Use::Everything
         && explore.search.memory_model.is_none()
