@@ -1,10 +1,10 @@
 //! The explorer engine: every execution exactly once, under RC11, TSO or SC.
 //!
-//! The CPUs of a program become threads of [`weft_explorer`], which runs each of them as a plain
-//! function call and takes the values of its reads from an execution graph. The last CPU is the
-//! main thread, as everywhere.
+//! The CPUs of a program become threads of [`weft_explorer`], which runs them as coroutines and
+//! takes the values of their reads from an execution graph. The last CPU is the main thread, as
+//! everywhere.
 //!
-//! CPUs run one after the other, not in the order of the execution. So a failure comes with an
+//! A CPU runs until it needs what another one does. So a failure comes with an
 //! [`Arrangement`]: the order in which the failing execution can be told, and which of its reads
 //! were stale. Before a failure is reported its token is replayed, on this thread: that the message
 //! is the same is part of the report's claim, and it leaves the ghost state of exactly that
@@ -21,33 +21,15 @@ use weft_explorer::{
 use weft_scenarios::mark::Mark;
 
 use crate::engine::{
-    Access, Action, Arrangement, Body, Caching, Engine, EnginePlain, EngineWord, Execution,
-    Exploration, Failure, FailureKind, Operation, Program, Search, Traits, Verdict, refuse_load,
+    Access, Action, Arrangement, Caching, Engine, EnginePlain, EngineWord, Execution, Exploration,
+    Failure, FailureKind, Operation, Program, Search, Traits, Verdict, refuse_load,
     refuse_sequentially_consistent,
 };
 use crate::ghost;
 
 thread_local! {
-    /// The CPU whose body runs on this thread. The engine forgets it while a body unwinds, and what
-    /// is dropped then may ask.
-    static CPU: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Makes a CPU the running one, until it is dropped: also if the body unwinds.
-struct Running {
-    before: usize,
-}
-
-impl Running {
-    fn begin(cpu: usize) -> Self {
-        Self { before: CPU.replace(cpu) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        CPU.set(self.before);
-    }
+    /// How many CPUs the program has that is explored on this thread.
+    static CPUS: Cell<usize> = const { Cell::new(1) };
 }
 
 /// Every execution exactly once.
@@ -82,7 +64,7 @@ impl Engine for Explorer {
     }
 
     fn cpu() -> usize {
-        CPU.get()
+        cpu_of(weft_explorer::thread_id(), CPUS.get())
     }
 
     fn position() -> u64 {
@@ -105,7 +87,7 @@ impl Engine for Explorer {
             let program = &program;
             move || {
                 ghost::record(recorded);
-                let _main = Running::begin(cpus - 1);
+                CPUS.set(cpus);
                 execute(cpus, program());
             }
         };
@@ -146,13 +128,7 @@ impl Engine for Explorer {
 fn execute(cpus: usize, execution: Execution) {
     let Execution { cpus: mut bodies, finish } = execution;
     let last = bodies.pop().expect("a program has a CPU");
-    let spawn = |(cpu, body): (usize, Body)| {
-        weft_explorer::spawn(move || {
-            let _running = Running::begin(cpu);
-            body();
-        })
-    };
-    let handles: Vec<_> = bodies.into_iter().enumerate().map(spawn).collect();
+    let handles: Vec<_> = bodies.into_iter().map(weft_explorer::spawn).collect();
     assert_eq!(handles.len() + 1, cpus, "one body per CPU");
     last();
     for handle in handles {

@@ -89,7 +89,7 @@ struct Held {
     handler: Option<Window>,
 }
 
-thread_local! {
+weft_explorer::thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
 }
 
@@ -98,13 +98,13 @@ fn hold<R>(caches: &mut Caches, handler: Option<Window>, body: impl FnOnce() -> 
     struct LetGo;
     impl Drop for LetGo {
         fn drop(&mut self) {
-            HELD.take();
+            HELD.with(RefCell::take);
         }
     }
-    HELD.set(Some(Held { caches: std::mem::take(caches), handler }));
+    HELD.with(|held| held.replace(Some(Held { caches: std::mem::take(caches), handler })));
     let let_go = LetGo;
     let result = body();
-    if let Some(held) = HELD.take() {
+    if let Some(held) = HELD.with(RefCell::take) {
         *caches = held.caches;
     }
     drop(let_go);
@@ -112,11 +112,12 @@ fn hold<R>(caches: &mut Caches, handler: Option<Window>, body: impl FnOnce() -> 
 }
 
 fn is_held() -> bool {
-    HELD.with_borrow(Option::is_some)
+    HELD.with(|held| held.borrow().is_some())
 }
 
 fn held<R>(body: impl FnOnce(&mut Caches, Window) -> R) -> R {
-    HELD.with_borrow_mut(|held| {
+    HELD.with(|held| {
+        let mut held = held.borrow_mut();
         let held = held.as_mut().expect("a CPU has its caches to itself");
         let now = held.handler.unwrap_or_else(Window::open);
         body(&mut held.caches, now)
@@ -324,9 +325,9 @@ impl<G: Geometry> Model<G> {
                     let wait = Recording::begin(actor, Label::answer_of(cpu), Step::Wait, None);
                     caches.interrupt(&sent, |caches, here| {
                         wait.done(Step::Wait);
-                        let own = HELD.take();
+                        let own = HELD.with(RefCell::take);
                         hold(caches, Some(*here), || noting(handler));
-                        HELD.set(own);
+                        HELD.with(|held| held.replace(own));
                     });
                 }
                 Mmu::Walking(walking) => walking.locked(|noted| {

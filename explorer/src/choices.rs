@@ -264,6 +264,9 @@ impl Search {
             _ => {}
         }
         let id = self.graph.push(thread, event);
+        if event.request.kind == Kind::Spawn {
+            self.graph.note_spawn(id, event.request.location as usize);
+        }
         let position = self.graph.event(id).position;
         for value in alternatives {
             self.alternatives.push(Alternative::Pick { position, value });

@@ -156,8 +156,9 @@ impl Graph {
                 }
             }
         }
-        for event in self.threads[0].iter().filter(|event| event.request.kind == Kind::Spawn) {
-            let child = &self.threads[event.request.location as usize];
+        for (child, spawn) in self.spawned.iter().enumerate() {
+            let Some(spawn) = spawn else { continue };
+            let (event, child) = (self.event(*spawn), &self.threads[child]);
             for later in child.iter().filter(|later| !later.stands_apart()) {
                 successors[event.position as usize].push(later.position);
             }

@@ -1,14 +1,11 @@
 //! The engine of one OS thread: the graph being explored, and one run of the program over it.
 //!
-//! The scheduler is fixed: the program's main thread runs until it first joins, then threads 1, 2,
-//! ... each run to completion or until they block, then the main thread goes on. Every value that
-//! a thread needs from another one is taken from the graph, so a thread is a plain function call:
-//! nothing is ever suspended and resumed, and neither coroutines nor OS threads are needed. What
-//! an operation finds in the graph it *replays* (checking that it is the same operation: a thread
-//! must be a function of what it reads); past the end of its thread it adds an event.
+//! What an operation finds in the graph it *replays* (checking that it is the same operation: a
+//! thread must be a function of what it reads); past the end of its thread it adds an event. Which
+//! thread goes on is decided in `schedule`, after each operation.
 //!
-//! A thread that cannot go on is *stopped*: the operation returns [`Stop`], and the interface
-//! unwinds the thread to where it was started. While a thread unwinds, operations are inert.
+//! A thread that cannot go on is *stopped*: the operation returns [`Stop`], and the thread is kept
+//! as it is until the run is over. Then it unwinds, with operations inert.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -16,11 +13,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::accesses::{Item, PlainAccess};
 use crate::choices::Search;
+use crate::coroutines::suspend;
 use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
 use crate::graph::{location_of, split};
-use crate::handle::Early;
 use crate::options::Options;
 use crate::report::{FailureKind, RawFailure, SourcePlace};
+use crate::schedule::Schedule;
 use crate::token::Guide;
 use crate::trace::describe;
 use crate::waiting::Probe;
@@ -61,15 +59,13 @@ pub(crate) struct Run {
     pub(crate) next: [usize; THREADS_MAX],
     /// Index of each thread's next plain access.
     plain: [usize; THREADS_MAX],
-    thread_count: usize,
+    pub(crate) schedule: Schedule,
+    /// What the threads do that were spawned and have not begun.
     bodies: [Option<Body>; THREADS_MAX],
-    blocked: [bool; THREADS_MAX],
     /// A thread has ended because it assumed what is not so.
     pub(crate) assumed: bool,
     /// What waiting threads would do next, where that is being asked.
     pub(crate) probe: Option<Probe>,
-    /// Objects of earlier runs that were used before this run has made them.
-    pub(crate) early: Vec<Early>,
     /// How many locations each thread has created; numbers them the same way in every run.
     created: [u32; THREADS_MAX],
 }
@@ -85,14 +81,6 @@ pub(crate) struct Engine {
     /// Which exploration this is, so that objects of another one are noticed.
     exploration: u32,
     pub(crate) events_max: usize,
-}
-
-/// What to do next with the spawned threads.
-pub(crate) enum NextThread {
-    Run(usize, Body),
-    /// Known to be blocked where it stands: nothing new can happen in it.
-    Skip(Body),
-    Done,
 }
 
 thread_local! {
@@ -123,14 +111,19 @@ pub(crate) fn with<R>(action: impl FnOnce(&mut Engine) -> R) -> R {
     })
 }
 
-/// Performs an operation, and unwinds the calling thread if it is stopped.
+/// Performs an operation, and lets other threads run where they have to. Does not return if the
+/// calling thread is stopped.
 pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) -> R {
-    with(action).unwrap_or_else(|stop| unwind(stop))
-}
-
-#[cold]
-fn unwind(stop: Stop) -> ! {
-    std::panic::resume_unwind(Box::new(stop))
+    let (result, gives_way) = with(|engine| {
+        let result = action(engine);
+        let gives_way = engine.gives_way(result.as_ref().err().copied());
+        (result, gives_way)
+    });
+    if gives_way {
+        suspend();
+    }
+    let Ok(result) = result else { unreachable!("a thread that was stopped does not go on") };
+    result
 }
 
 /// A number that no other exploration of this process has.
@@ -153,15 +146,22 @@ impl Engine {
         }
     }
 
-    /// Prepares to run the program on the current graph. The bodies that are returned were never
-    /// run, and are to be dropped inertly.
-    pub(crate) fn begin(&mut self, probe: Option<Probe>) -> impl Sized + use<> {
+    /// Prepares to run the program on the current graph.
+    pub(crate) fn begin(&mut self, probe: Option<Probe>) {
         static RUNS: AtomicU64 = AtomicU64::new(1);
-        let old = std::mem::take(&mut self.run);
-        self.run.number = RUNS.fetch_add(1, Ordering::Relaxed);
-        self.run.thread_count = 1;
-        self.run.probe = probe;
-        old.bodies
+        let number = RUNS.fetch_add(1, Ordering::Relaxed);
+        self.run = Run { number, probe, ..Run::default() };
+        self.enter(0);
+    }
+
+    /// The body of a thread that begins.
+    pub(crate) fn take_body(&mut self, thread: usize) -> Body {
+        self.run.bodies[thread].take().expect("a thread that goes on was spawned")
+    }
+
+    /// Bodies that were not run, to be dropped inertly.
+    pub(crate) fn take_bodies(&mut self) -> impl Sized + use<> {
+        std::mem::take(&mut self.run.bodies)
     }
 
     /// Records a failure; the first one counts.
@@ -259,6 +259,9 @@ impl Engine {
     /// Whether the calling thread may add what it asks for.
     fn may_add(&mut self, request: &Request) -> Result<(), Stop> {
         let (thread, index) = (self.run.current, self.next_index());
+        if !self.leads() {
+            return Err(self.diverges(&describe(&self.search.graph, request)));
+        }
         if index >= self.events_max {
             let operation = describe(&self.search.graph, request);
             let message = format!(
@@ -331,13 +334,14 @@ impl Engine {
         };
         self.advance();
         let event = self.search.graph.event(read);
-        let (update, value) = (event.request.update, event.value);
+        let (update, value, source) = (event.request.update, event.value, event.reads_from);
         if update.blocks(value) {
             return Err(Stop::Blocked);
         }
         if update.written(value).is_some() {
             self.advance();
         }
+        self.run.schedule.need(read.thread(), source);
         Ok((value, read))
     }
 
@@ -492,55 +496,56 @@ impl Engine {
         Err(self.fail(FailureKind::DataRace, message, Some(SourcePlace::of(request.at))))
     }
 
-    /// Registers a thread, or refuses.
-    pub(crate) fn spawn(&mut self, at: &'static Location<'static>) -> Result<usize, Stop> {
-        if self.run.current != 0 {
-            return Err(self.misuse(
-                at,
-                "spawn was called by a spawned thread: spawn all threads from the main thread",
-            ));
-        }
-        if self.run.thread_count == THREADS_MAX {
+    /// Spawns a thread, or refuses. It has the number that the graph has given to it, or the lowest
+    /// one that is free there.
+    pub(crate) fn spawn(
+        &mut self,
+        body: Body,
+        at: &'static Location<'static>,
+    ) -> Result<usize, Stop> {
+        let (thread, index, graph) = (self.run.current, self.next_event(), &self.search.graph);
+        let recorded = graph.threads[thread].get(index).map(|event| event.request);
+        let child = match recorded.filter(|request| request.kind == Kind::Spawn) {
+            Some(request) => Some(request.location as usize),
+            None => self.free_number(EventId::new(thread, index)),
+        };
+        let Some(child) = child else {
             return Err(self.misuse(
                 at,
                 "a program has at most 8 threads, the main thread included: spawn fewer",
             ));
-        }
-        let child = self.run.thread_count;
+        };
         self.other(Request::new(Kind::Spawn, child as u32, at))?;
-        self.run.thread_count += 1;
+        self.run.bodies[child] = Some(body);
+        self.enter(child);
         Ok(child)
     }
 
-    pub(crate) fn set_body(&mut self, child: usize, body: Body) {
-        self.run.bodies[child] = Some(body);
+    fn next_event(&self) -> usize {
+        self.run.next[self.run.current]
     }
 
+    /// The number of a new thread.
+    fn free_number(&mut self, spawn: EventId) -> Option<usize> {
+        let graph = &self.search.graph;
+        let is_free = |child: &usize| graph.spawned[*child].is_none();
+        let lowest = (1..THREADS_MAX).find(is_free)?;
+        match &mut self.guide {
+            Some(guide) => guide.number_of(spawn, lowest).filter(is_free),
+            None => Some(lowest),
+        }
+    }
+
+    /// Joins a thread that has ended, or waits.
     pub(crate) fn join(
         &mut self,
         child: usize,
         at: &'static Location<'static>,
     ) -> Result<(), Stop> {
-        if self.run.blocked[child] {
+        if self.is_blocked(child) {
             return Err(Stop::Blocked);
         }
         self.other(Request::new(Kind::Join, child as u32, at)).map(|_| ())
-    }
-
-    /// The lowest thread that has not been started in this run.
-    pub(crate) fn next_thread(&mut self) -> NextThread {
-        for thread in 1..self.run.thread_count {
-            let Some(body) = self.run.bodies[thread].take() else { continue };
-            let last = self.search.graph.threads[thread].last();
-            let skips = self.guide.is_none() && self.run.probe.is_none();
-            if skips && last.is_some_and(|event| event.blocks()) {
-                self.run.blocked[thread] = true;
-                return NextThread::Skip(body);
-            }
-            self.run.current = thread;
-            return NextThread::Run(thread, body);
-        }
-        NextThread::Done
     }
 
     /// Whether a thread has done in this run all that it did before.
@@ -549,46 +554,28 @@ impl Engine {
             && self.run.plain[thread] >= self.search.graph.plain[thread].len()
     }
 
-    /// Ends the turn of a thread; control is the main thread's again.
-    pub(crate) fn end_thread(
-        &mut self,
-        thread: usize,
-        ended: Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        let result = match ended {
-            Ok(()) if self.is_probing() => {
-                self.goes_on();
-                self.run.blocked[thread] = true;
-                Ok(())
-            }
-            Ok(()) if !self.is_over(thread) => {
-                self.run.current = thread;
-                Err(self.diverges("the end of the thread"))
-            }
-            Err(Stop::Blocked) => {
-                self.run.blocked[thread] = true;
-                Ok(())
-            }
-            other => other,
+    /// The body of a thread has returned, or was stopped by a failure.
+    pub(crate) fn end_thread(&mut self, thread: usize, ended: Result<(), Stop>) {
+        let stop = match ended {
+            Ok(()) if self.is_probing() => self.goes_on(),
+            Ok(()) if !self.is_over(thread) => self.diverges("the end of the thread"),
+            Ok(()) => return self.run.schedule.end(thread),
+            Err(stop) => stop,
         };
-        self.run.current = 0;
-        result
+        self.run.schedule.stop(thread, stop);
     }
 
-    /// Classifies the run, given how the main thread and the threads that it left ended.
-    pub(crate) fn conclude(&mut self, main: Result<(), Stop>, others: Result<(), Stop>) -> Outcome {
-        let main = match main {
-            Ok(()) => self.end_thread(0, Ok(())),
-            stopped => stopped,
-        };
-        if self.failure.is_some() {
-            return Outcome::Failed;
-        }
-        match (main, others) {
-            (Err(Stop::Failed), _) | (_, Err(Stop::Failed)) => Outcome::Failed,
-            (Err(Stop::Redundant), _) | (_, Err(Stop::Redundant)) => Outcome::Redundant,
-            (Ok(()), Ok(())) if !self.run.blocked.contains(&true) => self.check_early(),
-            _ => self.conclude_blocked(),
+    /// Classifies the run.
+    pub(crate) fn conclude(&mut self) -> Outcome {
+        let schedule = &self.run.schedule;
+        if self.failure.is_some() || schedule.is_stopped_by(Stop::Failed) {
+            Outcome::Failed
+        } else if schedule.is_stopped_by(Stop::Redundant) {
+            Outcome::Redundant
+        } else if schedule.all_have_ended() {
+            Outcome::Complete
+        } else {
+            self.conclude_blocked()
         }
     }
 }

@@ -60,6 +60,10 @@ pub(crate) struct Graph {
     places: [Vec<Arc<Place>>; THREADS_MAX],
     /// What each thread knew when it was spawned: `happens_before` and `causes` of the spawn.
     pub(crate) start: [(View, View); THREADS_MAX],
+    /// The event that has spawned each thread, and the thread's place among all: behind the thread
+    /// that has spawned it, in the order of its spawns. A thread's number is any that was free.
+    pub(crate) spawned: [Option<EventId>; THREADS_MAX],
+    pub(crate) ranks: [u32; THREADS_MAX],
     /// How many events may be sequentially consistent.
     pub(crate) sequential_count: u32,
     /// How many events deviate from the default choice.
@@ -86,6 +90,8 @@ impl Clone for Graph {
             mine.clone_from(theirs);
         }
         self.start = other.start;
+        self.spawned = other.spawned;
+        self.ranks = other.ranks;
         self.sequential_count = other.sequential_count;
         self.deviations = other.deviations;
     }
@@ -278,7 +284,11 @@ impl Graph {
                 reads.swap_remove(index.expect("a read is listed with its location"));
             }
             // The thread may do something else when it is spawned again.
-            Kind::Spawn => self.truncate_plain(event.request.location as usize, 0),
+            Kind::Spawn => {
+                let child = event.request.location as usize;
+                self.truncate_plain(child, 0);
+                self.spawned[child] = None;
+            }
             Kind::Write => {
                 self.take_from_coherence(id, event.request.location);
                 self.place_mut(event.request.location).unlocked.retain(|(write, _)| *write != id);
@@ -389,22 +399,50 @@ impl Graph {
 }
 
 impl Graph {
+    /// Notes that an event has spawned a thread. A rank has one digit for each spawn that leads to
+    /// the thread, the main thread's first.
+    pub(crate) fn note_spawn(&mut self, spawn: EventId, child: usize) {
+        let earlier = self.threads[spawn.thread()][..spawn.index()].iter();
+        let number = 1 + earlier.filter(|event| event.request.kind == Kind::Spawn).count();
+        let (mut depth, mut ancestor) = (0, spawn.thread());
+        while let Some(before) = self.spawned[ancestor] {
+            (depth, ancestor) = (depth + 1, before.thread());
+        }
+        let digits = THREADS_MAX - 2 - depth;
+        self.ranks[child] = self.ranks[spawn.thread()] | (number as u32) << (3 * digits);
+        self.spawned[child] = Some(spawn);
+    }
+
     /// A number that two graphs share only if they are the same execution, whatever the order in
-    /// which it was built.
+    /// which it was built, and which numbers it has given to the threads.
     pub(crate) fn canonical(&self) -> u128 {
+        let exists = |thread: &usize| *thread == 0 || self.spawned[*thread].is_some();
+        let mut threads: Vec<usize> = (0..THREADS_MAX).filter(exists).collect();
+        threads.sort_by_key(|thread| self.ranks[*thread]);
+        let place = |thread: usize| threads.iter().position(|other| *other == thread);
         let halves = [1u64, 2].map(|salt| {
             let mut hasher = DefaultHasher::new();
             salt.hash(&mut hasher);
-            for events in &self.threads {
+            for thread in &threads {
+                let events = &self.threads[*thread];
                 events.len().hash(&mut hasher);
                 for event in events {
-                    let request = &event.request;
-                    (request.kind, request.location, event.value, event.reads_from)
-                        .hash(&mut hasher);
+                    let (kind, location) = (event.request.kind, event.request.location);
+                    let location = match kind {
+                        Kind::Spawn | Kind::Join => (place(location as usize), 0),
+                        _ => (place(split(location).0), split(location).1),
+                    };
+                    let source = (place(event.reads_from.thread()), event.reads_from.index);
+                    (kind, location, event.value, source).hash(&mut hasher);
                 }
             }
-            for place in self.places() {
-                place.coherence.hash(&mut hasher);
+            for place_of_thread in threads.iter().map(|thread| &self.places[*thread]) {
+                for location in place_of_thread {
+                    for write in &location.coherence {
+                        (place(write.thread()), write.index).hash(&mut hasher);
+                    }
+                    u8::MAX.hash(&mut hasher);
+                }
             }
             hasher.finish()
         });

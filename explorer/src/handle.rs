@@ -3,14 +3,13 @@
 //! A location is named by the thread that creates it and a counter, so the same object has the same
 //! name in every run; data of a mutex may carry an object from one run into the replay of the
 //! next, and it still means the same. That is the only way in which an object of an earlier run
-//! may be used: then the run makes it too, at the same line, if not yet then before it is over. An
-//! object that was kept outside of the program is not made again, and is refused by its name.
+//! may be used: then the run has made it too, at the same line. An object that was kept outside of
+//! the program is not made again, and is refused by its name.
 
 use std::panic::Location;
 
-use crate::engine::{Engine, Outcome, Stop, with};
+use crate::engine::{Engine, Stop, with};
 use crate::event::{NO_LOCATION, Payload};
-use crate::graph::split;
 use crate::inert::is_inert;
 use crate::report::{FailureKind, SourcePlace};
 
@@ -21,13 +20,6 @@ pub(crate) struct Handle {
     exploration: u32,
     run: u64,
     made_at: &'static Location<'static>,
-}
-
-/// An object of an earlier run, used before this run has made it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Early {
-    handle: Handle,
-    at: &'static Location<'static>,
 }
 
 impl Handle {
@@ -69,18 +61,7 @@ impl Handle {
         }
         match engine.made_at(self.location) {
             Some(made_at) if made_at == self.made_at => Ok(self.location),
-            Some(_) => Err(self.refuse(engine, at)),
-            // No thread has an object that it will only make later.
-            None if split(self.location).0 == engine.current_thread() => {
-                Err(self.refuse(engine, at))
-            }
-            None => {
-                let early = &mut engine.run.early;
-                if !early.iter().any(|other| other.handle.location == self.location) {
-                    early.push(Early { handle: self, at });
-                }
-                Ok(self.location)
-            }
+            _ => Err(self.refuse(engine, at)),
         }
     }
 
@@ -93,18 +74,5 @@ impl Handle {
             self.made_at.line()
         );
         engine.fail(FailureKind::Misuse, message, Some(SourcePlace::of(at)))
-    }
-}
-
-impl Engine {
-    /// At the end of a complete run: everything that was used has been made.
-    pub(crate) fn check_early(&mut self) -> Outcome {
-        for Early { handle, at } in std::mem::take(&mut self.run.early) {
-            if self.made_at(handle.location) != Some(handle.made_at) {
-                handle.refuse(self, at);
-                return Outcome::Failed;
-            }
-        }
-        Outcome::Complete
     }
 }

@@ -39,18 +39,22 @@
 //!
 //! # Writing programs
 //!
-//! * **All shared state is engine state.** Threads run one after the other and take values from the
-//!   execution being explored, so a counter in an ordinary `Mutex` or `static` passes values
-//!   in an order that has nothing to do with it. A thread that behaves differently although it read
-//!   the same values is reported as nondeterminism; a leak that changes nothing but a message is
-//!   not.
+//! * **What threads race for is engine state.** Threads are coroutines that take values from the
+//!   execution being explored. What happens before an operation has been done when the operation
+//!   returns, so memory whose accesses are ordered by operations of the engine is real memory: a
+//!   `Box` that is published with a release store and read after an acquire load may hold anything.
+//!   A counter in an ordinary `Mutex` or `static` that nothing of the engine orders passes values
+//!   in an order that has nothing to do with the execution. A thread that behaves differently
+//!   although it read the same values is reported as nondeterminism; a leak that changes nothing
+//!   but a message is not.
 //! * **Waiting is said, not spun.** [`Atomic::await_eq`] and its kin, [`Mutex`], or
 //!   [`Atomic::wait_for_change`] and [`wait_for_any_change`] at the end of a round of a loop that
 //!   only reads. A retry loop that goes round only if another thread has changed something needs
 //!   nothing. A loop that never ends is reported.
 //! * **Objects are created inside the closure**, anew in each execution. Reports call them by
-//!   number, or by the name that [`Atomic::named`] and its kin give them. Destructors may run while
-//!   a stopped thread unwinds; all operations do nothing then.
+//!   number, or by the name that [`Atomic::named`] and its kin give them. A thread that waits for
+//!   ever is kept until its execution is over, and unwinds then; all operations do nothing in its
+//!   destructors.
 //! * Histories are stamped with [`mark`], which knows happens-before, and not with a clock.
 //!
 //! # Windows
@@ -106,7 +110,7 @@
 //! * Loads within windows are acquire loads, as on x86. A walk that need not read its levels in
 //!   order is not modelled.
 //! * No mixed sizes and no mixture of plain and atomic accesses to one location.
-//! * At most 8 threads, all spawned by the main thread, and 60,000 events each.
+//! * At most 8 threads and 60,000 events each. Threads have stacks of 2 MiB.
 //! * No consume order, and no spurious failure of a weak compare-exchange unless [`choose`] makes
 //!   it.
 //! * `SeqCst` has the meaning of PLDI'17; that of C++20 (P0668) differs from it in small ways.
@@ -120,15 +124,16 @@
 //! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
 //! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a
-//! graph, `waiting` for deadlocks, `inert` for what happens while a thread unwinds, `workers` for
+//! graph, `schedule` and `coroutines` for whose turn it is, `waiting` for deadlocks, `inert` for what happens while a thread unwinds, `workers` for
 //! the search, and `trace`, `token` and `failing` for what becomes of a failure. `tests/gate`
 //! compares all of it with independent enumerators.
-#![forbid(unsafe_code)]
 
 mod accesses;
 mod atomic;
 mod choices;
 mod consistency;
+#[expect(unsafe_code, reason = "switches stacks, and borrows for as long as they live")]
+mod coroutines;
 mod engine;
 mod event;
 mod failing;
@@ -144,6 +149,7 @@ mod relation;
 mod report;
 mod run;
 mod sample;
+mod schedule;
 mod sequential;
 mod threads;
 mod token;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::engine::with;
+use crate::coroutines::current;
 
 /// A value of one thread, under the address of its key.
 struct Local {
@@ -67,7 +67,7 @@ impl<T: 'static> LocalKey<T> {
 
     /// Calls `action` with the calling thread's value, which is made if there is none.
     pub fn with<R>(&'static self, action: impl FnOnce(&T) -> R) -> R {
-        let thread = with(|engine| engine.current_thread());
+        let thread = current();
         let key = std::ptr::from_ref(self).addr();
         let found = LOCALS.with_borrow(|locals| {
             let mine = |local: &&Local| (local.thread, local.key) == (thread, key);
@@ -86,7 +86,7 @@ impl<T: 'static> LocalKey<T> {
 
 /// The calling thread of the program has ended: drops what it has.
 pub(crate) fn end_thread() {
-    let thread = with(|engine| engine.current_thread());
+    let thread = current();
     let next = || {
         LOCALS.with_borrow_mut(|locals| {
             let index = locals.iter().position(|local| local.thread == thread)?;

@@ -1,9 +1,8 @@
 //! A blocking mutex whose data travels in the graph.
 //!
-//! Threads of a program run one after the other, so data in an ordinary Rust mutex would pass from
-//! thread to thread in the order of running and not in the order of the execution being explored.
-//! Here the data is attached to the store that unlocks, and the thread that locks gets what it
-//! read.
+//! Data in an ordinary Rust mutex would pass from thread to thread in the order of running, and not
+//! in the order of the execution being explored. Here the data is attached to the store that
+//! unlocks, and the thread that locks gets what it read.
 
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;

@@ -35,17 +35,26 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Runs a part of the program. A panic of its own becomes a failure of the engine.
-pub(crate) fn catch(part: impl FnOnce()) -> Result<(), Stop> {
-    let before = INSIDE.replace(true);
+/// Lets a thread of the program run.
+pub(crate) fn inside<R>(part: impl FnOnce() -> R) -> R {
+    INSIDE.set(true);
     inert::begin();
-    let ended = catch_unwind(AssertUnwindSafe(part));
-    INSIDE.set(before);
-    ended.map_err(|payload| match payload.downcast_ref::<Stop>() {
-        Some(stop) => *stop,
-        None => {
-            let message = message_of(&*payload);
-            with(|engine| engine.fail(FailureKind::Violation, message, LAST.take()))
+    let result = part();
+    INSIDE.set(false);
+    result
+}
+
+/// Runs a thread of the program to its end. A panic of its own becomes a failure of the engine.
+pub(crate) fn catch(thread: impl FnOnce()) -> Result<(), Stop> {
+    catch_unwind(AssertUnwindSafe(thread)).map_err(|payload| {
+        match payload.downcast_ref::<Stop>() {
+            Some(stop) => *stop,
+            // The run is over.
+            None if inert::is_inert() => Stop::Blocked,
+            None => {
+                let message = message_of(&*payload);
+                with(|engine| engine.fail(FailureKind::Violation, message, LAST.take()))
+            }
         }
     })
 }

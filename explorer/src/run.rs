@@ -1,9 +1,10 @@
 //! Running the program once over the current graph.
 
-use crate::engine::{NextThread, Outcome, Stop, perform, with};
+use crate::coroutines::Coroutine;
+use crate::engine::{Outcome, with};
+use crate::event::THREADS_MAX;
 use crate::inert::drop_inertly;
 use crate::locals;
-use crate::panics::catch;
 use crate::waiting::Probe;
 
 /// Runs the program, which replays the graph and then extends it. Where that looks like a deadlock,
@@ -16,30 +17,24 @@ pub(crate) fn run_once(program: &dyn Fn()) -> Outcome {
 }
 
 fn pass(program: &dyn Fn(), probe: Option<Probe>) -> Outcome {
-    drop_inertly(with(|engine| engine.begin(probe)));
-    let main = catch(|| {
+    with(|engine| engine.begin(probe));
+    let mut threads: [Option<Coroutine<'_>>; THREADS_MAX] = Default::default();
+    threads[0] = Some(Coroutine::new(0, || {
         program();
         locals::end_thread();
-    });
-    // Threads that were not joined run now; after a failure nothing runs any more.
-    let others = match main {
-        Ok(()) | Err(Stop::Blocked) => catch(run_threads),
-        Err(_) => Ok(()),
-    };
-    drop_inertly(locals::take());
-    with(|engine| engine.conclude(main, others))
-}
-
-/// Runs all threads that have not run yet, one after the other.
-pub(crate) fn run_threads() {
-    loop {
-        match with(|engine| engine.next_thread()) {
-            NextThread::Done => return,
-            NextThread::Skip(body) => drop_inertly(body),
-            NextThread::Run(thread, body) => {
-                let ended = catch(body);
-                perform(|engine| engine.end_thread(thread, ended));
-            }
+    }));
+    while let Some(thread) = with(|engine| engine.next_turn()) {
+        let begin = || Coroutine::new(thread, with(|engine| engine.take_body(thread)));
+        let coroutine = threads[thread].get_or_insert_with(begin);
+        if let Some(ended) = coroutine.resume() {
+            with(|engine| engine.end_thread(thread, ended));
         }
     }
+    let outcome = with(|engine| engine.conclude());
+    // Threads that have not ended, and those that have not begun, leave nothing behind. The main
+    // thread has made what the others share, and goes last.
+    threads.into_iter().rev().flatten().for_each(drop_inertly);
+    drop_inertly(with(|engine| engine.take_bodies()));
+    drop_inertly(locals::take());
+    outcome
 }

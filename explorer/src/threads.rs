@@ -1,20 +1,19 @@
 //! Threads, choices, and places in the happens-before order.
 
-use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::coroutines::{current, suspend};
 use crate::engine::{perform, with};
 use crate::event::{Kind, NO_LOCATION, Request, Update, View};
 use crate::inert::{is_inert, skips};
 use crate::locals;
-use crate::run::run_threads;
 
 /// A spawned thread.
 pub struct JoinHandle<T> {
     thread: usize,
-    result: Rc<Cell<Option<T>>>,
+    result: Arc<Mutex<Option<T>>>,
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
@@ -23,29 +22,26 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Spawns a thread. Only the main thread spawns, and at most 7 times; it is itself thread 0, and
-/// usually plays one of the participants.
-///
-/// The thread runs when the main thread first joins, or ends. Its closure is `Send` so that it
-/// cannot share state that the engine does not see.
+/// Spawns a thread. An execution has at most 8 of them; the main thread is thread 0, and usually
+/// plays one of the participants.
 #[track_caller]
 pub fn spawn<T, F>(body: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let result = Rc::new(Cell::new(None));
+    let result = Arc::new(Mutex::new(None));
     if is_inert() {
         return JoinHandle { thread: 0, result };
     }
     let at = Location::caller();
-    let thread = perform(|engine| engine.spawn(at));
-    let slot = Rc::clone(&result);
+    let slot = Arc::clone(&result);
     let body = Box::new(move || {
-        slot.set(Some(body()));
+        let value = body();
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         locals::end_thread();
     });
-    with(|engine| engine.set_body(thread, body));
+    let thread = perform(|engine| engine.spawn(body, at));
     JoinHandle { thread, result }
 }
 
@@ -64,10 +60,12 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> T {
         let at = Location::caller();
         if !is_inert() {
-            run_threads();
+            with(|engine| engine.set_joining(self.thread));
+            suspend();
             perform(|engine| engine.join(self.thread, at));
         }
-        self.result.take().expect("a thread that was joined has left its result")
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        result.take().expect("a thread that was joined has left its result")
     }
 }
 
@@ -87,9 +85,9 @@ pub fn choose(n: u64) -> u64 {
     })
 }
 
-/// The number of the calling thread; 0 is the main thread.
+/// The number of the calling thread, also while it unwinds; 0 is the main thread.
 pub fn thread_id() -> usize {
-    if is_inert() { 0 } else { with(|engine| engine.current_thread()) }
+    current()
 }
 
 /// The index that the calling thread's next event or plain access will have: ties a log entry to

@@ -6,6 +6,7 @@
 //! * `t.i<u.j`: event `i` of thread `t` reads event `j` of thread `u` (`t.i<i`: the initial value);
 //! * `t.i@p`: the write has coherence position `p` relative to the other writes with such a part;
 //! * `t.i?v`: the choice is `v`;
+//! * `t.i+n`: the thread that is spawned has number `n`, where that is not the lowest one free;
 //! * `t:n`: the failure happens when thread `t` has `n` events and plain accesses. No thread goes
 //!   further before all are there, so that no thread runs past the point of failure.
 //!
@@ -31,6 +32,8 @@ pub(crate) struct Script {
     pub(crate) reads: BTreeMap<EventId, EventId>,
     pub(crate) places: BTreeMap<EventId, usize>,
     pub(crate) picks: BTreeMap<EventId, u64>,
+    /// Which number a thread gets that is spawned here.
+    pub(crate) numbers: BTreeMap<EventId, usize>,
     /// Events and plain accesses per thread.
     pub(crate) lengths: [usize; THREADS_MAX],
 }
@@ -47,6 +50,9 @@ impl Script {
                 }
                 Kind::Choose => {
                     script.picks.insert(*id, event.value);
+                }
+                Kind::Spawn => {
+                    script.numbers.insert(*id, event.request.location as usize);
                 }
                 _ => {}
             }
@@ -68,13 +74,20 @@ pub(crate) struct Guide {
     script: Script,
     reads: BTreeMap<EventId, EventId>,
     places: BTreeMap<EventId, usize>,
+    numbers: BTreeMap<EventId, usize>,
     /// The script does not fit the program.
     pub(crate) misfit: bool,
 }
 
 impl Guide {
     pub(crate) fn new(script: Script) -> Guide {
-        Guide { script, reads: BTreeMap::new(), places: BTreeMap::new(), misfit: false }
+        Guide {
+            script,
+            reads: BTreeMap::new(),
+            places: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            misfit: false,
+        }
     }
 
     /// Whether a thread has to stop before its event `index`, with `added` events in the graph.
@@ -96,6 +109,16 @@ impl Guide {
 
     pub(crate) fn pick_of(&self, choice: EventId) -> u64 {
         self.script.picks.get(&choice).copied().unwrap_or(0)
+    }
+
+    /// The number of a thread that is spawned; the lowest that is free, unless the script says
+    /// something else.
+    pub(crate) fn number_of(&mut self, spawn: EventId, lowest: usize) -> Option<usize> {
+        let number = self.script.numbers.get(&spawn).copied().unwrap_or(lowest);
+        if number != lowest {
+            self.numbers.insert(spawn, number);
+        }
+        Some(number)
     }
 
     /// Where in coherence a new write goes, unless it goes last; `coherence` includes it, last.
@@ -128,6 +151,7 @@ impl Guide {
                 reads: self.reads.clone(),
                 places: self.places.clone(),
                 picks: picks.map(|(id, value)| (*id, *value)).collect(),
+                numbers: self.numbers.clone(),
                 lengths: self.script.lengths,
             },
         }
@@ -231,6 +255,9 @@ impl fmt::Display for Token {
         for (choice, value) in &self.script.picks {
             write!(formatter, "{}{}?{value}", separator(), Name(*choice))?;
         }
+        for (spawn, number) in &self.script.numbers {
+            write!(formatter, "{}{}+{number}", separator(), Name(*spawn))?;
+        }
         for (thread, length) in self.script.lengths.iter().enumerate().filter(|pair| *pair.1 > 0) {
             write!(formatter, "{}{thread}:{length}", separator())?;
         }
@@ -302,6 +329,9 @@ fn parse_part(part: &str, script: &mut Script) -> Option<()> {
         script.places.insert(parse_event(write)?, place.parse().ok()?);
     } else if let Some((choice, value)) = part.split_once('?') {
         script.picks.insert(parse_event(choice)?, value.parse().ok()?);
+    } else if let Some((spawn, number)) = part.split_once('+') {
+        let number = number.parse().ok().filter(|number| (1..THREADS_MAX).contains(number))?;
+        script.numbers.insert(parse_event(spawn)?, number);
     } else {
         let (thread, length) = part.split_once(':')?;
         let thread: usize = thread.parse().ok()?;

@@ -84,9 +84,9 @@ pub enum TraceKind {
     Interrupted,
     /// The store with which the handler ends.
     Return,
-    /// The main thread spawns the thread in `value`.
+    /// A thread spawns the thread in `value`.
     Spawn,
-    /// The main thread joins the thread in `value`.
+    /// A thread joins the thread in `value`.
     Join,
     /// A choice.
     Choose,

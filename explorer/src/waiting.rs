@@ -28,7 +28,8 @@ enum Probed {
     /// It has not reached the point at which it waits.
     #[default]
     NotYet,
-    /// It is alone with the newest values.
+    /// It is alone with the newest values. No thread is before all others have come to where they
+    /// end or wait.
     Alone,
     /// It has changed something, or ended.
     GoesOn,
@@ -180,9 +181,8 @@ impl Engine {
         };
         let event = graph.event_mut(read);
         (event.waits, event.waits_on) = (true, event.value);
-        if let Some(probe) = &mut self.run.probe {
-            probe.threads[thread] = Probed::Alone;
-            (probe.written, probe.operations) = (Vec::new(), 0);
+        if self.run.probe.is_some() {
+            self.pause();
             return Ok(());
         }
         if self.guide.is_none() && graph.is_stale(read) {
@@ -192,10 +192,21 @@ impl Engine {
         Err(Stop::Blocked)
     }
 
+    /// From now on the calling thread is alone.
+    pub(crate) fn begin_alone(&mut self, thread: usize) {
+        if let Some(probe) = &mut self.run.probe {
+            probe.threads[thread] = Probed::Alone;
+            (probe.written, probe.operations) = (Vec::new(), 0);
+        }
+    }
+
     /// The calling thread gives this execution up.
     pub(crate) fn give_up(&mut self) -> Stop {
         if self.is_probing() {
             return self.goes_on();
+        }
+        if !self.is_over(self.run.current) {
+            return self.diverges("an assumption that does not hold");
         }
         self.run.assumed = true;
         Stop::Blocked

@@ -160,6 +160,35 @@ fn an_object_may_travel_in_a_mutex() {
     assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 2), "{report}");
 }
 
+#[test]
+fn threads_that_wait_unwind_when_the_execution_is_over_and_the_main_thread_last() {
+    struct Notes(Arc<StdMutex<Vec<&'static str>>>, &'static str);
+    impl Drop for Notes {
+        fn drop(&mut self) {
+            self.0.lock().expect("no panic holds it").push(self.1);
+        }
+    }
+    let order = Arc::new(StdMutex::new(Vec::new()));
+    failure(|| {
+        let note = |what| Notes(Arc::clone(&order), what);
+        let (word, _main) = (Arc::new(Atomic::new(0)), note("main"));
+        let (first, second) = (Arc::clone(&word), Arc::clone(&word));
+        let (first_note, second_note) = (note("first"), note("second"));
+        spawn(move || {
+            let _note = first_note;
+            first.await_eq(1, Acquire);
+        });
+        spawn(move || {
+            let note = second_note;
+            second.store(2, Relaxed);
+            drop(note);
+        });
+        word.await_eq(3, Acquire);
+    });
+    let order = order.lock().expect("no panic holds it");
+    assert_eq!(order[..3], ["second", "first", "main"]);
+}
+
 weft_explorer::thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
     static LEFT: Leaver = Leaver(Cell::new(None));

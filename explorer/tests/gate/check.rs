@@ -1,12 +1,13 @@
 //! Runs programs under the engine, and compares with the enumerators.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use weft_explorer::{
-    Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, Window, explore, fence, spawn,
-    wait_for_any_change,
+    Atomic, FailureKind, JoinHandle, Model, Options, Plain, Report, Window, event_index, explore,
+    fence, mark, spawn, thread_id, wait_for_any_change,
 };
 
 use super::program::{Operation, Outcome, Outcomes, Program, is_cacheable};
@@ -31,6 +32,8 @@ pub(crate) struct Harness {
     pub(crate) flavour: Flavour,
     /// The main thread plays the last thread of the program.
     pub(crate) is_lean: bool,
+    /// Each thread of the program spawns the next one, and joins it.
+    pub(crate) is_nested: bool,
     /// How awaiting compare-exchanges are written.
     pub(crate) spins: Spin,
     pub(crate) workers: usize,
@@ -38,13 +41,50 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) const fn new(model: Model, flavour: Flavour) -> Harness {
-        Harness { model, flavour, is_lean: false, spins: Spin::Never, workers: 1 }
+        Harness { model, flavour, is_lean: false, is_nested: false, spins: Spin::Never, workers: 1 }
     }
 }
 
 struct Memory {
     words: Vec<Atomic>,
     plain: Plain<u64>,
+    /// What the plain memory holds, and how far each thread has come: memory of the host, which the
+    /// engine knows nothing of.
+    real: AtomicUsize,
+    progress: [AtomicUsize; 8],
+}
+
+impl Memory {
+    fn new(words: usize) -> Memory {
+        Memory {
+            words: (0..words).map(|_| Atomic::new(0)).collect(),
+            plain: Plain::new(0),
+            real: AtomicUsize::new(0),
+            progress: Default::default(),
+        }
+    }
+
+    /// To be called before each event: all that happens before it has been done.
+    fn begin(&self) {
+        let mark = mark();
+        for (thread, progress) in self.progress.iter().enumerate() {
+            // What the other thread has begun last may have two events.
+            let (begun, known) = (progress.load(Relaxed), mark.known(thread));
+            assert!(begun + 2 >= known, "thread {thread} has begun {begun} events of {known}");
+        }
+        self.progress[thread_id()].store(event_index(), Relaxed);
+    }
+
+    fn set_plain(&self, value: u64) {
+        self.plain.set(value);
+        self.real.store(value as usize, Relaxed);
+    }
+
+    fn get_plain(&self) -> u64 {
+        let value = self.plain.get();
+        assert_eq!(self.real.load(Relaxed) as u64, value, "plain memory is not real memory");
+        value
+    }
 }
 
 fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u64> {
@@ -52,10 +92,10 @@ fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u6
     let word = operation.word().map(|word| &memory.words[word])?;
     match operation {
         Operation::Store { value, .. } if is_plain => {
-            memory.plain.set(value);
+            memory.set_plain(value);
             None
         }
-        Operation::Load { .. } if is_plain => Some(memory.plain.get()),
+        Operation::Load { .. } if is_plain => Some(memory.get_plain()),
         Operation::Store { value, order, .. } => {
             word.store(value, order);
             None
@@ -80,6 +120,7 @@ fn perform(memory: &Memory, operation: Operation, harness: Harness) -> Option<u6
                 Spin::OnTwoWords => loop {
                     let seen = word.load(Relaxed);
                     other.load(Relaxed);
+                    memory.begin();
                     if seen == expected
                         && word.compare_exchange(expected, value, order, failure).is_ok()
                     {
@@ -98,6 +139,7 @@ fn perform_all(memory: &Memory, operations: &[Operation], harness: Harness) -> V
     let mut registers = Vec::new();
     let mut window = Window::open();
     for operation in operations {
+        memory.begin();
         match *operation {
             Operation::Fence { order } => fence(order),
             Operation::Open => window = Window::open(),
@@ -110,31 +152,55 @@ fn perform_all(memory: &Memory, operations: &[Operation], harness: Harness) -> V
     registers
 }
 
+/// Performs the first thread of those given, after spawning the others; returns all registers.
+fn perform_nested(memory: &Arc<Memory>, threads: &[Vec<Operation>], harness: Harness) -> Vec<u64> {
+    let Some((own, others)) = threads.split_first() else { return Vec::new() };
+    let (shared, others) = (Arc::clone(memory), others.to_vec());
+    memory.begin();
+    let next =
+        (!others.is_empty()).then(|| spawn(move || perform_nested(&shared, &others, harness)));
+    let mut registers = perform_all(memory, own, harness);
+    memory.begin();
+    registers.extend(next.map_or_else(Vec::new, JoinHandle::join));
+    registers
+}
+
 /// The body of the program as the engine runs it; calls `done` at the end of each execution.
 pub(crate) fn body(program: &Program, harness: Harness, done: &(dyn Fn(Outcome) + Sync)) {
-    let memory = Arc::new(Memory {
-        words: (0..program.word_count()).map(|_| Atomic::new(0)).collect(),
-        plain: Plain::new(0),
-    });
+    let memory = Arc::new(Memory::new(program.word_count()));
+    let registers = if harness.is_nested {
+        perform_nested(&memory, &program.threads, harness)
+    } else {
+        perform_flat(&memory, program, harness)
+    };
+    let mut finally: Vec<u64> = memory.words.iter().map(|word| word.load(Relaxed)).collect();
+    if harness.flavour == Flavour::Plain && finally.len() > 1 {
+        finally[1] = memory.get_plain();
+    }
+    done(Outcome { registers, memory: finally });
+}
+
+fn perform_flat(memory: &Arc<Memory>, program: &Program, harness: Harness) -> Vec<u64> {
     let spawned = program.threads.len() - usize::from(harness.is_lean);
     let handles: Vec<JoinHandle<Vec<u64>>> = program.threads[..spawned]
         .iter()
         .map(|operations| {
-            let (memory, operations) = (Arc::clone(&memory), operations.clone());
+            let (memory, operations) = (Arc::clone(memory), operations.clone());
+            memory.begin();
             spawn(move || perform_all(&memory, &operations, harness))
         })
         .collect();
     let own = program.threads[spawned..]
         .iter()
-        .flat_map(|operations| perform_all(&memory, operations, harness));
+        .flat_map(|operations| perform_all(memory, operations, harness));
     let own: Vec<u64> = own.collect();
-    let mut registers: Vec<u64> = handles.into_iter().flat_map(JoinHandle::join).collect();
+    let join = |handle: JoinHandle<Vec<u64>>| {
+        memory.begin();
+        handle.join()
+    };
+    let mut registers: Vec<u64> = handles.into_iter().flat_map(join).collect();
     registers.extend(own);
-    let mut finally: Vec<u64> = memory.words.iter().map(|word| word.load(Relaxed)).collect();
-    if harness.flavour == Flavour::Plain && finally.len() > 1 {
-        finally[1] = memory.plain.get();
-    }
-    done(Outcome { registers, memory: finally });
+    registers
 }
 
 /// Explores a program to the end, deadlocks or not.
@@ -212,6 +278,9 @@ pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Res
         let races = failure_kind(&report) == Some(FailureKind::DataRace);
         expect("race verdicts", &races, &oracle.races)?;
         if races {
+            let (_, nested) = run(program, Harness { is_nested: true, ..harness });
+            let races = failure_kind(&nested) == Some(FailureKind::DataRace);
+            expect("race verdicts of nested threads", &races, &true)?;
             tally.races = 1;
             return Ok(tally);
         }
@@ -221,6 +290,7 @@ pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Res
     if !awaits {
         expect("failures", &failure_kind(&report), &None)?;
     }
+    tally.engine += compare_nested(program, harness, &report, &outcomes)?;
     if flavour != Flavour::Plain {
         tally.engine += compare_strong_models(program, harness)?;
     }
@@ -230,6 +300,21 @@ pub(crate) fn compare(program: &Program, flavour: Flavour, is_lean: bool) -> Res
         tally.engine += compare_waiting(program, harness, sc_deadlocks)?;
     }
     Ok(tally)
+}
+
+/// Threads that spawn each other have the executions of threads that one thread spawns.
+fn compare_nested(
+    program: &Program,
+    harness: Harness,
+    flat: &Report,
+    flat_outcomes: &Outcomes,
+) -> Result<Duration, String> {
+    let (outcomes, report) = run(program, Harness { is_nested: true, ..harness });
+    expect("outcome sets of nested threads", &outcomes, flat_outcomes)?;
+    expect("execution counts of nested threads", &report.executions, &flat.executions)?;
+    expect("failures of nested threads", &failure_kind(&report), &failure_kind(flat))?;
+    expect("duplicates of nested threads", &report.duplicates, &0)?;
+    Ok(report.elapsed)
 }
 
 fn compare_strong_models(program: &Program, harness: Harness) -> Result<Duration, String> {
