@@ -3,9 +3,10 @@
 //!
 //! A thread runs until it has to give way ([`suspend`]), and goes on when it is resumed. Stacks are
 //! kept for the next run. A thread that is dropped before it has ended is unwound first, with
-//! operations inert (see `inert`), so that what it owns is freed.
+//! operations inert (see `inert`), so that what it owns is freed; or forgotten, if what it owns is
+//! in an arena and ends with it.
 //!
-//! This is the only module of the engine with `unsafe` code. Three facts carry it:
+//! Three facts carry the `unsafe` code here:
 //!
 //! * *The body outlives the coroutine.* A coroutine borrows its body for `'program`, and is itself
 //!   bounded by that lifetime. It is dropped, and so has ended or unwound, before the borrow ends:
@@ -24,6 +25,7 @@ use std::ptr::NonNull;
 use corosensei::stack::DefaultStack;
 use corosensei::{CoroutineResult, Yielder};
 
+use crate::arena;
 use crate::engine::Stop;
 use crate::panics::{catch, inside};
 
@@ -103,6 +105,13 @@ impl Drop for Coroutine<'_> {
     fn drop(&mut self) {
         let is_suspended =
             |inner: &corosensei::Coroutine<_, _, _, _>| inner.started() && !inner.done();
+        if arena::is_in_force()
+            && let Some(inner) = &mut self.inner
+        {
+            // SAFETY: what the stack owns is in the arena, and ends with it. No code of the program
+            // runs any more that could refer to it.
+            unsafe { inner.force_reset() };
+        }
         // A thread that unwinds finds all operations inert, and so does not give way again.
         while self.inner.as_ref().is_some_and(is_suspended) {
             self.switch(Signal::Unwind);

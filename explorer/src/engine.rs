@@ -12,9 +12,10 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::accesses::{Item, PlainAccess};
+use crate::arena;
 use crate::choices::Search;
 use crate::coroutines::suspend;
-use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update};
+use crate::event::{EventId, INITIAL, Kind, Payload, Request, THREADS_MAX, Update, View};
 use crate::graph::{location_of, split};
 use crate::options::Options;
 use crate::report::{FailureKind, RawFailure, SourcePlace};
@@ -102,12 +103,14 @@ pub(crate) fn is_installed() -> bool {
 }
 
 pub(crate) fn with<R>(action: impl FnOnce(&mut Engine) -> R) -> R {
-    ENGINE.with_borrow_mut(|slot| match slot {
-        Some(engine) => action(engine),
-        None => panic!(
-            "weft-explorer objects work only inside a program: create and use them in the closure \
-             that is given to `explore`"
-        ),
+    arena::outside(|| {
+        ENGINE.with_borrow_mut(|slot| match slot {
+            Some(engine) => action(engine),
+            None => panic!(
+                "weft-explorer objects work only inside a program: create and use them in the \
+                 closure that is given to `explore`"
+            ),
+        })
     })
 }
 
@@ -152,6 +155,7 @@ impl Engine {
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
         self.run = Run { number, probe, ..Run::default() };
         self.enter(0);
+        arena::reset();
     }
 
     /// The body of a thread that begins.
@@ -190,6 +194,17 @@ impl Engine {
     /// How many events and plain accesses the calling thread has had in this run.
     pub(crate) fn next_index(&self) -> usize {
         self.run.next[self.run.current] + self.run.plain[self.run.current]
+    }
+
+    /// Where the last event of a thread is in the source text.
+    pub(crate) fn last_place(&self, thread: usize) -> Option<&'static Location<'static>> {
+        let last = self.run.next[thread].checked_sub(1)?;
+        self.search.graph.threads[thread].get(last).map(|event| event.request.at)
+    }
+
+    /// What happens before what the calling thread does now.
+    pub(crate) fn known_here(&self) -> View {
+        self.search.graph.known_before(self.run.current, self.next_event())
     }
 
     pub(crate) fn exploration(&self) -> u32 {
@@ -567,13 +582,22 @@ impl Engine {
 
     /// Classifies the run.
     pub(crate) fn conclude(&mut self) -> Outcome {
+        if let Some(fault) = arena::take_fault() {
+            self.fail(FailureKind::Violation, fault, None);
+        }
         let schedule = &self.run.schedule;
         if self.failure.is_some() || schedule.is_stopped_by(Stop::Failed) {
             Outcome::Failed
         } else if schedule.is_stopped_by(Stop::Redundant) {
             Outcome::Redundant
         } else if schedule.all_have_ended() {
-            Outcome::Complete
+            match arena::leak() {
+                Some((message, at)) => {
+                    self.fail(FailureKind::Violation, message, Some(SourcePlace::of(at)));
+                    Outcome::Failed
+                }
+                None => Outcome::Complete,
+            }
         } else {
             self.conclude_blocked()
         }

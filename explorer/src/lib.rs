@@ -129,6 +129,8 @@
 //! compares all of it with independent enumerators.
 
 mod accesses;
+#[expect(unsafe_code, reason = "an allocator")]
+mod arena;
 mod atomic;
 mod choices;
 mod consistency;
@@ -158,6 +160,7 @@ mod waiting;
 mod window;
 mod workers;
 
+pub use arena::Arena;
 pub use atomic::{Atomic, assume, fence, wait_for_any_change};
 pub use consistency::Model;
 pub use locals::LocalKey;
@@ -178,6 +181,10 @@ pub fn explore(options: &Options, program: impl Fn() + Send + Sync) -> Report {
     if let Some(refused) = refuse_nesting(options.model) {
         return refused;
     }
+    let _arena = match install_arena(options) {
+        Ok(arena) => arena,
+        Err(message) => return refuse(options.model, message),
+    };
     panics::install_hook();
     let (mut report, found) = match options.sample {
         Some(sample) => sample::explore_randomly(options, &program, sample),
@@ -195,6 +202,10 @@ pub fn replay(options: &Options, token: &Token, program: impl Fn() + Send + Sync
     if let Some(refused) = refuse_nesting(token.model()) {
         return refused;
     }
+    let _arena = match install_arena(options) {
+        Ok(arena) => arena,
+        Err(message) => return refuse(token.model(), message),
+    };
     panics::install_hook();
     failing::replay_token(options, token, &program)
 }
@@ -208,10 +219,23 @@ fn refuse_nesting(model: Model) -> Option<Report> {
     } else {
         return None;
     };
+    Some(refuse(model, message))
+}
+
+fn refuse(model: Model, message: &str) -> Report {
     let mut report = Report::new(model);
     report.verdict = Verdict::Failed;
     report.failure = Some(failing::misuse(message, failing::empty_token(model)));
-    Some(report)
+    report
+}
+
+/// The arena that the options ask for, in force until it is dropped.
+fn install_arena(options: &Options) -> Result<Option<arena::Installed>, &'static str> {
+    match options.arena {
+        true if options.workers > 1 => Err("an arena serves one worker: explore with one"),
+        true => arena::Installed::new().map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The page that registries show, so that its example is compiled.

@@ -55,6 +55,8 @@ pub struct Options {
     pub keep_going: bool,
     /// The most events of one thread; beyond it the program is taken to loop for ever.
     pub events_max: usize,
+    /// What threads allocate has the same address in every run: see [`Arena`](crate::Arena).
+    pub arena: bool,
     /// Called about twice a second.
     pub progress: Option<ProgressCallback>,
     /// Stops the exploration when it becomes true.
@@ -73,6 +75,7 @@ impl Default for Options {
             find_duplicates: false,
             keep_going: false,
             events_max: 20_000,
+            arena: false,
             progress: None,
             cancel: None,
         }
@@ -92,6 +95,7 @@ impl fmt::Debug for Options {
             .field("find_duplicates", &self.find_duplicates)
             .field("keep_going", &self.keep_going)
             .field("events_max", &self.events_max)
+            .field("arena", &self.arena)
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
             .finish()

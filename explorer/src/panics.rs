@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use crate::arena;
 use crate::engine::{Stop, with};
 use crate::inert;
 use crate::report::{FailureKind, SourcePlace};
@@ -27,7 +28,7 @@ pub(crate) fn install_hook() {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if INSIDE.get() {
-                LAST.set(info.location().map(SourcePlace::of));
+                arena::outside(|| LAST.set(info.location().map(SourcePlace::of)));
             } else {
                 previous(info);
             }
@@ -39,7 +40,7 @@ pub(crate) fn install_hook() {
 pub(crate) fn inside<R>(part: impl FnOnce() -> R) -> R {
     INSIDE.set(true);
     inert::begin();
-    let result = part();
+    let result = arena::inside(part);
     INSIDE.set(false);
     result
 }
@@ -52,7 +53,7 @@ pub(crate) fn catch(thread: impl FnOnce()) -> Result<(), Stop> {
             // The run is over.
             None if inert::is_inert() => Stop::Blocked,
             None => {
-                let message = message_of(&*payload);
+                let message = arena::outside(|| message_of(&*payload));
                 with(|engine| engine.fail(FailureKind::Violation, message, LAST.take()))
             }
         }

@@ -1,5 +1,8 @@
 //! Running the program once over the current graph.
 
+use std::mem::ManuallyDrop;
+
+use crate::arena;
 use crate::coroutines::Coroutine;
 use crate::engine::{Outcome, with};
 use crate::event::THREADS_MAX;
@@ -34,7 +37,12 @@ fn pass(program: &dyn Fn(), probe: Option<Probe>) -> Outcome {
     // Threads that have not ended, and those that have not begun, leave nothing behind. The main
     // thread has made what the others share, and goes last.
     threads.into_iter().rev().flatten().for_each(drop_inertly);
-    drop_inertly(with(|engine| engine.take_bodies()));
-    drop_inertly(locals::take());
+    let left = (with(|engine| engine.take_bodies()), locals::take());
+    if arena::is_in_force() {
+        // It ends with the arena.
+        let _ = ManuallyDrop::new(left);
+    } else {
+        drop_inertly(left);
+    }
     outcome
 }

@@ -109,9 +109,7 @@ impl Atomic {
 
 impl Engine {
     fn open_window(&self) -> Window {
-        let thread = self.current_thread();
-        let known = self.search.graph.known_before(thread, self.run.next[thread]);
-        Window { known, last: INITIAL }
+        Window { known: self.known_here(), last: INITIAL }
     }
 
     fn load_within(

@@ -358,3 +358,10 @@ fn malformed_tokens_are_errors() {
         assert!(sentence.contains("copy it whole from the report"), "{sentence}");
     }
 }
+
+#[test]
+fn an_arena_that_is_not_the_allocator_is_refused() {
+    let options = Options { arena: true, ..Options::default() };
+    let found = explore(&options, || ()).failure.expect("it is refused");
+    expect(&found, FailureKind::Misuse, &["declare `#[global_allocator] static ARENA"]);
+}
