@@ -130,7 +130,8 @@ thread_local! {
 }
 
 /// The memory that explorations of this process use, one each, or have used: it is never given
-/// back, so that what is freed too late, or by another thread of the system, is known for what it is.
+/// back, so that what is freed too late, or by another thread of the system, is known for what it
+/// is.
 static REGIONS: [Slot; REGIONS_MAX] = [const { Slot::new() }; REGIONS_MAX];
 const REGIONS_MAX: usize = 64;
 
@@ -350,8 +351,8 @@ impl Arena {
         perform::<()>(|engine| {
             let (file, line) = (at.file(), at.line());
             let message = format!(
-                "use after free: {what} at {file}:{line} is in memory that was allocated {made} and \
-                 freed {freed}"
+                "use after free: {what} at {file}:{line} is in memory that was allocated {made} \
+                 and freed {freed}"
             );
             Err(engine.fail(FailureKind::Violation, message, Some(SourcePlace::of(at))))
         });

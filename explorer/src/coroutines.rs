@@ -68,8 +68,8 @@ impl<'program> Coroutine<'program> {
         let stack = STACKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
             DefaultStack::new(STACK_SIZE).unwrap_or_else(|error| {
                 panic!(
-                    "weft-explorer: there is no memory for the stack of a thread ({error}): explore \
-                     with fewer workers"
+                    "weft-explorer: there is no memory for the stack of a thread ({error}): \
+                     explore with fewer workers"
                 )
             })
         });

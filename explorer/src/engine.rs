@@ -48,7 +48,7 @@ pub(crate) enum Outcome {
     Suspected,
 }
 
-type Body = Box<dyn FnOnce()>;
+pub(crate) type Body = Box<dyn FnOnce()>;
 
 /// The state of one run; the graph outlives it.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub(crate) struct Run {
     plain: [usize; THREADS_MAX],
     pub(crate) schedule: Schedule,
     /// What the threads do that were spawned and have not begun.
-    bodies: [Option<Body>; THREADS_MAX],
+    pub(crate) bodies: [Option<Body>; THREADS_MAX],
     /// A thread has ended because it assumed what is not so.
     pub(crate) assumed: bool,
     /// What waiting threads would do next, where that is being asked.
@@ -200,6 +200,11 @@ impl Engine {
     pub(crate) fn last_place(&self, thread: usize) -> Option<&'static Location<'static>> {
         let last = self.run.next[thread].checked_sub(1)?;
         self.search.graph.threads[thread].get(last).map(|event| event.request.at)
+    }
+
+    /// Index of the calling thread's next event.
+    pub(crate) fn next_event(&self) -> usize {
+        self.run.next[self.run.current]
     }
 
     /// What happens before what the calling thread does now.
@@ -509,58 +514,6 @@ impl Engine {
             other.thread
         );
         Err(self.fail(FailureKind::DataRace, message, Some(SourcePlace::of(request.at))))
-    }
-
-    /// Spawns a thread, or refuses. It has the number that the graph has given to it, or the lowest
-    /// one that is free there.
-    pub(crate) fn spawn(
-        &mut self,
-        body: Body,
-        at: &'static Location<'static>,
-    ) -> Result<usize, Stop> {
-        let (thread, index, graph) = (self.run.current, self.next_event(), &self.search.graph);
-        let recorded = graph.threads[thread].get(index).map(|event| event.request);
-        let child = match recorded.filter(|request| request.kind == Kind::Spawn) {
-            Some(request) => Some(request.location as usize),
-            None => self.free_number(EventId::new(thread, index)),
-        };
-        let Some(child) = child else {
-            return Err(self.misuse(
-                at,
-                "a program has at most 8 threads, the main thread included: spawn fewer",
-            ));
-        };
-        self.other(Request::new(Kind::Spawn, child as u32, at))?;
-        self.run.bodies[child] = Some(body);
-        self.enter(child);
-        Ok(child)
-    }
-
-    fn next_event(&self) -> usize {
-        self.run.next[self.run.current]
-    }
-
-    /// The number of a new thread.
-    fn free_number(&mut self, spawn: EventId) -> Option<usize> {
-        let graph = &self.search.graph;
-        let is_free = |child: &usize| graph.spawned[*child].is_none();
-        let lowest = (1..THREADS_MAX).find(is_free)?;
-        match &mut self.guide {
-            Some(guide) => guide.number_of(spawn, lowest).filter(is_free),
-            None => Some(lowest),
-        }
-    }
-
-    /// Joins a thread that has ended, or waits.
-    pub(crate) fn join(
-        &mut self,
-        child: usize,
-        at: &'static Location<'static>,
-    ) -> Result<(), Stop> {
-        if self.is_blocked(child) {
-            return Err(Stop::Blocked);
-        }
-        self.other(Request::new(Kind::Join, child as u32, at)).map(|_| ())
     }
 
     /// Whether a thread has done in this run all that it did before.

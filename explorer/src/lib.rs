@@ -124,9 +124,10 @@
 //! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
 //! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a
-//! graph, `schedule` and `coroutines` for whose turn it is, `waiting` for deadlocks, `inert` for what happens while a thread unwinds, `workers` for
-//! the search, and `trace`, `token` and `failing` for what becomes of a failure. `tests/gate`
-//! compares all of it with independent enumerators.
+//! graph, `schedule` and `coroutines` for whose turn it is, `waiting` for deadlocks, `inert` for
+//! what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
+//! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent
+//! enumerators.
 
 mod accesses;
 #[expect(unsafe_code, reason = "an allocator")]

@@ -13,8 +13,8 @@
 //! everything that happens before an operation has been done, in this run and in this order, when
 //! the operation returns, and plain memory that is free of races is real memory.
 //!
-//! A thread that is known to wait where its events end is never the leader, and goes as far as it is
-//! needed: nothing new can happen in it.
+//! A thread that is known to wait where its events end is never the leader, and goes as far as it
+//! is needed: nothing new can happen in it.
 
 use crate::engine::{Engine, Stop};
 use crate::event::{EventId, INITIAL, Kind, THREADS_MAX};

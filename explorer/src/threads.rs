@@ -5,8 +5,8 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::coroutines::{current, suspend};
-use crate::engine::{perform, with};
-use crate::event::{Kind, NO_LOCATION, Request, Update, View};
+use crate::engine::{Body, Engine, Stop, perform, with};
+use crate::event::{EventId, Kind, NO_LOCATION, Request, THREADS_MAX, Update, View};
 use crate::inert::{is_inert, skips};
 use crate::locals;
 
@@ -66,6 +66,56 @@ impl<T> JoinHandle<T> {
         }
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         result.take().expect("a thread that was joined has left its result")
+    }
+}
+
+impl Engine {
+    /// Spawns a thread, or refuses. It has the number that the graph has given to it, or the lowest
+    /// one that is free there.
+    pub(crate) fn spawn(
+        &mut self,
+        body: Body,
+        at: &'static Location<'static>,
+    ) -> Result<usize, Stop> {
+        let (thread, index, graph) = (self.run.current, self.next_event(), &self.search.graph);
+        let recorded = graph.threads[thread].get(index).map(|event| event.request);
+        let child = match recorded.filter(|request| request.kind == Kind::Spawn) {
+            Some(request) => Some(request.location as usize),
+            None => self.free_number(EventId::new(thread, index)),
+        };
+        let Some(child) = child else {
+            return Err(self.misuse(
+                at,
+                "a program has at most 8 threads, the main thread included: spawn fewer",
+            ));
+        };
+        self.other(Request::new(Kind::Spawn, child as u32, at))?;
+        self.run.bodies[child] = Some(body);
+        self.enter(child);
+        Ok(child)
+    }
+
+    /// The number of a new thread.
+    fn free_number(&mut self, spawn: EventId) -> Option<usize> {
+        let graph = &self.search.graph;
+        let is_free = |child: &usize| graph.spawned[*child].is_none();
+        let lowest = (1..THREADS_MAX).find(is_free)?;
+        match &mut self.guide {
+            Some(guide) => guide.number_of(spawn, lowest).filter(is_free),
+            None => Some(lowest),
+        }
+    }
+
+    /// Joins a thread that has ended, or waits.
+    pub(crate) fn join(
+        &mut self,
+        child: usize,
+        at: &'static Location<'static>,
+    ) -> Result<(), Stop> {
+        if self.is_blocked(child) {
+            return Err(Stop::Blocked);
+        }
+        self.other(Request::new(Kind::Join, child as u32, at)).map(|_| ())
     }
 }
 
