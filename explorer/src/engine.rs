@@ -117,6 +117,9 @@ pub(crate) fn with<R>(action: impl FnOnce(&mut Engine) -> R) -> R {
 /// Performs an operation, and lets other threads run where they have to. Does not return if the
 /// calling thread is stopped.
 pub(crate) fn perform<R>(action: impl FnOnce(&mut Engine) -> Result<R, Stop>) -> R {
+    if with(|engine| engine.has_done_enough()) {
+        suspend();
+    }
     let (result, gives_way) = with(|engine| {
         let result = action(engine);
         let gives_way = engine.gives_way(result.as_ref().err().copied());

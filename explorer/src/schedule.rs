@@ -62,16 +62,9 @@ impl Schedule {
         }
     }
 
-    /// Whether a thread has done so many of its events.
-    fn has_done(&mut self, thread: usize, count: usize, next: &[usize; THREADS_MAX]) -> bool {
-        if self.done[thread] < count
-            && let Some(source) = self.source[thread]
-            && self.has_done(source.thread(), source.index() + 1, next)
-        {
-            self.source[thread] = None;
-            self.done[thread] = next[thread];
-        }
-        self.done[thread] >= count
+    /// Whether an event has been done, with all that its thread does before the next one.
+    fn has_done(&self, event: EventId) -> bool {
+        self.done[event.thread()] > event.index()
     }
 }
 
@@ -84,6 +77,13 @@ impl Engine {
         order.insert(place, thread);
     }
 
+    /// Looks, before each operation, whether the calling thread has gone as far as it is needed.
+    /// What it does behind its last operation, such as recording it, it has done then.
+    pub(crate) fn has_done_enough(&self) -> bool {
+        let (thread, schedule) = (self.run.current, &self.run.schedule);
+        thread != schedule.leader && schedule.done[thread] >= schedule.needed[thread]
+    }
+
     /// Looks, after each operation, whether the calling thread has to give way.
     pub(crate) fn gives_way(&mut self, stop: Option<Stop>) -> bool {
         let (thread, schedule) = (self.run.current, &mut self.run.schedule);
@@ -92,14 +92,13 @@ impl Engine {
             return true;
         }
         if let Some(source) = schedule.source[thread] {
-            if !schedule.has_done(source.thread(), source.index() + 1, &self.run.next) {
+            if !schedule.has_done(source) {
                 return true;
             }
             schedule.source[thread] = None;
         }
         schedule.done[thread] = self.run.next[thread];
         schedule.pausing[thread]
-            || thread != schedule.leader && schedule.done[thread] >= schedule.needed[thread]
     }
 
     /// The calling thread is going to join another one, and gives way.
@@ -157,9 +156,8 @@ impl Engine {
             return Some((spawn.thread(), spawn.index() + 1));
         }
         if let Some(source) = schedule.source[thread] {
-            let count = source.index() + 1;
-            if !schedule.has_done(source.thread(), count, &self.run.next) {
-                return Some((source.thread(), count));
+            if !schedule.has_done(source) {
+                return Some((source.thread(), source.index() + 1));
             }
             schedule.source[thread] = None;
             schedule.done[thread] = self.run.next[thread];

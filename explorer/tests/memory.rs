@@ -45,6 +45,31 @@ fn what_was_released_is_there() {
 }
 
 #[test]
+fn what_a_thread_notes_behind_an_operation_is_there_when_the_operation_was_seen() {
+    // As a harness does that records what each operation has found.
+    let counts = counts(|| {
+        let shared = Arc::new((Atomic::new(0), Atomic::new(0), AtomicUsize::new(0)));
+        let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
+        let one = spawn(move || {
+            first.0.fetch_add(1, Relaxed);
+            first.2.fetch_add(1, Relaxed);
+            first.1.load(Relaxed);
+        });
+        let two = spawn(move || {
+            second.0.fetch_add(1, Relaxed);
+            second.2.fetch_add(1, Relaxed);
+            second.1.store(1, Relaxed);
+        });
+        let seen = shared.0.load(Relaxed);
+        let noted = shared.2.load(Relaxed) as u64;
+        assert!(noted >= seen, "{seen} operations were seen, and {noted} were noted");
+        one.join();
+        two.join();
+    });
+    assert_eq!(counts[0], (12, 0));
+}
+
+#[test]
 fn a_thread_that_waits_has_done_what_it_did_before() {
     // The middle thread passes on what the last one did, and then waits for ever.
     let report = explore(&Options { keep_going: true, ..Options::default() }, || {
