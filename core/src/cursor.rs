@@ -327,10 +327,15 @@ impl<'g, C: Config> Cursor<'g, C> {
 
     /// The first mapped address of `slot`, for an error; its start if none is.
     pub(crate) fn first_mapped(&mut self, slot: &Range<Offset>) -> Vaddr {
+        <Geo<C>>::vaddr(self.next_mapped(slot).unwrap_or(slot.start))
+    }
+
+    /// The first mapped place of `slot`.
+    pub(crate) fn next_mapped(&mut self, slot: &Range<Offset>) -> Option<Offset> {
         let position = core::mem::replace(&mut self.position, slot.start);
-        let found = self.find_next().map(|_| self.position);
+        let found = self.next_slot().map(|_| self.position);
         self.position = position;
-        <Geo<C>>::vaddr(found.filter(|found| *found < slot.end).unwrap_or(slot.start))
+        found.filter(|found| *found < slot.end)
     }
 
     /// Unmaps the next thing that is mapped at or after the position, and moves behind it: a page,

@@ -18,9 +18,9 @@
 //! find it empty, and begin to change what the growing CPU believes to have to itself.
 
 use core::fmt;
-use core::ops::Deref;
 
 use crate::address::{Level, Paddr};
+pub use crate::child::{Child, ChildRef, ItemRef};
 use crate::config::{Config, Geo};
 use crate::error::{Refusal, Refused};
 use crate::format::{Decoded, EntryFormat, Fence, PageFlags, Property, RawItem};
@@ -34,93 +34,6 @@ use crate::sites::{Site, site};
 use crate::space::Space;
 use crate::stock::Stock;
 use crate::sync::{Backend, Event, RawLock, Word};
-
-/// What an entry owns.
-pub enum Child<C: Config> {
-    /// Nothing.
-    Absent,
-    /// A node of the level below.
-    Node(Node<C>),
-    /// A page.
-    Item(C::Item),
-}
-
-impl<C: Config> fmt::Debug for Child<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("Absent"),
-            Self::Node(node) => node.fmt(f),
-            Self::Item(_) => f.write_str("Item"),
-        }
-    }
-}
-
-/// A page that an entry led to, borrowed for a read-side section: its frame is not freed in it.
-///
-/// It reads as the [`RawItem`] that was found in the entry.
-pub struct ItemRef<'g, C: Config> {
-    raw: RawItem,
-    backend: &'g C::Backend,
-}
-
-copied!(ItemRef<C: Config>);
-
-impl<C: Config> fmt::Debug for ItemRef<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.raw.fmt(f)
-    }
-}
-
-impl<C: Config> Deref for ItemRef<'_, C> {
-    type Target = RawItem;
-    #[inline]
-    fn deref(&self) -> &RawItem {
-        &self.raw
-    }
-}
-
-impl<'g, C: Config> ItemRef<'g, C> {
-    /// # Safety
-    ///
-    /// An entry of configuration `C` held the item at some time within the read-side section that
-    /// `'g` belongs to, or its owner keeps it for as long.
-    #[inline]
-    pub(crate) unsafe fn new(backend: &'g C::Backend, raw: RawItem) -> Self {
-        Self { raw, backend }
-    }
-
-    /// The item, as its type shows it to readers.
-    pub fn get(self) -> <C::Item as Item<C::Backend>>::Ref<'g> {
-        // SAFETY: an entry held the raw form, by the contract of `new`; what is taken out of an
-        // entry is dropped after the sections that could have seen it, and 'g is one of those.
-        unsafe { C::Item::borrow(self.backend, self.raw) }
-    }
-}
-
-/// What an entry leads to, borrowed for a read-side section.
-pub enum ChildRef<'g, C: Config> {
-    /// Nothing.
-    Absent,
-    /// A node of the level below.
-    Node(NodeRef<'g, C>),
-    /// A page.
-    Item(ItemRef<'g, C>),
-    /// Something that another table manages, in a root that shares it.
-    Shared,
-}
-
-copied!(ChildRef<C: Config>);
-
-impl<C: Config> fmt::Debug for ChildRef<'_, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("Absent"),
-            Self::Node(node) => node.fmt(f),
-            Self::Item(item) => item.fmt(f),
-            Self::Shared => f.write_str("Shared"),
-        }
-    }
-}
 
 /// One entry of a locked node.
 pub struct Entry<'a, 'g, C: Config> {
@@ -417,6 +330,24 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         self.guard.set_children(self.guard.children() + 1);
     }
 
+    /// Takes out the page that is there, and what owns it: the caller puts these bits into another
+    /// entry of the same level. No translation of the page is left once what is `owed` is flushed.
+    pub(crate) fn carry_away(&mut self, flush: Owed, owed: &mut Obligation<'_, C::Backend>) -> u64 {
+        self.exchange_bits(0, site!(CLEAR_ENTRY), flush, Fence::Nothing, owed)
+    }
+
+    /// Puts the page that was [carried away](Self::carry_away) from another entry where nothing is.
+    pub(crate) fn put_down(
+        &mut self,
+        bits: u64,
+        flush: Owed,
+        owed: &mut Obligation<'_, C::Backend>,
+    ) {
+        debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
+        owed.owe_absent(flush.by(C::Format::FENCES.page_appears));
+        self.fill(bits, site!(PUBLISH_ITEM));
+    }
+
     /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on; if that was
     /// nothing, what caches hold of it, as `appears` says.
     fn exchange(
@@ -427,18 +358,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         appears: Fence,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
-        let old = self.guard.read_raw(self.index);
-        let level = self.guard.level();
-        if level > Level::LEAF && matches!(C::Format::decode(old, level), Decoded::Node(_)) {
-            owed.owe_node(flush.by(C::Format::FENCES.node_goes));
-        } else if old != 0 {
-            owed.owe(flush.by(C::Format::FENCES.page_goes));
-        } else {
-            owed.owe_absent(flush.by(appears));
-        }
-        let old = exchange_word::<C::Format, _>(self.word(), old, bits, site);
-        let children = self.guard.children() + u16::from(bits != 0) - u16::from(old != 0);
-        self.guard.set_children(children);
+        let old = self.exchange_bits(bits, site, flush, appears, owed);
         let was = self.guard.node().decode(self.index, old);
         match was {
             ChildRef::Absent | ChildRef::Shared => {}
@@ -452,6 +372,30 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
             ChildRef::Item(item) => unsafe { retire_item::<C>(self.backend(), *item, owed) },
         }
         was
+    }
+
+    /// As [`exchange`](Self::exchange), but what the entry owned is the caller's.
+    fn exchange_bits(
+        &mut self,
+        bits: u64,
+        site: &'static Site,
+        flush: Owed,
+        appears: Fence,
+        owed: &mut Obligation<'_, C::Backend>,
+    ) -> u64 {
+        let old = self.guard.read_raw(self.index);
+        let level = self.guard.level();
+        if level > Level::LEAF && matches!(C::Format::decode(old, level), Decoded::Node(_)) {
+            owed.owe_node(flush.by(C::Format::FENCES.node_goes));
+        } else if old != 0 {
+            owed.owe(flush.by(C::Format::FENCES.page_goes));
+        } else {
+            owed.owe_absent(flush.by(appears));
+        }
+        let old = exchange_word::<C::Format, _>(self.word(), old, bits, site);
+        let children = self.guard.children() + u16::from(bits != 0) - u16::from(old != 0);
+        self.guard.set_children(children);
+        old
     }
 
     /// Whether a node fits here; if so, it has a parent from now on.

@@ -363,10 +363,50 @@ sentences!(ChangeError:
     Self::Tracked => ("the pages own their frames one by one"),
     Self::Refused(refusal) => ("{refusal}"));
 
+/// Why pages were not moved, or copied. Nothing has changed, at either end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MoveError {
+    /// The pages do not end at a position of the cursor.
+    Position(PositionError),
+    /// They would not begin at a position of the cursor.
+    Destination(PositionError),
+    /// They would go beyond the range.
+    TooLong {
+        /// Where they would begin.
+        vaddr: Vaddr,
+        /// How many bytes they are.
+        length: u64,
+        /// Where the range ends.
+        end: Vaddr,
+    },
+    /// Some of them would be where some of them are.
+    Overlap {
+        /// The first address that is both.
+        vaddr: Vaddr,
+    },
+    /// Something is mapped where they would be.
+    AlreadyMapped {
+        /// The first address there that is mapped.
+        vaddr: Vaddr,
+    },
+    /// A node, missing there or for the parts of a huge page, could not be allocated.
+    OutOfMemory,
+}
+
+sentences!(MoveError:
+    Self::Position(error) => ("{error}"),
+    Self::Destination(error) => ("the pages would begin nowhere: {error}"),
+    Self::TooLong { vaddr, length, end } =>
+        ("{length:#x} bytes at {vaddr:?} go beyond {end:?}"),
+    Self::Overlap { vaddr } => ("{vaddr:?} is both where pages are and where they would be"),
+    Self::AlreadyMapped { vaddr } => ("{vaddr:?} is mapped already"),
+    Self::OutOfMemory => ("{OutOfMemory}"));
+
 includes! {
     OutOfMemory => Refusal::OutOfMemory, LockError::OutOfMemory, MapFault::OutOfMemory,
-        ChangeError::OutOfMemory;
-    PositionError => MapFault::Position(error), ChangeError::Position(error);
+        ChangeError::OutOfMemory, MoveError::OutOfMemory;
+    PositionError => MapFault::Position(error), ChangeError::Position(error),
+        MoveError::Position(error);
     Refusal => MapFault::Refused(error), ChangeError::Refused(error);
     NotARoot => LockError::NotARoot(error);
 }

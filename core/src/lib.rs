@@ -13,8 +13,8 @@
 //!   one place where an entry changes while hardware and lock-free walkers look on;
 //! * the way: [`find`] descends to a locked node, [`range_lock`] holds all those of a range,
 //!   [`prune`] takes out empty ones;
-//! * what is done: [`cursor`], [`replace`], [`bulk`], [`run`], [`huge`] in a locked range, page by
-//!   page or all at once; [`shared`] for readers that lock nothing;
+//! * what is done: [`cursor`], [`replace`], [`bulk`], [`run`], [`moving`], [`huge`] in a locked
+//!   range, page by page or all at once; [`shared`] for readers that lock nothing;
 //! * what is owed: [`stock`] is set aside before a change, an [`obligation`] is paid after it;
 //!   [`reclaim`], [`grace`] and [`cpu`] make grace periods of quiescent states;
 //! * [`audit`]: what must be so once no CPU is at work, for harnesses.
@@ -42,6 +42,8 @@ pub mod address;
 #[expect(unsafe_code, reason = "a frame in use is taken for what its metadata says")]
 pub mod audit;
 pub mod bulk;
+#[expect(unsafe_code, reason = "an item is shown to readers: a contract")]
+mod child;
 pub mod config;
 #[expect(unsafe_code, reason = "loads the root that the CPU owns, and begins its sections")]
 pub mod cpu;
@@ -64,6 +66,7 @@ pub mod huge;
 pub mod item;
 #[expect(unsafe_code, reason = "exclusion is a contract")]
 pub mod lock;
+pub mod moving;
 #[expect(unsafe_code, reason = "handles and borrowed nodes are made of addresses")]
 pub mod node;
 #[expect(unsafe_code, reason = "hands a batch to the reclamation of its backend")]

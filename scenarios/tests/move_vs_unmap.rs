@@ -1,10 +1,10 @@
 //! # Move vs. unmap
 //! Result: Never. A CPU uses a page at its old address after another one freed it at its new one.
-//! CPUs: 0 moves a page from one address to another. 1 runs on the space and reads the page at the
-//!   old address; it unmaps the new one, frees the frame that was there, and reads the old one
-//!   again.
+//! CPUs: 0 moves a page from one address to another, under a cursor of each. 1 runs on the space
+//!   and reads the page at the old address; it unmaps the new one, frees the frame that was there,
+//!   and reads the old one again.
 //! Invariant: the old translation is flushed before the new address can be locked by another CPU:
-//!   who unmaps the page there flushes that address, and no other.
+//!   a CPU that unmaps the page there flushes that address, and no other.
 //! Guards against: letting go of the new place before the flush of the old one.
 //! Sites: LOCK_RELEASE, FLUSH_ORDER.
 //! Bounds: 2 CPUs, 3 levels, no preemption bound; 48 executions, under loom to 3 preemptions.
@@ -31,33 +31,17 @@ struct Saw {
     after: Option<u64>,
 }
 
-impl<B: World> Race<B> {
-    /// Moves page 0 to page 2; `end` flushes what was taken out and lets go of the new place.
-    fn move_page(
-        &self,
-        cpu: &Cpu<B>,
-        end: impl FnOnce(Detached<'_, UserTable<B>>, Guard<'_, UserTable<B>>),
-    ) {
-        let section = cpu.read_side();
-        let root = self.table.root.borrow(&section);
-        let leaf = |number| lock_covering(root, page::<B>(number), Level::LEAF);
-        let [mut from, mut to] = [0, 2].map(|number| leaf(number).expect("the path exists"));
-        let taken = from.entry(0).expect("a node has two entries").detach();
-        let item = lent_item(cpu.backend(), self.paddr, PageFlags::WRITE);
-        let put = to.entry(0).expect("a node has two entries").replace(Child::Item(item));
-        put.expect("a page fits a leaf").retire();
-        end(taken.expect("the entry is managed"), to);
-    }
-}
-
 impl<B: World> Scenario<B> for Race<B> {
     type Saw = Option<Saw>;
     const CPUS: Cpus<Self, B> = cpus([
         ("mover", |race, cpu| {
-            race.move_page(cpu, |taken, new_place| {
-                taken.retire();
-                drop(new_place);
-            });
+            let section = cpu.read_side();
+            let root = race.table.root.borrow(&section);
+            let mut from = Cursor::lock(root, pages::<B>(0..1)).expect("the path exists");
+            // The holder of the second one waits for no other lock.
+            let mut to = Cursor::lock(root, pages::<B>(2..3)).expect("the path exists");
+            let moved = from.move_pages_into(page::<B>(1), &mut to);
+            assert!(moved == Ok(1), "one page is there to be moved");
             None
         }),
         ("user", |race, cpu| {
@@ -80,16 +64,26 @@ impl<B: World> Scenario<B> for Race<B> {
         forbidden("corrupt", "a page does not have its contents"),
     ];
     const REACHED: &'static [Situation] = &[];
-    const TWINS: Twins = twins([no_shootdown("use after free")]);
+    const TWINS: Twins = twins([
+        no_shootdown("use after free"),
+        late_shootdown("use after free"),
+        forgotten_holder(1, "use after free"),
+    ]);
     const MISTAKES: Mistakes<Self, B> = mistakes([mistake(
         "flushes-last",
         0,
         "lets go of the new place before it flushes the old one",
         |race, cpu| {
-            race.move_page(cpu, |taken, new_place| {
-                drop(new_place);
-                taken.retire();
-            });
+            let section = cpu.read_side();
+            let root = race.table.root.borrow(&section);
+            let leaf = |number| lock_covering(root, page::<B>(number), Level::LEAF);
+            let [mut from, mut to] = [0, 2].map(|number| leaf(number).expect("the path exists"));
+            let taken = from.entry(0).expect("a node has two entries").detach();
+            let item = lent_item(cpu.backend(), race.paddr, PageFlags::WRITE);
+            let put = to.entry(0).expect("a node has two entries").replace(Child::Item(item));
+            put.expect("a page fits a leaf").retire();
+            drop(to);
+            taken.expect("the entry is managed").retire();
             None
         },
         "use after free",

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
 use weft_core::cursor::Cursor;
-use weft_core::error::{ChangeError, MapFault, Refusal};
+use weft_core::error::{ChangeError, MapFault, MoveError, Refusal};
 use weft_core::format::{EntryFormat, PageFlags, RawItem};
 use weft_core::frame::Frame;
 use weft_core::item::MappedItem;
@@ -101,6 +101,7 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
                 |expected, memory| expected.protect(place(end), |old| change.of(old), memory),
             ),
             Operation::ProtectNext(change) => self.protect_next(cursor, change, failure),
+            Operation::Move { end, to } => self.move_pages(cursor, place(end), place(to), failure),
             Operation::Split => self.split(cursor, failure),
             Operation::Merge { part, writes } => self.merge(cursor, part, writes),
             _ => unreachable!("the others only look"),
@@ -259,6 +260,35 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         let mut expected = self.expected(&range, position);
         assert_eq!(counted, specified(&mut expected, memory), "{UNLIKE}");
         assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
+    }
+
+    fn move_pages(
+        &mut self,
+        cursor: &mut Locked<'g, G>,
+        end: Vaddr,
+        to: Vaddr,
+        failure: Option<u8>,
+    ) {
+        let (range, position) = (cursor.range(), cursor.vaddr());
+        let (moved, memory) = self.failing(failure, || cursor.move_pages(end, to));
+        reach(match moved {
+            Ok(0) => "moved nothing",
+            Ok(_) => "moved",
+            Err(MoveError::Overlap { .. }) => "moved onto itself",
+            Err(MoveError::AlreadyMapped { .. }) => "moved onto something",
+            Err(MoveError::OutOfMemory) => "no memory to move",
+            Err(_) => "moved from or to nowhere",
+        });
+        let at = number_in::<G>(position, &range).expect("a position");
+        let was_huge = self.expected.at(at).is_some_and(|found| found.item.level > Level::LEAF);
+        let mut expected = self.expected(&range, position);
+        assert_eq!(moved, expected.move_pages(end, to, memory), "{UNLIKE}");
+        assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
+        if was_huge && moved.is_ok_and(|frames| frames > 0) {
+            let first = number_in::<G>(to, &range).and_then(|to| self.expected.at(to));
+            let is_huge = first.is_some_and(|found| found.item.level > Level::LEAF);
+            reach(if is_huge { "a huge page moved" } else { "parts moved" });
+        }
     }
 
     fn split(&mut self, cursor: &mut Locked<'g, G>, failure: Option<u8>) {

@@ -2,7 +2,7 @@
 
 use weft_core::address::{Level, Vaddr};
 use weft_core::cursor::Cursor;
-use weft_core::error::{ChangeError, LockError, MapFault, OutOfMemory};
+use weft_core::error::{ChangeError, LockError, MapFault, MoveError, OutOfMemory};
 
 use crate::architecture::{Architecture, Whole};
 use crate::fixture::{
@@ -22,6 +22,8 @@ on_every_architecture!(
     protecting_the_next_part_fails_without_a_trace,
     splitting_fails_without_a_trace,
     replacing_a_part_fails_without_a_trace,
+    moving_fails_without_a_trace,
+    moving_parts_fails_without_a_trace,
 );
 
 /// Runs `body` until it says that it worked, and each time lets one more allocation succeed before
@@ -239,6 +241,51 @@ fn replacing_a_part_fails_without_a_trace<G: Architecture>() {
             });
             assert_eq!(allocations, u64::from(level) - 1);
             assert_eq!(cursor.vaddr(), page::<G>(2));
+        });
+    }
+}
+
+/// Moves pages until that works. Returns how many allocations it took.
+fn moving_fails<G: Architecture>(
+    root: Root<'_, G>,
+    from: std::ops::Range<u64>,
+    to: u64,
+    frames: u64,
+) -> u64 {
+    let mut cursor = lock(root, nearly_all::<G>());
+    cursor.jump(page::<G>(from.start)).expect("a position");
+    allocations_of(root, || match cursor.move_pages(page::<G>(from.end), page::<G>(to)) {
+        Ok(moved) => {
+            assert_eq!(moved, frames);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error, MoveError::OutOfMemory);
+            assert_eq!(cursor.vaddr(), page::<G>(from.start), "the cursor has moved");
+            false
+        }
+    })
+}
+
+fn moving_fails_without_a_trace<G: Architecture>() {
+    on_table::<G>(|_, root| {
+        let half = all_pages::<G>() / 2;
+        crate::fixture::fill(root, 0..1, READABLE);
+        let allocations = moving_fails(root, 0..1, half, 1);
+        assert_eq!(allocations, u64::from(G::LEVELS) - 1);
+    });
+}
+
+fn moving_parts_fails_without_a_trace<G: Architecture>() {
+    for level in huge_levels::<G>() {
+        on_table::<G>(|_, root| {
+            let (span, half) = (span::<G>(level), all_pages::<G>() / 2);
+            if span >= half {
+                return;
+            }
+            map_huge(root, level, 0, READABLE);
+            let allocations = moving_fails(root, 1..2, half, 1);
+            assert_eq!(allocations, u64::from(level) - 1 + u64::from(G::LEVELS) - 1);
         });
     }
 }

@@ -116,6 +116,11 @@ pub(crate) enum Operation {
     ProtectNext(Change),
     Protect(Place, Change),
     Split,
+    /// Up to `end`, to the addresses from `to` on.
+    Move {
+        end: Place,
+        to: Place,
+    },
     /// Up to the flush, hardware uses this part of the node, or writes it.
     Merge {
         part: u8,

@@ -22,7 +22,7 @@ const CASES: u32 = 80;
 const TINY_CASES: u32 = 300;
 
 /// What programs have to get into: a situation that was not tried has not been checked.
-const SITUATIONS: [&str; 32] = [
+const SITUATIONS: [&str; 39] = [
     "no memory for a range",
     "page mapped",
     "huge mapped",
@@ -51,6 +51,13 @@ const SITUATIONS: [&str; 32] = [
     "no memory for a range of parts",
     "split",
     "no memory to split",
+    "moved",
+    "a huge page moved",
+    "parts moved",
+    "moved nothing",
+    "moved onto itself",
+    "moved onto something",
+    "no memory to move",
     "merged",
     "merged no node",
     "merged unlike pages",
@@ -109,7 +116,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         8 => (prop_oneof![9 => 0..4_u8, 1 => any::<u8>()], places(), rights())
             .prop_map(|(level, frame, rights)| Operation::Map { level, frame, rights }),
         3 => rights().prop_map(Operation::MapTracked),
-        3 => (places(), 0..4_u16, rights(), weighted(0.5, rights()), weighted(0.1, 0..4_u8))
+        4 => (places(), 0..4_u16, rights(), weighted(0.5, rights()), weighted(0.2, 0..4_u8))
             .prop_map(|(end, frame, rights, others, misfit)| {
                 Operation::MapPages { end, frame, rights, others, misfit }
             }),
@@ -122,6 +129,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         3 => changes().prop_map(Operation::ProtectNext),
         3 => (places(), changes()).prop_map(|(end, change)| Operation::Protect(end, change)),
         2 => Just(Operation::Split),
+        3 => (places(), places()).prop_map(|(end, to)| Operation::Move { end, to }),
         2 => merges(),
         1 => Just(Operation::Flush),
         3 => (places(), any::<bool>())
@@ -172,6 +180,15 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
         steps.extend([back, Operation::Split, merge].map(step));
         steps
     });
+    // What was mapped goes elsewhere: to where it is aligned, or not.
+    let moved = (huge(), 1..7_u8, places(), 1..7_u8, failure(0.3)).prop_map(
+        |(mut steps, back, to, pages, failure)| {
+            steps.push(step(Operation::Jump(Place::Back(back))));
+            let operation = Operation::Move { end: Place::Ahead(pages), to };
+            steps.push(Step { operation, failure });
+            steps
+        },
+    );
     // Huge pages of different rights next to each other, and all of them changed at once.
     let several =
         (0..4_u8, vec((places(), rights()), 2..4), changes()).prop_map(|(level, pages, change)| {
@@ -183,7 +200,7 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
             );
             steps
         });
-    prop_oneof![12 => alone, 3 => huge(), 3 => part, 1 => whole, 1 => several]
+    prop_oneof![12 => alone, 3 => huge(), 3 => part, 2 => moved, 1 => whole, 1 => several]
 }
 
 fn programs() -> impl Strategy<Value = Program> {

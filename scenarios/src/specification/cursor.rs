@@ -4,7 +4,9 @@ use core::ops::Range;
 
 use weft_core::address::{FRAME_BITS, FRAME_SIZE, Level, Vaddr};
 use weft_core::cursor::{Protected, Unmapped};
-use weft_core::error::{ChangeError, MapError, MapFault, OutOfMemory, PositionError, Refusal};
+use weft_core::error::{
+    ChangeError, MapError, MapFault, MoveError, OutOfMemory, PositionError, Refusal,
+};
 use weft_core::format::{PageFlags, Property, RawItem};
 
 use super::addresses::place;
@@ -250,6 +252,51 @@ impl<R: Rules, S: Store> Cursor<'_, R, S> {
             rest.start = found.pages.end;
         }
         Ok(self.table.frames(pages))
+    }
+
+    /// Moves all mappings up to `end` to the addresses from `to` on, and the cursor to `end`. Of a
+    /// huge page only the parts are moved that are in the range, and that are aligned at their new
+    /// addresses. Says how many pages were mapped.
+    ///
+    /// # Errors
+    ///
+    /// `end` or `to` is no position; the new pages go beyond the range, overlap the old ones, or
+    /// are mapped; memory for nodes ran out.
+    pub fn move_pages(&mut self, end: Vaddr, to: Vaddr, memory: Memory) -> Result<u64, MoveError> {
+        let old = self.until(end)?;
+        let start = Self::check(to, &self.range).map_err(MoveError::Destination)?;
+        let new = start..start + (old.end - old.start);
+        let first = old.start.max(new.start);
+        if first < old.end.min(new.end) {
+            return Err(MoveError::Overlap { vaddr: address::<R>(first) });
+        }
+        if new.end > self.range.end {
+            let (length, end) = ((new.end - new.start) << FRAME_BITS, self.range.end);
+            let (vaddr, end) = (address::<R>(new.start), end_address::<R>(end));
+            return Err(MoveError::TooLong { vaddr, length, end });
+        }
+        if let Some(found) = self.table.first(new.clone()) {
+            let vaddr = address::<R>(found.pages.start.max(new.start));
+            return Err(MoveError::AlreadyMapped { vaddr });
+        }
+        memory.check()?;
+        if !old.is_empty() {
+            self.table.split_ends(&old);
+        }
+        let frames = self.table.frames(old.clone());
+        let mut rest = old.clone();
+        while let Some(found) = self.table.first(rest.clone()) {
+            let place = found.pages.start - old.start + new.start;
+            if place.is_multiple_of(found.pages.end - found.pages.start) {
+                rest.start = found.pages.end;
+                self.table.mappings.remove(found.pages.start);
+                self.table.mappings.insert(place, found.item);
+            } else {
+                self.table.split(found);
+            }
+        }
+        self.position = old.end;
+        Ok(frames)
     }
 
     /// Moves to the next page that is mapped. The mapping that begins there is then within the

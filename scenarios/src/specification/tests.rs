@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use weft_core::address::Paddr;
 use weft_core::cursor::Protected;
-use weft_core::error::{ChangeError, MapFault, PositionError};
+use weft_core::error::{ChangeError, MapFault, MoveError, PositionError};
 use weft_core::format::CachePolicy;
 use weft_core::geometry::{TinyThree, TinyTwo};
 
@@ -271,6 +271,54 @@ fn a_page_is_replaced_by_one_of_its_size_or_in_part() {
         [(1, 5, 1), (4, HUGE, 2), (6, 7, 1), (7, HUGE + 3, 1)],
         "what is beside it stays"
     );
+}
+
+#[test]
+fn pages_are_moved_where_nothing_is() {
+    let mut table = table_of(&[(0, tracked(5)), (2, item(1, 9, WRITE)), (6, item(1, 7, READ))]);
+    table.note(2, PageFlags::DIRTY);
+    let mut cursor = locked(&mut table, 0..7);
+    let at = address::<Geo>;
+    let outside = |vaddr| PositionError::Outside { vaddr, range: addresses::<Geo>(&(0..7)) };
+    assert_eq!(cursor.move_pages(at(8), at(3), Suffices), Err(outside(at(8)).into()));
+    let nowhere = MoveError::Destination(outside(at(9)));
+    assert_eq!(cursor.move_pages(at(3), at(9), Suffices), Err(nowhere));
+    let overlap = MoveError::Overlap { vaddr: at(2) };
+    assert_eq!(cursor.move_pages(at(3), at(2), Suffices), Err(overlap));
+    let overlap = MoveError::Overlap { vaddr: at(0) };
+    assert_eq!(cursor.move_pages(at(3), at(0), Suffices), Err(overlap), "onto itself");
+    let too_long = MoveError::TooLong { vaddr: at(5), length: 3 << 12, end: at(7) };
+    assert_eq!(cursor.move_pages(at(3), at(5), Suffices), Err(too_long));
+    let mapped = MoveError::AlreadyMapped { vaddr: at(6) };
+    assert_eq!(cursor.move_pages(at(3), at(4), Suffices), Err(mapped));
+    assert_eq!(cursor.move_pages(at(3), at(3), RunsOut), Err(MoveError::OutOfMemory));
+    assert_eq!(cursor.vaddr(), at(0), "an error moves nothing");
+    assert_eq!(cursor.move_pages(at(3), at(3), Suffices), Ok(2));
+    assert_eq!(cursor.vaddr(), at(3));
+    assert_eq!(summary(&table), [(3, 5, 1), (5, 9, 1), (6, 7, 1)]);
+    let moved = table.at(5).expect("it was moved").item.property;
+    assert_eq!(moved, Property::new(PageFlags::WRITE | PageFlags::DIRTY));
+}
+
+#[test]
+fn a_huge_page_is_moved_whole_where_it_fits() {
+    let moved = |pages: Range<u64>, to| {
+        let mut table = table_of(&[(0, item(3, HUGE, READ))]);
+        let mut cursor = locked(&mut table, 0..8);
+        cursor.jump(address::<Geo>(pages.start)).expect("a position");
+        let moved = cursor.move_pages(address::<Geo>(pages.end), address::<Geo>(to), Suffices);
+        assert_eq!(moved, Ok(pages.end - pages.start));
+        summary(&table)
+    };
+    assert_eq!(moved(0..4, 4), [(4, HUGE, 3)]);
+    assert_eq!(moved(0..2, 4), [(2, HUGE + 2, 2), (4, HUGE, 2)], "a part");
+    let odd = [(0, HUGE, 1), (1, HUGE + 1, 1), (4, HUGE + 2, 1), (5, HUGE + 3, 1)];
+    assert_eq!(moved(2..4, 4)[..], [(0, HUGE, 2), (4, HUGE + 2, 2)], "a part at the end");
+    let parts = [(0, HUGE, 2), (2, HUGE + 2, 1), (5, HUGE + 3, 1)];
+    assert_eq!(moved(3..4, 5)[..], parts, "the smallest part");
+    assert_ne!(moved(2..4, 5)[..], odd[..]);
+    let parts = [(0, HUGE, 2), (5, HUGE + 2, 1), (6, HUGE + 3, 1)];
+    assert_eq!(moved(2..4, 5)[..], parts, "not aligned at its new address");
 }
 
 #[test]
