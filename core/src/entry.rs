@@ -296,9 +296,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// the raw form stands for gives that up.
     #[inline]
     pub(crate) fn put(&mut self, raw: RawItem, flush: Owed, owed: &mut Obligation<'_, C::Backend>) {
-        debug_assert!(matches!(self.child(), ChildRef::Absent), "something is there already");
-        owed.owe_absent(flush.by(C::Format::FENCES.page_appears));
-        self.fill(C::Format::item(raw), site!(PUBLISH_ITEM));
+        self.put_down(C::Format::item(raw), flush, owed);
     }
 
     /// Puts a page, which has been [checked](Incoming::check), in the place of the page that is
@@ -337,6 +335,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     }
 
     /// Puts the page that was [carried away](Self::carry_away) from another entry where nothing is.
+    #[inline]
     pub(crate) fn put_down(
         &mut self,
         bits: u64,

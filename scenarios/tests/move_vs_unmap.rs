@@ -7,7 +7,7 @@
 //!   a CPU that unmaps the page there flushes that address, and no other.
 //! Guards against: letting go of the new place before the flush of the old one.
 //! Sites: LOCK_RELEASE, FLUSH_ORDER.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 48 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 50 executions, under loom to 3 preemptions.
 //! References: linux mm/mremap.c, move_ptes, "we must flush before dropping the new lock".
 //! History:
 //! * 2, linux eb66ae030829, CVE-2018-18281: mremap lets go of the new place before it flushes the

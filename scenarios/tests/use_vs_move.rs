@@ -5,7 +5,7 @@
 //! Invariant: the old translation is flushed before the page is put at the new address.
 //! Guards against: a page that is put at its new address first, and flushed at the end.
 //! Sites: LOCK_ACQUIRE, PUBLISH_ITEM, CLEAR_ENTRY.
-//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2,438 executions, under loom to 3 preemptions.
+//! Bounds: 2 CPUs, 3 levels, no preemption bound; 2,398 executions, under loom to 3 preemptions.
 //! References: linux move_ptes (mm/mremap.c), eb66ae030829; CVE-2018-18281.
 use weft_core::address::FRAME_SIZE;
 use weft_scenarios::prelude::*;

@@ -66,6 +66,8 @@ pub(crate) enum Place {
     Back(u8),
     /// The position, or the next one after it where a page of this level can begin.
     Aligned(u8),
+    /// So many pages of a level behind the position, or before it.
+    Entries(u8, i8),
     /// Where the range begins.
     Start,
     /// Where the range ends.
@@ -215,6 +217,10 @@ impl Place {
             Self::Aligned(level) => {
                 let span = G::entry_span(Level::new(1 + level % G::LEVELS));
                 position.div_ceil(span) * span
+            }
+            Self::Entries(level, count) => {
+                let span = G::entry_span(Level::new(1 + level % G::LEVELS));
+                position.wrapping_add_signed(span as i64 * i64::from(count))
             }
             Self::Start => start,
             Self::End => end,

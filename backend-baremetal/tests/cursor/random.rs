@@ -181,6 +181,16 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
         steps
     });
     // What was mapped goes elsewhere: to where it is aligned, or not.
+    let shifts = (0..4_u8, places(), rights(), -3..4_i8, failure(0.3));
+    let shifted = shifts.prop_map(|(level, frame, rights, count, failure)| {
+        let map = Operation::Map { level, frame, rights };
+        let back = Operation::Jump(Place::Entries(level, -1));
+        let (end, to) = (Place::Entries(level, 1), Place::Entries(level, count));
+        let steps = [Operation::Jump(Place::Aligned(level)), map, back].map(step);
+        let mut steps = steps.to_vec();
+        steps.push(Step { operation: Operation::Move { end, to }, failure });
+        steps
+    });
     let moved = (huge(), 1..7_u8, places(), 1..7_u8, failure(0.3)).prop_map(
         |(mut steps, back, to, pages, failure)| {
             steps.push(step(Operation::Jump(Place::Back(back))));
@@ -200,7 +210,8 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
             );
             steps
         });
-    prop_oneof![12 => alone, 3 => huge(), 3 => part, 2 => moved, 1 => whole, 1 => several]
+    let common = prop_oneof![12 => alone, 3 => huge(), 3 => part];
+    prop_oneof![18 => common, 2 => moved, 2 => shifted, 1 => whole, 1 => several]
 }
 
 fn programs() -> impl Strategy<Value = Program> {
