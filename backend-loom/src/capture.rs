@@ -66,6 +66,7 @@ fn keep(info: &PanicHookInfo<'_>, classify: Classify) {
         kind: classify(message),
         token: None,
         arrangement: None,
+        size: None,
     });
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn fail(
         kind,
         token: None,
         arrangement: None,
+        size: None,
     });
     resume_unwind(Box::new(Stop));
 }
@@ -129,5 +131,6 @@ pub(crate) fn internal(message: impl Into<String>) -> Failure {
         kind: FailureKind::Internal,
         token: None,
         arrangement: None,
+        size: None,
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn of(
         lines: told.lines,
         missing: told.missing,
         waiting: told.waiting,
+        size: failure.size,
         token: failure.token.clone(),
     }
 }

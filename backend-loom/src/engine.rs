@@ -32,6 +32,8 @@ pub use weft_explorer::Model as MemoryModel;
 use weft_explorer::Window;
 use weft_scenarios::mark::Mark;
 
+use crate::report::Size;
+
 /// What an engine says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {
@@ -236,6 +238,9 @@ pub struct Search {
     pub deviations: Option<u32>,
     /// Draw executions at random, for engines that do not always.
     pub sample: bool,
+    /// Runs within which a smaller execution that fails in the same way is searched for, for
+    /// engines that can.
+    pub smallest_within: u64,
     /// Operating system threads that search, for engines that can share the work.
     pub workers: usize,
     /// Seed of everything random.
@@ -263,6 +268,7 @@ impl Search {
             memory_model: MemoryModel::default(),
             deviations: None,
             sample: false,
+            smallest_within: 0,
             workers: 1,
             seed: 0,
             steps_max: 20_000,
@@ -283,6 +289,7 @@ impl fmt::Debug for Search {
             .field("memory_model", &self.memory_model)
             .field("deviations", &self.deviations)
             .field("sample", &self.sample)
+            .field("smallest_within", &self.smallest_within)
             .field("workers", &self.workers)
             .field("seed", &self.seed)
             .field("steps_max", &self.steps_max)
@@ -419,6 +426,8 @@ pub struct Failure {
     /// How to tell the execution, from engines that do not run CPUs in the order of the
     /// execution.
     pub arrangement: Option<Box<Arrangement>>,
+    /// How small the execution is, if a smaller one was searched for.
+    pub size: Option<Size>,
 }
 
 /// An execution as an engine sees it, in terms of [`Engine::position`].

@@ -26,6 +26,7 @@ use crate::engine::{
     refuse_sequentially_consistent,
 };
 use crate::ghost;
+use crate::report::Size;
 
 thread_local! {
     /// How many CPUs the program has that is explored on this thread.
@@ -91,6 +92,7 @@ impl Engine for Explorer {
                 execute(cpus, program());
             }
         };
+        ghost::count(true);
         let report = match &search.replay {
             None => weft_explorer::explore(&options, run(false)),
             Some(token) => match token.parse::<Token>() {
@@ -109,7 +111,8 @@ impl Engine for Explorer {
                     ));
                 }
             }
-            failure(found, cpus)
+            let is_sought = search.smallest_within > 0 && search.replay.is_none();
+            failure(found, cpus, is_sought)
         });
         Exploration {
             verdict: verdict(&report, failure.is_some()),
@@ -151,6 +154,8 @@ fn options(search: &Search) -> Options {
         sample: search
             .sample
             .then(|| Sample { seed: search.seed, count: search.executions.unwrap_or(1_000) }),
+        smallest_within: search.smallest_within,
+        on_failure: Some(Arc::new(|| ghost::count(false))),
         events_max: search.steps_max,
         progress,
         ..Options::default()
@@ -178,7 +183,9 @@ fn verdict(report: &weft_explorer::Report, failed: bool) -> Verdict {
     }
 }
 
-fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
+fn failure(found: &weft_explorer::Failure, cpus: usize, is_sought: bool) -> Failure {
+    let weft_explorer::Failure { switches, searched, is_minimal, .. } = *found;
+    let size = Size { switches, searched, is_smallest: is_minimal };
     Failure {
         message: found.message.clone(),
         location: found.at.as_ref().map(ToString::to_string),
@@ -186,6 +193,7 @@ fn failure(found: &weft_explorer::Failure, cpus: usize) -> Failure {
         kind: found.kind.into(),
         token: Some(found.token.to_string()),
         arrangement: Some(Box::new(arrangement(&found.trace, cpus))),
+        size: is_sought.then_some(size),
     }
 }
 

@@ -167,6 +167,7 @@ impl fmt::Debug for Ghost {
 
 thread_local! {
     static RECORDED: Cell<bool> = const { Cell::new(true) };
+    static COUNTED: Cell<bool> = const { Cell::new(true) };
     static CURRENT: RefCell<Option<Arc<Ghost>>> = const { RefCell::new(None) };
     static NAMING: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -179,6 +180,17 @@ pub(crate) fn record(recorded: bool) {
 /// Whether the executions of this thread are recorded.
 pub(crate) fn is_recorded() -> bool {
     RECORDED.get()
+}
+
+/// Says whether what executions of this thread end with and meet is counted from now on. Those that
+/// only serve to describe a failure are not.
+pub(crate) fn count(counted: bool) {
+    COUNTED.set(counted);
+}
+
+/// Whether what executions of this thread end with and meet is counted.
+pub(crate) fn is_counted() -> bool {
+    COUNTED.get()
 }
 
 /// Locks ghost state. A CPU that fails may leave the lock poisoned; the state is still good.
@@ -295,7 +307,7 @@ impl Ghost {
     pub(crate) fn observe(&self, event: Event) {
         for situation in self.situations {
             if situation.event.is_some_and(|shows| shows(event)) && self.is_racing() {
-                lock(&self.reached).insert(situation.name);
+                self.count_reached(situation.name);
             }
         }
     }
@@ -311,7 +323,13 @@ impl Ghost {
             "the situation \"{name}\" {NOT_LISTED} in REACHED"
         );
         assert!(self.is_racing(), "{NOT_OF_RACE}");
-        lock(&self.reached).insert(name);
+        self.count_reached(name);
+    }
+
+    fn count_reached(&self, name: &'static str) {
+        if is_counted() {
+            lock(&self.reached).insert(name);
+        }
     }
 
     /// Notes where the scenario says what is about to fail.

@@ -29,7 +29,7 @@ use crate::chosen::{self, Chosen, EngineName};
 use crate::counterexample;
 use crate::coverage;
 use crate::engine::{Body, Engine, Execution, Program, Progress, Search};
-use crate::ghost::{Ghost, Phase};
+use crate::ghost::{self, Ghost, Phase};
 use crate::memory::Pools;
 use crate::model::Model;
 use crate::programs::Named;
@@ -218,8 +218,10 @@ where
             let saw: Vec<S::Saw> =
                 saw.iter().map(|saw| lock(saw).expect("every CPU has ended")).collect();
             let outcome = close(stage, &model, &saw, &plan);
-            *lock(&tally.outcomes).entry(outcome).or_default() += 1;
-            lock(&tally.observations).insert(format!("{outcome}: {saw:?}"));
+            if ghost::is_counted() {
+                *lock(&tally.outcomes).entry(outcome).or_default() += 1;
+                lock(&tally.observations).insert(format!("{outcome}: {saw:?}"));
+            }
         });
         Execution { cpus, finish }
     })
@@ -276,6 +278,7 @@ fn conduct(
         memory_model: request.memory_model,
         deviations: request.deviations,
         sample: request.sample,
+        smallest_within: request.smallest_within,
         workers: request.workers.max(1),
         seed: request.seed,
         replay: request.replay.clone(),

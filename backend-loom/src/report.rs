@@ -34,6 +34,10 @@ pub struct Request {
     pub deviations: Option<u32>,
     /// Draw executions at random, for engines that do not always.
     pub sample: bool,
+    /// Runs within which a smaller execution that fails in the same way is searched for, for
+    /// engines that can; 0 shows the first one.
+    #[serde(default)]
+    pub smallest_within: u64,
     /// Operating system threads that search, for engines that can share the work; 0 means one.
     pub workers: usize,
     /// The seed of everything random.
@@ -146,6 +150,17 @@ pub struct MissingOrder {
     pub to: usize,
 }
 
+/// How small a failing execution is among those that fail with the same message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Size {
+    /// How often another CPU goes on.
+    pub switches: usize,
+    /// How many executions were searched for a smaller one.
+    pub searched: u64,
+    /// The search came to its end: none has fewer switches, or as many and fewer steps.
+    pub is_smallest: bool,
+}
+
 /// The failing execution.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Counterexample {
@@ -167,6 +182,9 @@ pub struct Counterexample {
     pub missing: Option<MissingOrder>,
     /// For deadlocks: who waits for what.
     pub waiting: Vec<String>,
+    /// How small it is, where that was searched for.
+    #[serde(default)]
+    pub size: Option<Size>,
     /// Runs this execution again.
     pub token: Option<String>,
 }

@@ -222,6 +222,7 @@ fn stop_too_long() {
             kind: FailureKind::Limit,
             token: Some(run.token()),
             arrangement: None,
+            size: None,
         });
         run.stopped = true;
     });

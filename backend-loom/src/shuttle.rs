@@ -273,6 +273,7 @@ fn end(cpu: usize) {
             kind: FailureKind::Deadlock,
             token: None,
             arrangement: None,
+            size: None,
         });
         stop();
     }

@@ -350,7 +350,8 @@ impl<'g, B: Backend> Space<'g, B> {
     pub(crate) fn shoot_down(self, flush: Flush, nodes: bool) {
         let words = self.words();
         let space = words.map(SpaceWords::id);
-        let generation = words.map_or(0, SpaceWords::raise);
+        // A call, so that the change is told at the line that asks for it.
+        let generation = if let Some(words) = words { words.raise() } else { 0 };
         self.backend.fence(site!(FLUSH_ORDER));
         let targets = match words {
             Some(words) => words.holders(nodes),

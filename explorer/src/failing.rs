@@ -6,6 +6,12 @@
 //! reported instead; the search is within a budget of runs and of time, and the failure says if
 //! that ended it.
 //!
+//! *Smallest.* Where `Options::smallest_within` gives a budget, the repeated search goes on behind
+//! that failure. Of the executions with the same message it reports the one that is told with the
+//! fewest switches between threads, and of these the one with the fewest events. The bound grows
+//! until it bites no more: then no execution is smaller. Fewer deviations come first because they
+//! go with fewer switches, so that a budget that ends early ends among small ones.
+//!
 //! *Token.* The failing graph is turned into a script, the script is run, and what mattered in it
 //! becomes the token (see `token`).
 
@@ -22,58 +28,139 @@ use crate::token::{Guide, Script, Token};
 use crate::trace::Trace;
 use crate::workers::{Found, Installed};
 
-/// How often the program is run to find a failure with fewer deviations, and for how long.
-const SHRINKING_RUNS_MAX: u32 = 10_000;
+/// How often the program is run to find a failure with fewer deviations.
+const SHRINKING_RUNS_MAX: u64 = 10_000;
+/// For how long a smaller failure is searched for, whatever the budget of runs.
 const SHRINKING_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Makes the failure of an exploration out of what was found.
 pub(crate) fn describe_failure(options: &Options, program: &dyn Fn(), found: Found) -> Failure {
-    let (found, is_minimal) = fewest_deviations(options, program, found);
+    if let Some(callback) = &options.on_failure {
+        callback();
+    }
+    let mut shrinking = Shrinking::new(options, found);
+    let is_minimal = shrinking.search(program);
+    let found = shrinking.best;
     let arrived = guided(options, program, options.model, Script::of(&found.graph));
-    finish(found, is_minimal, arrived.token)
+    let failure = finish(found, is_minimal, arrived.token);
+    Failure { searched: shrinking.searched, ..failure }
 }
 
 fn finish(found: Found, is_minimal: bool, token: Token) -> Failure {
+    let trace = Trace::of(&found.graph);
     Failure {
         message: found.failure.message,
         kind: found.failure.kind,
         at: found.failure.at,
         thread: found.failure.thread,
         deviations: found.graph.deviations,
+        switches: trace.switches(),
         is_minimal,
-        trace: Trace::of(&found.graph),
+        searched: 0,
+        trace,
         token,
     }
 }
 
-fn fewest_deviations(options: &Options, program: &dyn Fn(), found: Found) -> (Found, bool) {
-    // What depends on earlier executions fails differently in a search of its own.
-    if matches!(found.failure.kind, FailureKind::Nondeterminism | FailureKind::Misuse) {
-        return (found, false);
+/// A search for a smaller execution that fails.
+struct Shrinking<'options> {
+    options: &'options Options,
+    started: Instant,
+    runs_left: u64,
+    /// How often the program was run since a failure was met.
+    searched: u64,
+    /// A failure was met.
+    has_met: bool,
+    /// The smallest one so far; until one is met, the one to do better than.
+    best: Found,
+}
+
+/// What came of a search within a bound.
+enum Within {
+    /// There is nothing beyond the bound.
+    Exhausted,
+    Ended,
+    /// The budget, or that one failure is enough.
+    Stopped,
+}
+
+impl<'options> Shrinking<'options> {
+    fn new(options: &'options Options, found: Found) -> Shrinking<'options> {
+        Shrinking {
+            options,
+            started: Instant::now(),
+            runs_left: SHRINKING_RUNS_MAX,
+            searched: 0,
+            has_met: false,
+            best: found,
+        }
     }
-    let started = Instant::now();
-    let mut runs_left = SHRINKING_RUNS_MAX;
-    for bound in 0..=found.graph.deviations {
-        let search = Search::new(options.model, Some(bound));
-        let _installed = Installed::new(Engine::new(options, search, number_exploration()));
+
+    /// Searches within one bound on deviations after the other, and says whether it came to its
+    /// end.
+    fn search(&mut self, program: &dyn Fn()) -> bool {
+        // What depends on earlier executions fails differently in a search of its own.
+        if matches!(self.best.failure.kind, FailureKind::Nondeterminism | FailureKind::Misuse) {
+            return false;
+        }
+        let (mut bound, mut stride) = (0, 1);
         loop {
-            if runs_left == 0 || started.elapsed() >= SHRINKING_TIME_MAX {
-                return (found, false);
+            match self.search_within(program, bound) {
+                Within::Exhausted => return true,
+                Within::Stopped => return self.has_met && self.options.smallest_within == 0,
+                Within::Ended if !self.has_met && bound >= self.best.graph.deviations => {
+                    return true;
+                }
+                Within::Ended => {}
             }
-            runs_left -= 1;
+            bound += stride;
+            // Nearly everything is searched again each time.
+            stride *= if self.has_met { 2 } else { 1 };
+        }
+    }
+
+    fn search_within(&mut self, program: &dyn Fn(), bound: u32) -> Within {
+        let search = Search::new(self.options.model, Some(bound));
+        let _installed = Installed::new(Engine::new(self.options, search, number_exploration()));
+        loop {
+            if self.runs_left == 0 || self.started.elapsed() >= SHRINKING_TIME_MAX {
+                return Within::Stopped;
+            }
+            self.runs_left -= 1;
+            self.searched += u64::from(self.has_met);
             if run_once(program) == Outcome::Failed {
-                let smaller = with(|engine| {
-                    let graph = std::mem::take(&mut engine.search.graph);
-                    engine.failure.take().map(|failure| Found { failure, graph })
-                });
-                return (smaller.unwrap_or(found), true);
+                self.meet();
+                if self.options.smallest_within == 0 {
+                    return Within::Stopped;
+                }
             }
             if !with(|engine| engine.search.advance()) {
-                break;
+                let refused = with(|engine| engine.search.counts.refused);
+                return if refused == 0 { Within::Exhausted } else { Within::Ended };
             }
         }
     }
-    (found, true)
+
+    /// Takes the failure of the last run, if it is the first one, or a smaller one of its kind.
+    fn meet(&mut self) {
+        let best = (self.has_met).then_some(&self.best);
+        let smaller = with(|engine| {
+            let failure = engine.failure.take()?;
+            let graph = &engine.search.graph;
+            let is_smaller = best.is_none_or(|best| {
+                (failure.kind, &failure.message) == (best.failure.kind, &best.failure.message)
+                    && Trace::size_of(graph) < Trace::size_of(&best.graph)
+            });
+            is_smaller.then(|| Found { failure, graph: graph.clone() })
+        });
+        if let Some(smaller) = smaller {
+            self.best = smaller;
+        }
+        if !self.has_met {
+            self.has_met = true;
+            self.runs_left = self.options.smallest_within;
+        }
+    }
 }
 
 /// Where a guided run ended.

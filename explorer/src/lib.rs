@@ -166,7 +166,7 @@ pub use atomic::{Atomic, assume, fence, wait_for_any_change};
 pub use consistency::Model;
 pub use locals::LocalKey;
 pub use mutex::{Mutex, MutexGuard};
-pub use options::{Options, Progress, ProgressCallback, Sample};
+pub use options::{FailureCallback, Options, Progress, ProgressCallback, Sample};
 pub use plain::{Plain, PlainValue};
 pub use report::{Failure, FailureKind, Report, SourcePlace, Verdict};
 pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id};

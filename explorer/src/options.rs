@@ -31,6 +31,9 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
+/// Called once, on the calling thread, when a search has ended with a failure.
+pub type FailureCallback = Arc<dyn Fn() + Send + Sync>;
+
 /// Called with each progress report.
 pub type ProgressCallback = Arc<dyn Fn(&Progress) + Send + Sync>;
 
@@ -53,10 +56,17 @@ pub struct Options {
     pub find_duplicates: bool,
     /// Go on after a failure; the first one is reported.
     pub keep_going: bool,
+    /// Of the executions that fail in the same way, report the one with the fewest switches between
+    /// threads, and then the fewest events, that is found within so many further runs; 0 reports
+    /// the one with the fewest deviations.
+    pub smallest_within: u64,
     /// The most events of one thread; beyond it the program is taken to loop for ever.
     pub events_max: usize,
     /// What threads allocate has the same address in every run: see [`Arena`](crate::Arena).
     pub arena: bool,
+    /// Called when the search has found a failure: what is run from here on serves only to describe
+    /// it.
+    pub on_failure: Option<FailureCallback>,
     /// Called about twice a second.
     pub progress: Option<ProgressCallback>,
     /// Stops the exploration when it becomes true.
@@ -74,8 +84,10 @@ impl Default for Options {
             sample: None,
             find_duplicates: false,
             keep_going: false,
+            smallest_within: 0,
             events_max: 20_000,
             arena: false,
+            on_failure: None,
             progress: None,
             cancel: None,
         }
@@ -94,8 +106,10 @@ impl fmt::Debug for Options {
             .field("sample", &self.sample)
             .field("find_duplicates", &self.find_duplicates)
             .field("keep_going", &self.keep_going)
+            .field("smallest_within", &self.smallest_within)
             .field("events_max", &self.events_max)
             .field("arena", &self.arena)
+            .field("on_failure", &self.on_failure.is_some())
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
             .finish()

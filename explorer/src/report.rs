@@ -65,8 +65,13 @@ pub struct Failure {
     pub thread: usize,
     /// How many events of the execution took another option than the default one.
     pub deviations: u32,
-    /// Whether the search for a failure with fewer deviations came to its end.
+    /// How often another thread goes on, as the trace tells it.
+    pub switches: usize,
+    /// Whether the search for a smaller one came to its end: for one with fewer deviations, or, with
+    /// `Options::smallest_within`, for one with the same message and fewer switches or events.
     pub is_minimal: bool,
+    /// How many runs were searched for a smaller one with the same message.
+    pub searched: u64,
     /// The execution.
     pub trace: Trace,
     /// Replays it; see [`crate::replay`].
@@ -79,8 +84,12 @@ impl fmt::Display for Failure {
         if let Some(place) = &self.at {
             writeln!(formatter, "at {place}")?;
         }
-        let minimal = if self.is_minimal { "" } else { "; there may be one with fewer" };
-        writeln!(formatter, "{} choices differ from the default{minimal}", self.deviations)?;
+        let minimal = if self.is_minimal { "" } else { "; there may be a smaller one" };
+        writeln!(
+            formatter,
+            "{} choices differ from the default, {} switches{minimal}",
+            self.deviations, self.switches
+        )?;
         write!(formatter, "{}", self.trace)?;
         write!(formatter, "replay token: {}", self.token)
     }

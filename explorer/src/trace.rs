@@ -205,13 +205,15 @@ fn source(graph: &Graph, id: EventId) -> Source {
 
 impl Trace {
     pub(crate) fn of(graph: &Graph) -> Trace {
-        let (told, plain_told) = ([0; THREADS_MAX], [0; THREADS_MAX]);
-        let mut teller = Teller { graph, told, plain_told, previous: 0 };
+        let mut teller = Teller::new(graph);
         let mut events = Vec::with_capacity(graph.size());
         while let Some((thread, item)) = teller.next() {
+            let index = teller.told[thread];
+            let plain_index = index + teller.plain_told[thread];
+            teller.pass(thread, item);
             events.push(match item {
-                Item::Event(_) => teller.tell(EventId::new(thread, teller.told[thread])),
-                Item::Access(access) => teller.tell_access(thread, access),
+                Item::Event(_) => teller.tell(EventId::new(thread, index)),
+                Item::Access(access) => teller.tell_access(thread, plain_index, access),
             });
         }
         let blocked = (0..THREADS_MAX)
@@ -228,6 +230,25 @@ impl Trace {
             })
             .collect();
         Trace { events, blocked }
+    }
+
+    /// How large the trace of a graph is: switches between threads, then events.
+    pub(crate) fn size_of(graph: &Graph) -> (usize, usize) {
+        let mut teller = Teller::new(graph);
+        let (mut switches, mut events) = (0, 0);
+        while let Some((thread, item)) = teller.next() {
+            switches += usize::from(thread != teller.previous);
+            events += 1;
+            teller.pass(thread, item);
+        }
+        (switches, events)
+    }
+
+    /// How often another thread than before goes on; the main thread begins.
+    pub fn switches(&self) -> usize {
+        let threads = self.events.iter().map(|event| event.event.thread);
+        let before = std::iter::once(0).chain(threads.clone());
+        before.zip(threads).filter(|(before, now)| before != now).count()
     }
 }
 
@@ -254,6 +275,20 @@ struct Teller<'graph> {
 }
 
 impl<'graph> Teller<'graph> {
+    fn new(graph: &'graph Graph) -> Teller<'graph> {
+        let (told, plain_told) = ([0; THREADS_MAX], [0; THREADS_MAX]);
+        Teller { graph, told, plain_told, previous: 0 }
+    }
+
+    /// Counts something as told.
+    fn pass(&mut self, thread: usize, item: Item<'_>) {
+        match item {
+            Item::Event(_) => self.told[thread] += 1,
+            Item::Access(_) => self.plain_told[thread] += 1,
+        }
+        self.previous = thread;
+    }
+
     fn is_told(&self, id: EventId) -> bool {
         id == INITIAL || id.index() < self.told[id.thread()]
     }
@@ -315,10 +350,7 @@ impl<'graph> Teller<'graph> {
         older + place.reads.iter().filter(missing).count()
     }
 
-    fn tell_access(&mut self, thread: usize, access: &PlainAccess) -> TraceEvent {
-        let index = self.told[thread] + self.plain_told[thread];
-        self.plain_told[thread] += 1;
-        self.previous = thread;
+    fn tell_access(&self, thread: usize, index: usize, access: &PlainAccess) -> TraceEvent {
         TraceEvent {
             event: EventRef { thread, index },
             kind: if access.is_write { TraceKind::PlainWrite } else { TraceKind::PlainRead },
@@ -333,9 +365,7 @@ impl<'graph> Teller<'graph> {
         }
     }
 
-    fn tell(&mut self, id: EventId) -> TraceEvent {
-        self.told[id.thread()] += 1;
-        self.previous = id.thread();
+    fn tell(&self, id: EventId) -> TraceEvent {
         let graph = self.graph;
         let event = graph.event(id);
         let request = &event.request;

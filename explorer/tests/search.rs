@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use weft_explorer::{
-    Atomic, FailureKind, Model, Options, Sample, Verdict, choose, event_index, explore, fence,
-    spawn, thread_id,
+    Atomic, FailureKind, Model, Options, Report, Sample, Verdict, choose, event_index, explore,
+    fence, spawn, thread_id,
 };
 
 /// Threads that increment a counter under an exchange lock.
@@ -72,6 +72,52 @@ fn the_failure_reported_does_not_depend_on_the_number_of_workers() {
     assert_eq!(failures[0], failures[1]);
     assert_eq!(failures[0], failures[2]);
     assert_eq!((failures[0].2, failures[0].3), (1, true), "one stale read loses an increment");
+}
+
+/// Fails in two ways: a thread reads an old value, which is one deviation and needs another thread,
+/// or the main thread chooses twice what is not the default.
+fn fails_in_two_ways() {
+    assert!(!(choose(2) == 1 && choose(2) == 1), "either");
+    let word = Arc::new(Atomic::new(0));
+    let reader = Arc::clone(&word);
+    let thread = spawn(move || assert!(reader.load(Relaxed) == 1, "either"));
+    word.store(1, Relaxed);
+    thread.join();
+}
+
+#[test]
+fn the_smallest_failure_has_the_fewest_switches() {
+    let search = |smallest_within| {
+        let options = Options { smallest_within, ..Options::default() };
+        explore(&options, fails_in_two_ways)
+    };
+    let shown = |report: &Report| {
+        let failure = report.failure.as_ref().expect("both ways are found");
+        (failure.deviations, failure.switches > 0, failure.is_minimal)
+    };
+    let (first, cut, smallest) = (search(0), search(1), search(1_000));
+    assert_eq!(shown(&first), (1, true, true), "the fewest deviations");
+    assert_eq!(shown(&cut), (1, true, false), "the budget has ended the search");
+    assert_eq!(shown(&smallest), (2, false, true), "the fewest switches");
+    for other in [cut, smallest] {
+        let counts = (other.verdict, other.executions, other.runs);
+        assert_eq!(counts, (first.verdict, first.executions, first.runs));
+    }
+}
+
+#[test]
+fn a_smaller_failure_has_the_same_message() {
+    let program = || {
+        assert!(!(choose(2) == 1 && choose(2) == 1), "another one");
+        let word = Arc::new(Atomic::new(0));
+        let reader = Arc::clone(&word);
+        let thread = spawn(move || assert!(reader.load(Relaxed) == 1, "this one"));
+        word.store(1, Relaxed);
+        thread.join();
+    };
+    let options = Options { smallest_within: 1_000, ..Options::default() };
+    let failure = explore(&options, program).failure.expect("both ways are found");
+    assert_eq!((failure.message.as_str(), failure.is_minimal), ("this one", true));
 }
 
 #[test]

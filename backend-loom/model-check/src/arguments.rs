@@ -95,6 +95,11 @@ pub(crate) struct Explore {
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip)]
     pub(crate) report: Option<PathBuf>,
+    /// Run so many executions more when one has failed, in search of the smallest one that fails
+    /// with the same message, and show that (explorer); 0 shows the first one. If not said,
+    /// 100,000.
+    #[arg(long, value_name = "N")]
+    pub(crate) smallest_within: Option<u64>,
     /// Explore only the I-th of N parts, into which the scenarios are dealt out; `merge` puts the
     /// records of all parts together.
     #[arg(long, value_name = "I/N")]

@@ -74,6 +74,9 @@ pub(crate) fn counterexample(
     if let Some(at) = failure.location.as_deref() {
         push(&mut text, "AT", at, width);
     }
+    if let Some(size) = explain::size(failure) {
+        push(&mut text, "SIZE", &size, width);
+    }
     if telling.explained {
         text.push('\n');
         for (number, sentence) in explain::story(failure) {
@@ -224,6 +227,7 @@ mod tests {
             lines: lines.collect(),
             missing: None,
             waiting: Vec::new(),
+            size: None,
             token: None,
         };
         for width in [80, 100, 120, 140] {

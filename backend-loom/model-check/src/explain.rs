@@ -1,8 +1,9 @@
 //! Why an execution fails, in sentences made from the execution alone.
 
-use weft_backend_loom::report::{Counterexample, Line, Report};
+use weft_backend_loom::report::{Counterexample, Line, Report, Size};
 use weft_core::sites::ALL;
 use weft_scenarios::sabotage::{Sabotage, Weakening};
+use weft_shell::text::{plural, thousands};
 
 /// What is missing, and what says that it should be there.
 pub(crate) fn why(report: &Report, failure: &Counterexample) -> Vec<String> {
@@ -34,6 +35,22 @@ pub(crate) fn why(report: &Report, failure: &Counterexample) -> Vec<String> {
         sentences.push(argument(weakening));
     }
     sentences
+}
+
+/// How small the execution is, and what that is worth.
+pub(crate) fn size(failure: &Counterexample) -> Option<String> {
+    let Size { switches, searched, is_smallest } = failure.size?;
+    let switches = match switches {
+        1 => "1 switch".to_owned(),
+        _ => format!("{switches} switches"),
+    };
+    let steps = plural(failure.lines.len(), "step");
+    let worth = if is_smallest {
+        "the smallest that fails with this message".to_owned()
+    } else {
+        format!("the smallest of those in {} that were tried", thousands(searched))
+    };
+    Some(format!("{switches} of CPU, {steps}: {worth}"))
 }
 
 /// The argument of the site that is weaker.

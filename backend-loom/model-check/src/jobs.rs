@@ -24,6 +24,10 @@ use crate::checkers::{self, Checker, NAMES, Use};
 /// The most CPUs that are explored without a bound on preemptions.
 const UNBOUNDED_CPUS: usize = 2;
 
+/// In how many executions a smaller one that fails is searched for, where it is to be read: a
+/// second or two.
+const SMALLEST_WITHIN: u64 = 100_000;
+
 /// One scenario under one engine in one world.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -192,6 +196,9 @@ fn row_stages(
         stages[0].executions = explore.search.executions.or(Some(count / 4));
     }
     // A bounded run, and one of a chosen model, has nothing to compare.
+    for stage in &mut stages {
+        stage.smallest_within = explore.smallest_within.unwrap_or(SMALLEST_WITHIN);
+    }
     stages[0].compare_models = checker.used_for == Use::Everything
         && explore.search.memory_model.is_none()
         && sabotage.is_none();

@@ -228,6 +228,7 @@ fn heading(row: &Row, report: &Report, failure: &Counterexample) -> Markup {
         }
         p .bad { (failure.message) }
         @for sentence in explain::why(report, failure) { p { (sentence) } }
+        @if let Some(size) = explain::size(failure) { p .soft { (size) } }
         @if let Some(at) = &failure.location { p .soft { "at " code { (at) } } }
         @if let Some(token) = &row.token {
             p .soft { "again: " code { "just replay " (human::quoted(token)) } }
@@ -392,6 +393,7 @@ mod tests {
             lines: lines.collect(),
             missing: None,
             waiting: Vec::new(),
+            size: None,
             token: None,
         };
         let pages = Pages { directory: PathBuf::new(), root: None };

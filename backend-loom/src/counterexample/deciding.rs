@@ -90,6 +90,11 @@ pub(super) fn changes(step: Step) -> bool {
     }
 }
 
+/// Whether a CPU waits here when the execution ends: what it waited for earlier, it got.
+fn waits_for_ever(step: &Candidate<'_>) -> bool {
+    step.fails && step.record.step == Step::Wait
+}
+
 struct Choice<'a> {
     steps: &'a [Candidate<'a>],
     names: &'a Names,
@@ -216,13 +221,13 @@ impl Choice<'_> {
     }
 
     fn is_deadlock(&self) -> bool {
-        self.steps.iter().any(|step| step.record.step == Step::Wait)
+        self.steps.iter().any(waits_for_ever)
     }
 
     /// Rule 7.
     fn deadlock(&mut self) {
         for (index, step) in self.steps.iter().enumerate() {
-            if step.record.step != Step::Wait {
+            if !waits_for_ever(step) {
                 continue;
             }
             self.chosen[index] = true;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::{ran, run};
 
 /// A folder of its own for each test.
@@ -118,4 +120,29 @@ fn the_script_draws_tables_and_source() {
     ] {
         assert!(drawn.contains(part), "no {part:?} in {drawn}");
     }
+}
+
+#[test]
+fn the_smallest_failure_is_shown_and_what_that_is_worth() {
+    let search = |within: &'static str| {
+        let broken = ["merge_vs_writes", "--engine", "explorer", "--sabotage", "LOCK_ACQUIRE"];
+        let options = ["--smallest-within", within];
+        move |format| run(&[&broken[..], &options, &["--format", format]].concat())
+    };
+    let row = |within| search(within)("json").json()["rows"][0].clone();
+    let (first, smallest) = (row("0"), row("100000"));
+    let steps = |row: &Value| row["failure"]["lines"].as_array().map(Vec::len);
+    assert!(steps(&smallest) < steps(&first), "{:?} of {:?}", steps(&smallest), steps(&first));
+    assert_eq!(first["failure"]["size"], Value::Null);
+    assert_eq!(smallest["failure"]["size"]["is_smallest"], true);
+    for field in ["executions", "outcomes", "reached", "observations"] {
+        assert_eq!(first[field], smallest[field], "{field} are those of the first failure");
+    }
+    let said = |within, worth| {
+        let text = search(within)("human").out;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(worth), "no {worth:?} in {text}");
+    };
+    said("100000", "46 steps: the smallest that fails with this");
+    said("3", "the smallest of those in 3 that were tried");
 }
