@@ -2,6 +2,10 @@
 //!
 //! Each test reads the sources and names the file and line that breaks its rule.
 
+mod dead;
+mod documents;
+mod tree;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
