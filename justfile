@@ -5,6 +5,7 @@ set positional-arguments
 # Recipes run where they are started, so that files can be named from there; these are found.
 root := quote(justfile_directory())
 manifest := quote(justfile_directory() / "Cargo.toml")
+just := quote(just_executable()) + " --justfile " + quote(justfile())
 checker := quote(justfile_directory() / "target/model-check/model-check")
 
 # Lists the recipes.
@@ -34,7 +35,7 @@ watch SCENARIO *ARGS:
     }
     while true; do
         touch "$explored"
-        {{just_executable()}} --justfile {{quote(justfile())}} model-check "$@"
+        {{just}} model-check "$@"
         echo "watch: waiting for a file to change" >&2
         until [ -n "$(changed)" ]; do sleep 1; done
     done
@@ -87,9 +88,21 @@ qemu *ARGS:
     cargo build --manifest-path {{manifest}} --package weft-qemu-runner
     exec cargo run --manifest-path {{manifest}} --quiet --package weft-qemu-runner -- "$@"
 
-# Runs the tests of all packages.
-test:
+# Checks lints, documents and licences, runs all tests, the models, and every race on a machine.
+test: lint
     cargo test --workspace
+    {{just}} model-check
+    {{just}} smoke
+
+# Boots a machine for every race and every test of the kernel, with few repetitions.
+smoke:
+    #!/bin/sh
+    set -eu
+    if ! command -v qemu-system-x86_64 >/dev/null && [ -z "${REQUIRE_QEMU:-}" ]; then
+        echo "smoke: NOT BOOTED: install qemu-system-x86_64, then run this again" >&2
+        exit 0
+    fi
+    exec {{just}} qemu --repeat 20 --no-twins --no-models
 
 # Packs the libraries, each from its own package, and builds the program of a stranger with them.
 package:
@@ -111,15 +124,26 @@ test-long:
     cargo fuzz run --sanitizer none --target-dir ../target/fuzz cursors -- \
         -max_total_time=60 -max_len=4096 -print_final_stats=1
 
-# Checks format, lints and documentation.
+# Checks format, lints and documentation; licences too, where cargo-deny is installed.
 lint:
+    #!/bin/sh
+    set -eux
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     BARE_METAL=1 cargo clippy --package weft-kernel --profile kernel -- -D warnings
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+    if cargo deny --version >/dev/null 2>&1; then
+        {{just}} licences
+    else
+        echo "lint: LICENCES NOT CHECKED: run \`cargo install --locked cargo-deny\`" >&2
+    fi
+
+# Checks the licences and the sources of what is linked; `just licences advisories` what is known.
+licences *CHECKS="bans licenses sources":
+    cargo deny check {{CHECKS}}
 
 # Everything that should be green before a change is handed in.
-preflight: lint test model-check qemu
+preflight: test qemu
 
 # Installs what a fresh machine lacks: a linker, QEMU, and rustfmt, clippy.
 setup:

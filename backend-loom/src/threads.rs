@@ -59,7 +59,7 @@ impl Meeting {
 type Task = (Body, Arc<Meeting>);
 
 /// What a worker gives back: the number of operations, and the failure.
-type Outcome = (u64, Result<(), Option<Failure>>);
+type Outcome = (u64, Result<(), Option<Box<Failure>>>);
 
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
@@ -167,9 +167,8 @@ fn run(
             let (steps, result) = run_execution(search, program, &workers, &results);
             *depth = (*depth).max(steps);
             if let Err(failure) = result {
-                return Some(failure.unwrap_or_else(|| {
-                    capture::internal("a CPU panicked with a payload that is not text")
-                }));
+                let without_text = "a CPU panicked with a payload that is not text";
+                return Some(failure.map_or_else(|| capture::internal(without_text), |it| *it));
             }
         }
         None
@@ -205,11 +204,11 @@ fn play(cpu: usize, body: Body, meeting: &Arc<Meeting>) -> Outcome {
     (STEPS.get(), result)
 }
 
-fn run_body(cpu: usize, body: Body) -> Result<(), Option<Failure>> {
+fn run_body(cpu: usize, body: Body) -> Result<(), Option<Box<Failure>>> {
     match capture::run_as(cpu, body) {
         Ok(()) => Ok(()),
         // A CPU that only left a wait because another one failed has nothing to tell.
-        Err(_) => Err(capture::take()),
+        Err(_) => Err(capture::take().map(Box::new)),
     }
 }
 
@@ -230,7 +229,7 @@ fn run_execution(
     let Execution { mut cpus, finish } = receiver.recv().expect("sent by the set-up");
     if cpus.len() != search.cpus {
         let message = format!("the program has {} CPUs, the search {}", cpus.len(), search.cpus);
-        return (0, Err(Some(capture::internal(message))));
+        return (0, Err(Some(Box::new(capture::internal(message)))));
     }
     let meeting = Arc::new(Meeting {
         arrived: AtomicUsize::new(0),

@@ -1,6 +1,7 @@
 //! Running the command as people do, and looking at what comes out.
 
 mod checkouts;
+mod documents;
 mod endings;
 mod mutants;
 mod races;

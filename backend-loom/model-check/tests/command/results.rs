@@ -133,17 +133,6 @@ fn fails_and_replays(engine: &str) {
 }
 
 #[test]
-fn the_token_that_the_readme_shows_leads_to_its_failure() {
-    let readme = std::fs::read_to_string("../../README.md").expect("there is one");
-    let token = readme.lines().find_map(|line| line.split("REPLAY    just replay ").nth(1));
-    let token = token.expect("a line that replays").trim_matches('\'');
-    let ran = run(&["replay", token]);
-    assert_eq!(ran.code, Some(1), "show in README.md what the command says now: {ran:?}");
-    assert!(readme.contains("VIOLATED  use before allocation: F9"));
-    assert!(ran.out.contains("VIOLATED  use before allocation: F9"), "{}", ran.out);
-}
-
-#[test]
 fn neither_a_home_nor_an_output_is_needed() {
     let arguments = ["lock_vs_lock", "--engine=explorer", "--no-twins"];
     let homeless = ran(command(&arguments).env_remove("HOME").output().expect("it starts"));
