@@ -67,8 +67,8 @@ pub struct Failure {
     pub deviations: u32,
     /// How often another thread goes on, as the trace tells it.
     pub switches: usize,
-    /// Whether the search for a smaller one came to its end: for one with fewer deviations, or, with
-    /// `Options::smallest_within`, for one with the same message and fewer switches or events.
+    /// Whether the search for a smaller one came to its end: for one with fewer deviations, or,
+    /// with `Options::smallest_within`, for one with the same message and fewer switches or events.
     pub is_minimal: bool,
     /// How many runs were searched for a smaller one with the same message.
     pub searched: u64,
