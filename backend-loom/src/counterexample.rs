@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_core::address::Paddr;
 use weft_core::sync::Event;
-use weft_scenarios::detector::{DATA_RACE, DEADLOCK, USE_AFTER_FREE, USE_BEFORE_ALLOCATION};
+use weft_scenarios::detector::{DATA_RACE, DEADLOCK, LEAK, USE_AFTER_FREE, USE_BEFORE_ALLOCATION};
 use weft_scenarios::sabotage::Sabotage;
 
 use self::deciding::Candidate;
 use self::names::Names;
 use crate::engine::{Action, Arrangement, Failure, FailureKind, Operation};
 use crate::ghost::{Ghost, Label, Record, Step};
-use crate::report::{Counterexample, Line, MissingOrder};
+use crate::report::{Blocked, Counterexample, Line, MissingOrder};
 
 /// The counterexample of a failure; without ghost state it has no lines.
 pub(crate) fn of(
@@ -49,6 +49,7 @@ pub(crate) fn of(
         lines: told.lines,
         missing: told.missing,
         waiting: told.waiting,
+        blocked: told.blocked,
         size: failure.size,
         token: failure.token.clone(),
     }
@@ -63,6 +64,7 @@ struct Story {
     lines: Vec<Line>,
     missing: Option<MissingOrder>,
     waiting: Vec<String>,
+    blocked: Vec<Blocked>,
 }
 
 /// A step that is told, and what the core says that it led to.
@@ -119,23 +121,23 @@ impl<'a> Teller<'a> {
             Some(Sabotage::Weakened(weakening)) => Some(weakening.site.row()),
             _ => None,
         };
-        let decides = deciding::choose(&candidates, &self.names, self.cpus, weaker);
+        let is_leak = failure.message.starts_with(LEAK);
+        let lost = if is_leak { names::frames_in(&failure.message) } else { Vec::new() };
+        let decides = deciding::choose(&candidates, &self.names, self.cpus, weaker, &lost);
         let missing = missing(&candidates, failure.kind);
         let (message, detail) = self.message(failure, &candidates, missing.as_ref());
         let lines = told.iter().zip(&sources).zip(&decides).map(|((step, sources), decides)| {
             Line { reads_from: sources.0, missed: sources.1, decides: *decides, ..self.line(step) }
         });
+        let is_deadlock = failure.kind == FailureKind::Deadlock;
         Story {
             message,
             detail,
             before: tables::before(set_up, &self.names),
             lines: lines.collect(),
             missing,
-            waiting: if failure.kind == FailureKind::Deadlock {
-                self.waiting()
-            } else {
-                Vec::new()
-            },
+            waiting: if is_deadlock { self.waiting() } else { Vec::new() },
+            blocked: if is_deadlock { self.blocked() } else { Vec::new() },
         }
     }
 
@@ -154,7 +156,7 @@ impl<'a> Teller<'a> {
         let is_race =
             failure.kind == FailureKind::Violation && failure.message.starts_with(DATA_RACE);
         let Some(label) = is_race.then(|| self.racing(failure.cpu)).flatten() else {
-            return (None, None);
+            return (Some(self.names.in_message(&failure.message)), None);
         };
         let detail = missing.map(|missing| {
             let [one, other] = [missing.from, missing.to].map(|index| steps[index].record);
@@ -198,14 +200,29 @@ impl<'a> Teller<'a> {
     }
 
     fn waits_for(&self, label: Label) -> String {
-        if label.name.starts_with("the answer") {
-            return format!("waits for {}, which masks interrupts", label.name);
+        let place = self.names.place(label);
+        match self.holder(label) {
+            Some(_) if label.answers().is_some() => {
+                format!("waits for {place}, which masks interrupts")
+            }
+            Some(cpu) => format!("waits for {place}, held by CPU {cpu}"),
+            None => format!("waits for {place}, not held"),
         }
-        let held_by = match self.held.iter().find(|(_, held)| *held == label) {
-            Some((cpu, _)) => format!("held by CPU {cpu}"),
-            None => "not held".to_owned(),
+    }
+
+    /// The CPU without which a wait for `label` does not end.
+    fn holder(&self, label: Label) -> Option<usize> {
+        let holds = || self.held.iter().find(|(_, held)| *held == label).map(|(cpu, _)| *cpu);
+        label.answers().or_else(holds)
+    }
+
+    fn blocked(&self) -> Vec<Blocked> {
+        let blocked = |record: &Record| Blocked {
+            cpu: record.cpu,
+            place: self.names.place(record.label),
+            by: self.holder(record.label),
         };
-        format!("waits for {}, {held_by}", self.names.place(label))
+        self.waits().map(blocked).collect()
     }
 
     /// One sentence per CPU that waits.

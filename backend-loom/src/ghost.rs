@@ -36,17 +36,20 @@ pub(crate) struct Label {
     pub(crate) index: Option<usize>,
 }
 
+/// What CPUs wait for that have interrupted another one.
+const ANSWERS: [&str; 4] =
+    ["the answer of CPU 0", "the answer of CPU 1", "the answer of CPU 2", "the answer of CPU 3"];
+
 impl Label {
     /// What a CPU waits for that has interrupted another one.
     pub(crate) fn answer_of(cpu: usize) -> Self {
-        let name = match cpu {
-            0 => "the answer of CPU 0",
-            1 => "the answer of CPU 1",
-            2 => "the answer of CPU 2",
-            3 => "the answer of CPU 3",
-            _ => "the answer of a CPU that has ended",
-        };
+        let name = ANSWERS.get(cpu).copied().unwrap_or("the answer of a CPU that has ended");
         Self { frame: None, name, index: None }
+    }
+
+    /// The CPU whose answer this is.
+    pub(crate) fn answers(self) -> Option<usize> {
+        ANSWERS.iter().position(|name| *name == self.name)
     }
 }
 

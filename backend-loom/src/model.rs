@@ -5,6 +5,7 @@
 //! 9.2).
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 
 use weft_core::address::{CpuId, CpuSet, Level, Paddr, Vaddr};
@@ -380,6 +381,9 @@ unsafe impl<G: Geometry> Reclaim<Model<G>> for ModelReclaim<G> {
         backend.shoot_down_late();
         if sabotage::is(Sabotage::FreedAtOnce) {
             batch.into_batch().drop_all();
+        } else if sabotage::is(Sabotage::NeverFreed) {
+            // A batch without an owner: its frames are lost.
+            let _lost = ManuallyDrop::new(batch);
         } else {
             // SAFETY: the caller's contract is the same.
             unsafe { self.monitor.retire(backend, batch) };

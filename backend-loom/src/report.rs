@@ -141,6 +141,17 @@ pub enum Life {
     Freed,
 }
 
+/// A CPU that waits when a deadlocked execution ends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Blocked {
+    /// The CPU.
+    pub cpu: usize,
+    /// What it waits for.
+    pub place: String,
+    /// The CPU that has it, if one has.
+    pub by: Option<usize>,
+}
+
 /// Two steps between which an order is missing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MissingOrder {
@@ -180,8 +191,11 @@ pub struct Counterexample {
     pub lines: Vec<Line>,
     /// What should have ordered two of its steps, and did not.
     pub missing: Option<MissingOrder>,
-    /// For deadlocks: who waits for what.
+    /// For deadlocks: who waits for what, in sentences.
     pub waiting: Vec<String>,
+    /// For deadlocks: who waits for whom.
+    #[serde(default)]
+    pub blocked: Vec<Blocked>,
     /// How small it is, where that was searched for.
     #[serde(default)]
     pub size: Option<Size>,

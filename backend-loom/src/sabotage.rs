@@ -205,8 +205,8 @@ mod tests {
 
     #[test]
     fn what_only_a_machine_can_break_is_refused() {
-        let refused = decode("never-freed").expect_err("models find every leak themselves");
-        assert!(refused.contains("use `just qemu --sabotage never-freed`"), "{refused}");
+        let refused = decode("lost-count").expect_err("models count themselves");
+        assert!(refused.contains("use `just qemu --sabotage lost-count`"), "{refused}");
         assert!(decode("").is_err());
     }
 }

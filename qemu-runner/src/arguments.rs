@@ -62,6 +62,14 @@ pub(crate) struct Arguments {
     /// Write a line of JSON to this file too as soon as a machine has ended. See docs/results.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Write a web page for each scenario that fails, and an index of the run, into this folder.
+    /// Without it the pages of failures go to target/report.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) report: Option<PathBuf>,
+    /// Compare the index of the report with these results of an earlier run: a document that
+    /// `--format json` has written.
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) earlier: Option<PathBuf>,
     /// End at the first machine that does not end well.
     #[arg(long)]
     pub(crate) fail_fast: bool,

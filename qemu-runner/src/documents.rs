@@ -13,9 +13,12 @@ use crate::verdict::{Count, Failure};
 /// The version of the form.
 pub const VERSION: u32 = 2;
 
+/// What provenance calls this command.
+pub const TOOL: &str = "qemu";
+
 /// What results of this process belong to.
 pub fn provenance() -> Provenance {
-    Provenance::here("qemu", env!("CARGO_PKG_VERSION"))
+    Provenance::here(TOOL, env!("CARGO_PKG_VERSION"))
 }
 
 /// Everything in one document.
@@ -101,7 +104,7 @@ fn json_twin(twin: &Twin) -> Value {
     })
 }
 
-fn judgement(judgement: Judgement) -> &'static str {
+pub(crate) fn judgement(judgement: Judgement) -> &'static str {
     match judgement {
         Judgement::Good => "good",
         Judgement::Missing => "missing",

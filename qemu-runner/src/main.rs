@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use weft_qemu_runner::host::{self, Accelerator};
 use weft_qemu_runner::machine::{self, Settings};
+use weft_qemu_runner::page::Pages;
 use weft_qemu_runner::protocol::argument;
 use weft_qemu_runner::{documents, image, table};
 use weft_scenarios::sabotage::Sabotage;
 use weft_shell::arguments::{Form, Format};
-use weft_shell::{exit, print, print_json};
+use weft_shell::page::{Earlier, Unfit};
+use weft_shell::{checkout, complain, exit, print, print_json};
 
 use crate::arguments::{Accel, Arguments};
 use crate::catalogue::Known;
@@ -40,6 +42,17 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         print(&format!("{}\n", image::build()?.display()))?;
         return Ok(exit::GOOD);
     }
+    let earlier = match &arguments.earlier {
+        Some(path) => match Earlier::read(path, documents::TOOL, documents::VERSION) {
+            Ok(earlier) => Some(earlier),
+            Err(Unfit { code, sentence }) => {
+                complain(&sentence);
+                return Ok(code);
+            }
+        },
+        None => None,
+    };
+    let pages = Pages::new(arguments.report.as_deref(), earlier)?;
     let listed = arguments.list.then(|| arguments.format.of_list()).transpose()?;
     let bench = bench(arguments)?;
     let run = machine::run(&bench.qemu, &bench.image, &bench.settings, argument::LIST)?;
@@ -61,9 +74,15 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         ));
     }
     let record = Record::begin(&bench, arguments)?;
-    let summary = runner::run_all(&bench, arguments, &selected, &record)?;
+    let mut summary = runner::run_all(&bench, arguments, &selected, &record)?;
+    let written = pages.write(&mut summary);
     match arguments.format {
-        Format::Human => print(&table::of(&summary, arguments.counts, arguments.deterministic))?,
+        Format::Human => {
+            print(&table::of(&summary, arguments.counts, arguments.deterministic))?;
+            if let Ok(Some(index)) = &written {
+                print(&format!("report: {}\n", checkout::from_here(index).display()))?;
+            }
+        }
         Format::Json => print_json(&documents::json(&summary))?,
         Format::Junit => print(&documents::junit(&summary))?,
         Format::Github => print(&documents::github(&summary))?,
@@ -71,7 +90,8 @@ fn qemu(arguments: &Arguments) -> Result<u8, String> {
         Format::Jsonl => {}
     }
     record.end(summary.exit(), summary.unfinished.len(), summary.elapsed)?;
-    Ok(summary.exit())
+    // What cannot be written takes nothing else along.
+    written.map(|_| summary.exit())
 }
 
 /// What can be run in a world that is broken in this way.

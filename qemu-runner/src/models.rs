@@ -328,6 +328,7 @@ mod tests {
             seed: 1,
             places: Vec::new(),
             again: String::new(),
+            page: None,
         }
     }
 

@@ -275,6 +275,7 @@ impl Fleet<'_> {
             boots: counted,
             seed,
             again: self.again(subject, seed),
+            page: None,
         }
     }
 

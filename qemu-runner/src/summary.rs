@@ -1,6 +1,7 @@
 //! Everything that was run, put together, and the exit code that follows.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_scenarios::sabotage::Sabotage;
@@ -52,6 +53,8 @@ pub struct Row {
     pub places: Vec<String>,
     /// A command that runs this again.
     pub again: String,
+    /// The web page of the failure, once it is written.
+    pub page: Option<PathBuf>,
 }
 
 impl Row {
@@ -189,11 +192,11 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::verdict::Count;
 
-    fn verdict(failure: Option<Failure>, times: u64) -> Verdict {
+    pub(crate) fn verdict(failure: Option<Failure>, times: u64) -> Verdict {
         let seen = Count { name: "left first".to_owned(), times, expected: true };
         Verdict { failure, outcomes: vec![seen], ..Verdict::without_run(String::new()) }
     }
@@ -203,7 +206,7 @@ mod tests {
         Some(Failure::Violation { cpu: 0, message, location })
     }
 
-    fn summary(verdicts: Vec<Verdict>) -> Summary {
+    pub(crate) fn summary(verdicts: Vec<Verdict>) -> Summary {
         let request = Request { name: "lock_vs_lock".to_owned(), repetitions: 1 };
         let row = |verdict: Verdict| Row {
             request: request.clone(),
@@ -213,6 +216,7 @@ mod tests {
             verdict,
             places: Vec::new(),
             again: String::new(),
+            page: None,
         };
         Summary {
             rows: verdicts.into_iter().map(row).collect(),

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use weft_shell::exit;
 use weft_shell::text::{self, plural};
+use weft_shell::{checkout, exit};
 
 use crate::host::Accelerator;
 use crate::summary::{Boots, Judgement, Row, Summary, Twin};
@@ -91,7 +91,7 @@ fn cells(summary: &Summary, row: &Row, details: bool) -> Vec<Cell> {
 }
 
 /// The verdict on what failed.
-fn word(row: &Row) -> &'static str {
+pub(crate) fn word(row: &Row) -> &'static str {
     match &row.verdict.failure {
         None => unreachable!("only what failed is asked about"),
         Some(Failure::Violation { .. }) => "FAILED",
@@ -135,6 +135,9 @@ fn describe(summary: &Summary, row: &Row, failure: &Failure) -> String {
     }
     writeln!(text, "  SEED   {}", row.seed).expect("memory");
     writeln!(text, "  AGAIN  {}", row.again).expect("memory");
+    if let Some(page) = &row.page {
+        writeln!(text, "  PAGE   {}", checkout::from_here(page).display()).expect("memory");
+    }
     text += &summary.models.told(&row.request.name);
     text
 }

@@ -245,3 +245,51 @@ fn the_first_machine_that_fails_is_the_last_one_where_that_is_asked_for() {
     let start = "::error file=core/src/run.rs,line=7,col=9,title=bad_vs_bad on a machine::leaked";
     assert!(out.starts_with(start), "{out}");
 }
+
+#[test]
+fn what_fails_on_a_machine_has_a_page() {
+    let host = Host::new("pages");
+    let folder = host.0.join("report");
+    let report = format!("--report={}", folder.display());
+    let (code, out) = host.run(&["good*", "bad*", &report]);
+    assert_eq!(code, Some(1), "{out}");
+    let page = folder.join("qemu-bad_vs_bad.html");
+    assert!(out.contains(&format!("  PAGE   {}\n", page.display())), "{out}");
+    let page = fs::read_to_string(page).expect("it is there");
+    for part in ["leaked", "processor 0</b><div><code>fails here", "just qemu bad_vs_bad"] {
+        assert!(page.contains(part), "no {part:?} in {page}");
+    }
+    let source = include_str!("../../core/src/run.rs").lines().nth(6).expect("it has a line 7");
+    assert!(page.contains(source.split('<').next().unwrap_or_default()), "{source:?} in {page}");
+    let index = fs::read_to_string(folder.join("qemu.html")).expect("it is there");
+    assert!(index.contains("<a href=\"qemu-bad_vs_bad.html\">bad_vs_bad</a>"), "{index}");
+    assert!(!index.contains("compared with"), "{index}");
+    // What was found earlier, in which the good one was bad and took longer.
+    let (_, earlier) = host.run(&["--format=json"]);
+    let earlier = earlier.replacen("\"judgement\": \"good\"", "\"judgement\": \"bad\"", 1);
+    host.write("earlier.json", &earlier);
+    let compare = format!("--earlier={}", host.0.join("earlier.json").display());
+    assert_eq!(host.run(&["good*", "bad*", &report, &compare]).0, Some(1));
+    let index = fs::read_to_string(folder.join("qemu.html")).expect("it is there");
+    for part in ["compared with ", "was bad", "not run now: never_vs_never"] {
+        assert!(index.contains(part), "no {part:?} in {index}");
+    }
+}
+
+#[test]
+fn reports_that_cannot_be_written_or_compared() {
+    let host = Host::new("reports");
+    let sentence = "cannot write the report to /dev/null/report: Not a directory";
+    refuses(&mut host.command(&["--report=/dev/null/report"]), sentence);
+    let report = format!("--report={}", host.0.join("report").display());
+    let compare = |name: &str| format!("--earlier={}", host.0.join(name).display());
+    host.write("broken.json", "{");
+    let sentence = "is no document of results: name a document that `qemu --format json`";
+    refuses(&mut host.command(&[&report, &compare("broken.json")]), sentence);
+    refuses(&mut host.command(&[&report, &compare("none.json")]), "No such file");
+    refuses(&mut host.command(&[&compare("broken.json")]), "--report <FOLDER>");
+    host.write("old.json", r#"{ "version": 1, "rows": [] }"#);
+    let old = host.command(&[&report, &compare("old.json")]).output().expect("it starts");
+    assert_eq!(old.status.code(), Some(5), "it has another form");
+    assert!(String::from_utf8_lossy(&old.stderr).contains("in form 1"), "{old:?}");
+}

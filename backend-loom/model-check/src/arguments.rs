@@ -95,6 +95,11 @@ pub(crate) struct Explore {
     #[arg(long, value_name = "FOLDER")]
     #[serde(skip)]
     pub(crate) report: Option<PathBuf>,
+    /// Compare the index of the report with these results of an earlier run: a document that
+    /// `--format json` has written.
+    #[arg(long, value_name = "FILE", requires = "report")]
+    #[serde(skip)]
+    pub(crate) earlier: Option<PathBuf>,
     /// Run so many executions more when one has failed, in search of the smallest one that fails
     /// with the same message, and show that (explorer); 0 shows the first one. If not said,
     /// 100,000.

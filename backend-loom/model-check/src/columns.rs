@@ -5,7 +5,6 @@
 //! source it is. Columns that would be too narrow become lines.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width};
@@ -42,12 +41,6 @@ pub(crate) fn is_wide() -> bool {
     console::Term::stdout().size_checked().is_none_or(|(_, columns)| columns >= 112)
 }
 
-/// A path as seen from the current folder, if it is below that.
-pub(crate) fn from_here(path: &Path) -> &Path {
-    let here = std::env::current_dir().ok();
-    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
-}
-
 /// A memory model without its fine print, which is said once, below the table.
 pub(crate) fn short_model(model: &str) -> &str {
     model.split(" (").next().unwrap_or(model)
@@ -60,18 +53,21 @@ pub(crate) fn counterexample(
     width: u16,
     telling: Telling,
 ) -> String {
-    let mut text = heading(report, failure);
+    let mut text = heading(report, failure, width);
     let what = match failure.class {
         FailureKind::Violation => "VIOLATED",
         FailureKind::Deadlock => "DEADLOCK",
         FailureKind::Limit => "LIMIT",
         FailureKind::Internal => "INTERNAL",
     };
-    push(&mut text, what, &failure.message, width);
+    push(&mut text, what, &explain::message(failure), width);
     for sentence in explain::why(report, failure) {
         push(&mut text, "WHY", &sentence, width);
     }
-    if let Some(at) = failure.location.as_deref() {
+    if let Some(hint) = explain::to_try(failure) {
+        push(&mut text, "TRY", hint, width);
+    }
+    if let Some(at) = explain::location(failure) {
         push(&mut text, "AT", at, width);
     }
     if let Some(size) = explain::size(failure) {
@@ -92,17 +88,20 @@ pub(crate) fn counterexample(
     text
 }
 
-fn heading(report: &Report, failure: &Counterexample) -> String {
+fn heading(report: &Report, failure: &Counterexample, width: u16) -> String {
     let Report { scenario, engine, model, executions, verdict, .. } = report;
     let model = short_model(model);
     let mut text = format!("{verdict} {scenario}   {engine} ({model}), execution {executions}");
     let steps = plural(failure.lines.len(), "step");
     write!(text, ", {steps}").expect("a string takes any text");
+    text.push('\n');
     if let Some(sabotage) = report.sabotage {
-        let broken = checkers::described(scenario, sabotage);
-        write!(text, "\n  in a broken world: {broken}").expect("memory");
+        let broken = format!("in a broken world: {}", checkers::described(scenario, sabotage));
+        for line in fold(&broken, usize::from(width) - 2) {
+            writeln!(text, "  {line}").expect("a string takes any text");
+        }
     }
-    text + "\n"
+    text
 }
 
 /// Says how many steps are not shown.
@@ -227,6 +226,7 @@ mod tests {
             lines: lines.collect(),
             missing: None,
             waiting: Vec::new(),
+            blocked: Vec::new(),
             size: None,
             token: None,
         };

@@ -2,6 +2,9 @@
 
 use weft_backend_loom::report::{Counterexample, Line, Report, Size};
 use weft_core::sites::ALL;
+use weft_scenarios::detector::{
+    DATA_RACE, DEADLOCK, LEAK, NOT_LINEARIZABLE, USE_AFTER_FREE, USE_BEFORE_ALLOCATION,
+};
 use weft_scenarios::sabotage::{Sabotage, Weakening};
 use weft_shell::text::{plural, thousands};
 
@@ -35,6 +38,67 @@ pub(crate) fn why(report: &Report, failure: &Counterexample) -> Vec<String> {
         sentences.push(argument(weakening));
     }
     sentences
+}
+
+/// What to try where a detector says this.
+const TO_TRY: [(&str, &str); 7] = [
+    (
+        USE_AFTER_FREE,
+        "retire the frame instead of freeing it, and read what leads to it inside of a section",
+    ),
+    (
+        USE_BEFORE_ALLOCATION,
+        "write all of it before it is published, with Release, and read what leads to it with \
+         Acquire",
+    ),
+    (
+        DATA_RACE,
+        "take the same lock on both CPUs, or let one of them read with Acquire what the other has \
+         stored with Release in between",
+    ),
+    (
+        DEADLOCK,
+        "take locks in one order, parents first, and wait for no answer while interrupts are \
+         masked",
+    ),
+    (LEAK, "see who has the last reference, and whether what is retired is handed over"),
+    (
+        NOT_LINEARIZABLE,
+        "look for a value that is read before another CPU changes it and used behind that: both \
+         belong under one lock",
+    ),
+    // Whatever a scenario calls it.
+    ("is lost", "change what others change too by one read-modify-write, and keep what it returns"),
+];
+
+/// What to try against a failure of this kind.
+pub(crate) fn to_try(failure: &Counterexample) -> Option<&'static str> {
+    let of_hardware =
+        |line: &Line| line.missed.is_some() && line.site.as_deref() == Some("hardware");
+    if failure.lines.iter().any(of_hardware) {
+        return Some(
+            "flush the page before its frame or its rights are used, and ask every CPU that may \
+             hold it",
+        );
+    }
+    let said = TO_TRY.iter().find(|(says, _)| failure.message.contains(says));
+    said.map(|(_, hint)| *hint)
+}
+
+/// Where it failed, if that is not where the models found it out.
+pub(crate) fn location(failure: &Counterexample) -> Option<&str> {
+    failure.location.as_deref().filter(|at| !at.starts_with("backend-loom/src/"))
+}
+
+/// A message in lines: what a history is made of has a line each.
+pub(crate) fn message(failure: &Counterexample) -> String {
+    match failure.message.split_once(NOT_LINEARIZABLE) {
+        Some(("", history)) => {
+            let history = history.replacen(": ", "\n", 1).replace("; ", "\n");
+            format!("{NOT_LINEARIZABLE}{}", history.replacen(", in the end ", "\nin the end ", 1))
+        }
+        _ => failure.message.clone(),
+    }
 }
 
 /// How small the execution is, and what that is worth.

@@ -8,19 +8,21 @@ use weft_backend_loom::harness::Plan;
 use weft_backend_loom::sabotage;
 use weft_scenarios::sabotage::{Sabotage, Weakening};
 use weft_shell::arguments::{Form, Format};
+use weft_shell::page::{self, Earlier};
 use weft_shell::select::did_you_mean;
-use weft_shell::{complain, exit, interruption, print, print_json};
+use weft_shell::{checkout, complain, exit, interruption, print, print_json};
 
 use crate::arguments::{Explore, Merge, Replay, Search};
 use crate::columns::Telling;
 use crate::coverage::Covered;
 use crate::jobs::{self, Job, Purpose};
+use crate::page::Pages;
 use crate::progress::Board;
 use crate::record::{self, Head, Record, Recorder, Unfit};
 use crate::source::Source;
 use crate::summary::{Found, Summary};
 use crate::token::Token;
-use crate::{columns, documents, human, listing, page, runner};
+use crate::{documents, human, listing, runner};
 
 /// What options ask for.
 struct Planned {
@@ -93,11 +95,22 @@ pub(crate) fn explore(explore: &Explore) -> Result<u8, String> {
         }
         return Ok(exit::GOOD);
     }
+    let earlier = match &explore.earlier {
+        Some(path) => match Earlier::read(path, record::TOOL, record::VERSION) {
+            Ok(earlier) => Some(earlier),
+            Err(page::Unfit { code, sentence }) => {
+                complain(&sentence);
+                return Ok(code);
+            }
+        },
+        None => None,
+    };
+    let pages = Pages::new(explore.report.as_deref(), earlier)?;
     let Some(path) = &explore.resume else {
         let planned = Planned::from(explore)?;
         let head = Head::new(explore, planned.jobs.len());
         let recorder = Recorder::begin(&explore.output, &head)?;
-        return run(explore, explore, planned, head, Vec::new(), recorder);
+        return run(explore, explore, planned, head, Vec::new(), recorder, &pages);
     };
     if *explore != explore.as_it_is_run() {
         return Err("--resume goes on with the options of its file: add only --jobs, --format, \
@@ -112,7 +125,9 @@ pub(crate) fn explore(explore: &Explore) -> Result<u8, String> {
     let planned = Planned::from(&head.options)?;
     let recorder = Recorder::resume(&record, &explore.output)?;
     match record.found(&planned.jobs) {
-        Ok(earlier) => run(explore, &head.options.clone(), planned, head, earlier, recorder),
+        Ok(earlier) => {
+            run(explore, &head.options.clone(), planned, head, earlier, recorder, &pages)
+        }
         Err(error) => unfit(error),
     }
 }
@@ -125,6 +140,7 @@ fn run(
     head: Head,
     earlier: Vec<Found>,
     mut recorder: Recorder,
+    pages: &Pages,
 ) -> Result<u8, String> {
     interruption::catch()?;
     let is_left = |at: &usize| !earlier.iter().any(|found| found.index == *at);
@@ -144,12 +160,15 @@ fn run(
     let mut summary = planned.summary(explore, all);
     summary.elapsed = start.elapsed();
     summary.head = Some(head);
-    let index = page::of(&mut summary, now.report.as_deref())?;
+    let index = pages.write(&mut summary);
     let code = show(&summary, now.output.format, now.telling.into())?;
-    if let Some(index) = index.filter(|_| now.output.format == Format::Human) {
-        print(&format!("report: {}\n", columns::from_here(&index).display()))?;
+    if let Ok(Some(index)) = &index
+        && now.output.format == Format::Human
+    {
+        print(&format!("report: {}\n", checkout::from_here(index).display()))?;
     }
-    match lost {
+    // What cannot be written takes nothing else along.
+    match lost.or(index.err()) {
         Some(sentence) => Err(sentence),
         None => recorder.end(code, summary.unfinished, summary.elapsed).map(|()| code),
     }
@@ -185,7 +204,14 @@ pub(crate) fn merge(Merge { files, output }: &Merge) -> Result<u8, String> {
 }
 
 fn sabotage_named(name: &str) -> Result<Option<Sabotage>, String> {
-    sabotage::decode(name).map_err(|sentence| sentence + &did_you_mean(name, &Sabotage::names()))
+    let names = Sabotage::names();
+    // What only the machine can break is known by its name.
+    let similar = if names.iter().any(|known| known == name) {
+        String::new()
+    } else {
+        did_you_mean(name, &names)
+    };
+    sabotage::decode(name).map_err(|sentence| sentence + &similar)
 }
 
 /// The scenarios that can be run in a world that is broken in this way.
@@ -285,7 +311,7 @@ pub(crate) fn replay(replay: &Replay) -> Result<u8, String> {
     let found = Found { index: 0, job, result, token: given, astray: None };
     let mut summary = Summary::of(&plans, token.sabotage, vec![found], &[], false);
     summary.elapsed = start.elapsed();
-    page::of(&mut summary, None)?;
+    Pages::default().write(&mut summary)?;
     let code = show(&summary, replay.format, replay.telling.into())?;
     if code == exit::GOOD && !leads_there {
         complain("this execution does not fail");

@@ -9,10 +9,10 @@ use weft_backend_loom::report::Report;
 use weft_core::sites::AnySite;
 use weft_scenarios::sabotage::{Sabotage, Weakening};
 use weft_scenarios::scenario::Grade;
-use weft_shell::exit;
-use weft_shell::text::{lines, plural, table, thousands};
+use weft_shell::text::{fold, lines, plural, table, thousands};
+use weft_shell::{checkout, exit};
 
-use crate::checkers;
+use crate::checkers::{self, NAMES};
 use crate::columns::{self, Telling, short_model};
 use crate::summary::{Fate, Row, Summary};
 
@@ -28,6 +28,9 @@ pub(crate) fn text(summary: &Summary, telling: Telling) -> String {
     let sections: Vec<String> = sections.into_iter().filter(|it| !it.is_empty()).collect();
     sections.join("\n")
 }
+
+/// So many scenarios are named of those that must notice a broken world.
+const NAMED_MAX: usize = 4;
 
 /// The columns of the table of rows, and whether a narrow terminal has room for them.
 const COLUMNS: [(&str, bool); 12] = [
@@ -221,7 +224,7 @@ fn counterexamples(summary: &Summary, telling: Telling) -> String {
         }
         text += &replay_line(row, failure.class);
         if let Some(page) = &row.page {
-            writeln!(text, "  PAGE      {}", columns::from_here(page).display())
+            writeln!(text, "  PAGE      {}", checkout::from_here(page).display())
                 .expect("a string takes any text");
         }
     }
@@ -246,8 +249,13 @@ pub(crate) fn quoted(token: &str) -> String {
 
 fn complaints(summary: &Summary) -> String {
     let mut text = String::new();
+    let width = usize::from(columns::width());
     let mut say = |word: &str, sentence: &str| {
-        writeln!(text, "{word} {sentence}").expect("a string takes any text");
+        let sentence = format!("{word} {sentence}");
+        for (number, line) in fold(&sentence, width - 2).iter().enumerate() {
+            let indent = if number == 0 { "" } else { "  " };
+            writeln!(text, "{indent}{line}").expect("a string takes any text");
+        }
     };
     for twin in &summary.twins {
         let (scenario, engine) = (twin.scenario, twin.engine);
@@ -274,9 +282,44 @@ fn complaints(summary: &Summary) -> String {
     }
     summary.disagreements.iter().for_each(|sentence| say("DISAGREEMENT", sentence));
     summary.missing.iter().for_each(|sentence| say("MISSING", sentence));
+    if !summary.missing.is_empty() {
+        say(
+            "TRY",
+            "a longer search, or one without a bound; after one that is EXHAUSTED, change the \
+             roles: none gets there",
+        );
+    }
+    survivals(summary).iter().for_each(|sentence| say("SURVIVED", sentence));
     summary.not_exhausted.iter().for_each(|sentence| say("NOT EXHAUSTED", sentence));
     summary.internal.iter().for_each(|sentence| say("INTERNAL", sentence));
     text
+}
+
+/// Which scenarios did not notice that the world is broken, and which must.
+fn survivals(summary: &Summary) -> Vec<String> {
+    let Some(sabotage) = summary.sabotage.filter(|_| summary.exit() == exit::MISSING) else {
+        return Vec::new();
+    };
+    let plans = NAMES.iter().filter_map(|name| Some(checkers::prepare(name)?.plan));
+    let mut must: Vec<&str> = plans
+        .filter(|plan| plan.twins.iter().any(|(twin, _)| *twin == sabotage))
+        .map(|plan| plan.name)
+        .collect();
+    let all = must.len();
+    must.truncate(NAMED_MAX);
+    let more =
+        if all > NAMED_MAX { format!(" and {} more", all - NAMED_MAX) } else { String::new() };
+    let hint = if must.is_empty() {
+        "no scenario lists it as a twin".to_owned()
+    } else {
+        format!("scenarios that must notice it: {}{more}", must.join(", "))
+    };
+    let survivals = summary.rows.iter().filter_map(|row| {
+        let report = row.result.as_ref().ok()?;
+        let (scenario, engine, verdict) = (row.plan.name, row.checker.name(), report.verdict);
+        Some(format!("{scenario} under {engine} ({verdict}): no execution fails; {hint}"))
+    });
+    survivals.collect()
 }
 
 /// What a scenario file says of a sabotage that must be caught with this message.

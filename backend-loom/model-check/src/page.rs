@@ -4,105 +4,93 @@
 //! of the steps that decide, the story, and the execution as text. A script steps through the
 //! execution, and draws the page tables as they are after each step.
 
+mod blocked;
+mod index;
 mod lanes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 use weft_backend_loom::report::{Counterexample, Line, Report};
 use weft_scenarios::sabotage::Sabotage;
-use weft_shell::checkout;
+use weft_shell::page::history::History;
+use weft_shell::page::{DEFAULT, Earlier, Excerpt, Folder, document, stem};
 use weft_shell::text::{plural, thousands};
+use weft_shell::{checkout, complain};
 
 use crate::columns::{self, Telling};
-use crate::summary::{Fate, Row, Summary};
+use crate::summary::{Row, Summary};
 use crate::{checkers, explain, human};
 
 /// So many steps at the end are in a page, and all that decide: it is to be read by people.
 const STEPS_MAX: usize = 1_500;
 
-/// Lines of source around the one of a step.
-const AROUND: usize = 4;
-
-/// Writes the pages of failures, and, where a folder for them is named, the index of the run.
-///
-/// # Errors
-///
-/// One sentence, if they cannot be written.
-pub(crate) fn of(summary: &mut Summary, folder: Option<&Path>) -> Result<Option<PathBuf>, String> {
-    let root = checkout::root().ok();
-    let directory = match (folder, &root) {
-        (Some(folder), _) => folder.to_owned(),
-        (None, Some(root)) if summary.has_failures() => root.join(Pages::DEFAULT),
-        (None, _) => return Ok(None),
-    };
-    let pages = Pages::new(directory, root)?;
-    pages.write_failures(summary)?;
-    folder.map(|_| pages.write_index(summary)).transpose()
-}
-
-/// Where pages go, and where sources are found.
-#[derive(Clone, Debug)]
+/// Where a run leaves its pages.
+#[derive(Debug, Default)]
 pub(crate) struct Pages {
-    directory: PathBuf,
-    root: Option<PathBuf>,
+    /// The folder that was asked for.
+    folder: Option<Folder>,
+    /// What the index compares with.
+    earlier: Option<Earlier>,
 }
 
 impl Pages {
-    /// Where pages go if no folder is named, seen from the checkout.
-    pub(crate) const DEFAULT: &str = "target/report";
-
-    /// Pages in a directory, which is made if it is missing; `root` is the checkout.
+    /// Makes the folder, if one is asked for, so that nothing is run in vain.
     ///
     /// # Errors
     ///
-    /// One sentence, if the directory cannot be made.
-    pub(crate) fn new(directory: PathBuf, root: Option<PathBuf>) -> Result<Self, String> {
-        let failed = |error| refusal(&directory, &error);
-        fs::create_dir_all(&directory).map_err(failed)?;
-        Ok(Self { directory, root })
+    /// One sentence, if it cannot be written to.
+    pub(crate) fn new(folder: Option<&Path>, earlier: Option<Earlier>) -> Result<Self, String> {
+        Ok(Self { folder: folder.map(Folder::make).transpose()?, earlier })
     }
 
-    /// Writes a page for every failure, and notes in the rows where each is.
+    /// Writes the pages of failures, notes in the rows where each is, and writes the index of the
+    /// run if a folder was asked for.
     ///
     /// # Errors
     ///
-    /// One sentence, if a file cannot be written.
-    pub(crate) fn write_failures(&self, summary: &mut Summary) -> Result<(), String> {
-        for row in &mut summary.rows {
-            let Ok(report) = &row.result else { continue };
-            let Some(failure) = &report.failure else { continue };
-            let text = self.failure(row, report, failure).into_string();
-            row.page = Some(self.write(&format!("{}.html", stem(report)), &text)?);
-        }
-        Ok(())
+    /// One sentence, if they cannot be written where that was asked for.
+    pub(crate) fn write(&self, summary: &mut Summary) -> Result<Option<PathBuf>, String> {
+        let root = checkout::root().ok();
+        let Some(folder) = &self.folder else {
+            if let Some(root) = root.filter(|_| summary.has_failures()) {
+                let pages = Folder::make(&root.join(DEFAULT));
+                // They were not asked for: the results are not lost with them.
+                let written = pages.and_then(|folder| failures(&folder, Some(&root), summary));
+                written.unwrap_or_else(|sentence| complain(&sentence));
+            }
+            return Ok(None);
+        };
+        failures(folder, root.as_deref(), summary)?;
+        folder.write("index.html", index::of(summary, self.earlier.as_ref())).map(Some)
     }
+}
 
-    /// Writes the index of a run, whose failures have their pages, and says where it is.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, if the file cannot be written.
-    pub(crate) fn write_index(&self, summary: &Summary) -> Result<PathBuf, String> {
-        self.write("index.html", &index(summary).into_string())
+/// Writes a page for every failure, and notes in the rows where each is.
+fn failures(folder: &Folder, root: Option<&Path>, summary: &mut Summary) -> Result<(), String> {
+    for row in &mut summary.rows {
+        let Ok(report) = &row.result else { continue };
+        let Some(failure) = &report.failure else { continue };
+        let page = Page { root, row, report, failure }.markup();
+        row.page = Some(folder.write(&format!("{}.html", name(report)), page)?);
     }
+    Ok(())
+}
 
-    /// Writes a file at once: a reader sees the old one or the new one.
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
-        let path = self.directory.join(name);
-        let part = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let written = fs::write(&part, text).and_then(|()| fs::rename(&part, &path));
-        if let Err(error) = written {
-            let _ = fs::remove_file(&part);
-            return Err(refusal(&path, &error));
-        }
-        Ok(path)
-    }
+/// A failure, to be shown.
+struct Page<'a> {
+    /// The checkout that has the sources.
+    root: Option<&'a Path>,
+    row: &'a Row,
+    report: &'a Report,
+    failure: &'a Counterexample,
+}
 
-    fn failure(&self, row: &Row, report: &Report, failure: &Counterexample) -> Markup {
+impl Page<'_> {
+    fn markup(&self) -> Markup {
+        let Self { report, failure, .. } = *self;
         let title = format!("{} fails under {}", report.scenario, report.engine);
         let text = columns::counterexample(
             report,
@@ -110,16 +98,25 @@ impl Pages {
             120,
             Telling { all_steps: failure.lines.len() <= STEPS_MAX, explained: false },
         );
+        let above = self.above();
+        // What is above the drawing takes so many lines, and each about so many pixels.
+        let height = 62 + 23 * above.len();
         let body = html! {
-            (heading(row, report, failure))
+            (self.heading())
+            @for line in &above { (line) }
+            @if !failure.blocked.is_empty() { (blocked::draw(failure)) }
+            @if let Some(history) = History::of(&failure.message) { (history.draw()) }
             @if !failure.lines.is_empty() {
                 div .columns {
                     div .lanes {
-                        (lanes::draw(failure, &missing_label(report, failure)))
+                        (lanes::draw(failure, &missing_label(report, failure), height))
                         (legend())
                     }
                     (state())
                 }
+            }
+            (self.below())
+            @if !failure.lines.is_empty() {
                 h2 { "What happens" }
                 table {
                     @for (number, sentence) in explain::story(failure) {
@@ -134,13 +131,57 @@ impl Pages {
                 summary { "The execution as text, all of it" }
                 pre { (text) }
             }
-            @if !failure.lines.is_empty() { (self.execution(failure)) }
+            @if !failure.lines.is_empty() { (self.execution()) }
         };
         document(&title, &body)
     }
 
+    fn heading(&self) -> Markup {
+        let Report { scenario, engine, model, executions, .. } = self.report;
+        html! {
+            h1 {
+                span .bad { "FAILED " } (scenario)
+                small .soft {
+                    (engine) " (" (columns::short_model(model)) "), execution "
+                    (thousands(*executions)) ", " (plural(self.failure.lines.len(), "step"))
+                }
+            }
+        }
+    }
+
+    /// What is said above the drawing, each in a line or two.
+    fn above(&self) -> Vec<Markup> {
+        let Self { report, failure, .. } = *self;
+        let mut lines = Vec::new();
+        if let Some(sabotage) = report.sabotage {
+            let broken = checkers::described(&report.scenario, sabotage);
+            lines.push(html! { p .soft { "in a broken world: " code { (broken) } } });
+        }
+        let message = explain::message(failure);
+        let (first, history) = message.split_once('\n').unwrap_or((&message, ""));
+        lines.push(html! { p .bad { (first) } });
+        if History::of(&failure.message).is_none() {
+            lines.extend(history.lines().map(|line| html! { p .bad { (line) } }));
+        }
+        lines.extend(explain::why(report, failure).iter().map(|it| html! { p { (it) } }));
+        lines.extend(explain::to_try(failure).map(|hint| html! { p { b { "Try: " } (hint) } }));
+        lines
+    }
+
+    /// What is said below it.
+    fn below(&self) -> Markup {
+        html! {
+            @if let Some(size) = explain::size(self.failure) { p .soft { (size) } }
+            @if let Some(at) = explain::location(self.failure) { p .soft { "at " code { (at) } } }
+            @if let Some(token) = &self.row.token {
+                p .soft { "again: " code { "just replay " (human::quoted(token)) } }
+            }
+        }
+    }
+
     /// What the script works on, and the script.
-    fn execution(&self, failure: &Counterexample) -> Markup {
+    fn execution(&self) -> Markup {
+        let failure = self.failure;
         let is_told =
             |index: usize, line: &Line| line.decides || index + STEPS_MAX >= failure.lines.len();
         let mut sources = BTreeMap::new();
@@ -152,7 +193,8 @@ impl Pages {
                 lines.push(json!({ "cpu": cpu, "text": left_out, "at": "", "changes": changes }));
                 continue;
             }
-            sources.extend(self.source(line).map(|source| (at.as_str(), source)));
+            let source = self.root.and_then(|root| Excerpt::of(root, at));
+            sources.extend(source.map(|source| (at.as_str(), source)));
             lines.push(json!({
                 "cpu": cpu,
                 "text": text,
@@ -172,67 +214,14 @@ impl Pages {
             script { (PreEscaped(include_str!("page/steps.js"))) }
         }
     }
-
-    /// The lines around the place of a step, if its file is in the checkout.
-    fn source(&self, line: &Line) -> Option<serde_json::Value> {
-        let (file, number) = line.at.rsplit_once(':')?;
-        let here: usize = number.parse().ok()?;
-        let text = fs::read_to_string(self.root.as_ref()?.join(file)).ok()?;
-        let first = here.saturating_sub(AROUND).max(1);
-        let lines: Vec<&str> =
-            text.lines().skip(first - 1).take(here + AROUND + 1 - first).collect();
-        Some(json!({ "first": first, "here": here, "lines": lines }))
-    }
-}
-
-fn refusal(path: &Path, error: &io::Error) -> String {
-    format!("cannot write the report to {}: {error}: give another folder", path.display())
 }
 
 /// The name of a failure's page, without its ending.
-fn stem(report: &Report) -> String {
-    let mut stem = format!("{}-{}", report.scenario, report.engine);
-    if let Some(sabotage) = report.sabotage {
-        stem +=
-            &format!("-{sabotage}").replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
-    }
-    stem
-}
-
-fn document(title: &str, body: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(include_str!("page/style.css"))) }
-            }
-            body { (body) }
-        }
-    }
-}
-
-fn heading(row: &Row, report: &Report, failure: &Counterexample) -> Markup {
-    let Report { scenario, engine, model, executions, .. } = report;
-    html! {
-        h1 { span .bad { "FAILED " } (scenario) }
-        p .soft {
-            (engine) " (" (columns::short_model(model)) "), execution " (thousands(*executions))
-            ", "
-            (plural(failure.lines.len(), "step"))
-            @if let Some(sabotage) = report.sabotage {
-                ", in a broken world: " code { (checkers::described(scenario, sabotage)) }
-            }
-        }
-        p .bad { (failure.message) }
-        @for sentence in explain::why(report, failure) { p { (sentence) } }
-        @if let Some(size) = explain::size(failure) { p .soft { (size) } }
-        @if let Some(at) = &failure.location { p .soft { "at " code { (at) } } }
-        @if let Some(token) = &row.token {
-            p .soft { "again: " code { "just replay " (human::quoted(token)) } }
-        }
+fn name(report: &Report) -> String {
+    let name = format!("{}-{}", report.scenario, report.engine);
+    match report.sabotage {
+        Some(sabotage) => stem(&format!("{name}-{sabotage}")),
+        None => name,
     }
 }
 
@@ -277,96 +266,6 @@ fn state() -> Markup {
     }
 }
 
-fn index(summary: &Summary) -> Markup {
-    let conclusion = human::conclusion(summary);
-    let is_good = conclusion.starts_with("GOOD");
-    let body = html! {
-        h1 { "Races of the page table" }
-        p .(if is_good { "good" } else { "bad" }) { (conclusion) }
-        h2 { "Scenarios" }
-        table {
-            tr {
-                th { "scenario" } th { "engine" } th { "model" } th { "verdict" }
-                th .number { "executions" } th .number { "time" } th { "outcomes" }
-            }
-            @for row in &summary.rows { (index_row(row)) }
-        }
-        @if !summary.twins.is_empty() {
-            h2 { "Broken worlds that must be caught" }
-            table {
-                tr {
-                    th { "scenario" } th { "broken" } th { "engine" } th { "result" }
-                    th .number { "execution" }
-                }
-                @for twin in &summary.twins {
-                    @let (word, executions) = fate(&twin.fate);
-                    tr {
-                        td { (twin.scenario) }
-                        td { code { (checkers::described(twin.scenario, twin.sabotage)) } }
-                        td { (twin.engine) }
-                        td .(if word == "caught" { "good" } else { "bad" }) { (word) }
-                        td .number {
-                            @if let Some(executions) = executions { (thousands(executions)) }
-                        }
-                    }
-                }
-            }
-        }
-        @for (title, sentences) in [
-            ("Engines disagree", &summary.disagreements),
-            ("Never met", &summary.missing),
-            ("Not exhausted", &summary.not_exhausted),
-            ("Internal errors", &summary.internal),
-        ] {
-            @if !sentences.is_empty() {
-                h2 { (title) }
-                ul { @for sentence in sentences { li { (sentence) } } }
-            }
-        }
-    };
-    document("Weft: a run of the models", &body)
-}
-
-fn index_row(row: &Row) -> Markup {
-    match &row.result {
-        Ok(report) => html! {
-            tr {
-                td {
-                    @match row.page.as_ref().and_then(|page| page.file_name()?.to_str()) {
-                        Some(name) => a href=(name) { (row.plan.name) },
-                        None => (row.plan.name),
-                    }
-                }
-                td { (row.checker.name()) }
-                td { (columns::short_model(&report.model)) }
-                td .(if report.failure.is_some() { "bad" } else { "" }) { (report.verdict) }
-                td .number { (thousands(report.executions)) }
-                td .number { (format!("{:.2} s", report.elapsed.as_secs_f64())) }
-                td {
-                    @for (name, count) in &report.outcomes {
-                        (name) " " span .soft { (thousands(*count)) } " "
-                    }
-                }
-            }
-        },
-        Err(error) => html! {
-            tr {
-                td { (row.plan.name) } td { (row.checker.name()) } td {}
-                td .bad { "DIED" } td colspan="3" { (error) }
-            }
-        },
-    }
-}
-
-fn fate(fate: &Fate) -> (&'static str, Option<u64>) {
-    match fate {
-        Fate::Caught { executions } => ("caught", Some(*executions)),
-        Fate::CaughtOtherwise { executions, .. } => ("another message", Some(*executions)),
-        Fate::Survived { .. } => ("SURVIVED", None),
-        Fate::Died(_) => ("DIED", None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use weft_backend_loom::engine::FailureKind;
@@ -393,14 +292,16 @@ mod tests {
             lines: lines.collect(),
             missing: None,
             waiting: Vec::new(),
+            blocked: Vec::new(),
             size: None,
             token: None,
         };
-        let pages = Pages { directory: PathBuf::new(), root: None };
-        let text = pages.execution(&failure).into_string();
-        let drawn = lanes::draw(&failure, "missing").into_string();
-        assert!(text.len() + drawn.len() < 1 << 20, "{} and {}", text.len(), drawn.len());
-        assert_eq!(drawn.matches("data-step").count(), 10);
-        assert!(text.contains("not in this page"));
+        let row = &crate::summary::tests::sampled(1).rows[0];
+        let report = row.result.as_ref().expect("it was sampled");
+        let page = Page { root: None, row, report, failure: &failure }.markup().into_string();
+        assert!(page.len() < 1 << 20, "{}", page.len());
+        assert_eq!(page.matches("<g class=\"box").count(), 10);
+        assert!(page.contains("not in this page"));
+        assert!(!page.contains("a message with </script>"));
     }
 }

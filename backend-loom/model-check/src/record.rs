@@ -33,6 +33,9 @@ use crate::summary::Found;
 /// The version of the form, of records and of the document.
 pub(crate) const VERSION: u32 = 2;
 
+/// What provenance calls this command.
+pub(crate) const TOOL: &str = "model-check";
+
 /// What is wrong with a record, in one sentence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Unfit {
@@ -125,7 +128,7 @@ impl Head {
         Self {
             version: VERSION,
             state: STATE.to_owned(),
-            provenance: vec![Provenance::here("model-check", env!("CARGO_PKG_VERSION"))],
+            provenance: vec![Provenance::here(TOOL, env!("CARGO_PKG_VERSION"))],
             options: options.clone(),
             explorations,
         }

@@ -311,7 +311,7 @@ fn missing(reports: &[&Report]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use weft_backend_loom::coverage::Coverage;
@@ -323,7 +323,7 @@ mod tests {
     const NAME: &str = "lock_vs_lock";
 
     /// A summary of one row, which drew so many executions.
-    fn sampled(executions: u64) -> Summary {
+    pub(crate) fn sampled(executions: u64) -> Summary {
         let checker = checkers::find("threads").expect("it is listed");
         let plan = checkers::prepare(NAME).expect("it is there").plan;
         let job = Job {

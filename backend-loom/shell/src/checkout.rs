@@ -25,3 +25,9 @@ pub fn root() -> Result<PathBuf, String> {
 fn above(start: &Path) -> Option<PathBuf> {
     start.ancestors().find(|folder| folder.join(MARK).is_file()).map(Path::to_owned)
 }
+
+/// A path as seen from the current folder, if it is below that.
+pub fn from_here(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)
+}

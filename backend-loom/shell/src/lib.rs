@@ -9,6 +9,7 @@
 //! * [`interruption`]: Ctrl-C, after which what has finished is still shown;
 //! * [`text`]: tables and numbers for people, [`junit`]: documents for test servers,
 //!   [`github`]: annotations of a workflow, [`lines`]: JSON lines as results come;
+//! * [`page`]: web pages;
 //! * [`checkout`]: where the files are that commands read and write, [`provenance`]: what results
 //!   belong to.
 
@@ -21,6 +22,7 @@ pub mod github;
 pub mod interruption;
 pub mod junit;
 pub mod lines;
+pub mod page;
 pub mod provenance;
 pub mod select;
 pub mod text;

@@ -9,14 +9,15 @@
 //! 2. a read of an old value, the write that it missed, and the one that it read;
 //! 3. what happened to the frame that fails, or that an old value leads to: it was taken out,
 //!    retired, freed, or handed out again; and that a grace period ended;
+//!    Where frames are lost, the same of each;
 //! 4. how each of the CPUs of rule 1 got to the frame: its latest read that gave it this frame, and
 //!    the write of that value;
 //! 5. where hardware decides: flushes, who was asked, and where a CPU began to run on a root;
 //! 6. what the scenario says was met;
 //! 7. of a deadlock: who waits, and how the holders came by what is waited for;
 //! 8. where no step fails, and none is old: the answers are wrong. A change that a CPU stored over,
-//!    although it came behind the value that this CPU had read; or else whatever one CPU changed
-//!    and another one read.
+//!    although it came behind the value that this CPU had read; or else whatever one CPU changed,
+//!    with what another one did at the same place just before and just after.
 //!
 //! The choice is made from the execution alone. It helps to read, and proves nothing.
 
@@ -24,7 +25,7 @@ use weft_core::sites::Row;
 use weft_core::sync::Event;
 
 use super::names::Names;
-use crate::ghost::{Label, Record, Step};
+use crate::ghost::{Record, Step};
 
 /// A step as the choice sees it.
 pub(super) struct Candidate<'a> {
@@ -40,19 +41,21 @@ pub(super) struct Candidate<'a> {
     pub(super) fails: bool,
 }
 
-/// Marks the steps that decide; `cpus` is how many CPUs race, and `weaker` the site that is weaker
-/// in a sabotaged world.
+/// Marks the steps that decide; `cpus` is how many CPUs race, `weaker` the site that is weaker in a
+/// sabotaged world, and `lost` the frames that are in use at the end.
 pub(super) fn choose(
     steps: &[Candidate<'_>],
     names: &Names,
     cpus: usize,
     weaker: Option<&Row>,
+    lost: &[u64],
 ) -> Vec<bool> {
     let mut choice = Choice { steps, names, cpus, chosen: vec![false; steps.len()] };
     if choice.is_deadlock() {
         choice.deadlock();
     } else {
         choice.failing(weaker);
+        lost.iter().for_each(|frame| choice.frame(*frame));
         choice.old_values();
         if !choice.chosen.contains(&true) {
             choice.overwritten();
@@ -64,11 +67,6 @@ pub(super) fn choose(
     }
     choice.situations();
     choice.chosen
-}
-
-/// A place whose value says where to go on, or what is there.
-fn carries_data(label: Label, names: &Names) -> bool {
-    names.is_entry(label) || label.name == "contents"
 }
 
 /// The value that a step found.
@@ -264,16 +262,34 @@ impl Choice<'_> {
     /// Rule 8.
     fn exchanged(&mut self) {
         for (index, step) in self.steps.iter().enumerate() {
-            let Some(write) = step.reads_from else { continue };
-            let writer = &self.steps[write];
-            let [by, of] = [step.record.cpu, writer.record.cpu];
-            let is_between_cpus = by != of && by < self.cpus && of < self.cpus;
-            let is_new = changes(writer.record.step) && !self.only_notes(writer.record);
-            if is_between_cpus && is_new && carries_data(step.record.label, self.names) {
+            let Record { cpu, label, .. } = *step.record;
+            let is_new = changes(step.record.step) && !self.only_notes(step.record);
+            if cpu >= self.cpus || !is_new || !self.carries_data(step.record) {
+                continue;
+            }
+            let meets = |other: &usize| {
+                let record = self.steps[*other].record;
+                record.label == label
+                    && record.cpu != cpu
+                    && record.cpu < self.cpus
+                    && !self.only_notes(record)
+            };
+            let before = (0..index).rev().find(meets);
+            let after = (index + 1..self.steps.len()).find(meets);
+            for other in before.into_iter().chain(after) {
+                self.chosen[other] = true;
                 self.chosen[index] = true;
-                self.chosen[write] = true;
             }
         }
+    }
+
+    /// Whether the place says where to go on, or what is there, or is a scenario's own. Locks only
+    /// order.
+    fn carries_data(&self, record: &Record) -> bool {
+        let Record { label, site, .. } = *record;
+        let is_lock = label.name == "monitor" || site.is_some_and(|site| site.starts_with("LOCK_"));
+        let is_own = label.frame.is_none() && !is_lock && record.step != Step::Fence;
+        self.names.is_entry(label) || label.name == "contents" || is_own
     }
 
     /// Whether hardware only notes that it used an entry.

@@ -61,6 +61,17 @@ impl Names {
         format!("{letter}{number}")
     }
 
+    /// A message in which frames are called as everywhere: what says it calls all of them N.
+    pub(super) fn in_message(&self, message: &str) -> String {
+        let (mut text, mut told) = (String::new(), 0);
+        for (at, end, frame) in mentioned(message) {
+            text += &message[told..at];
+            text += &self.frame(frame);
+            told = end;
+        }
+        text + &message[told..]
+    }
+
     pub(super) fn place(&self, label: Label) -> String {
         match (label.frame, label.index, label.name) {
             (Some(frame), Some(0), _) if self.is_space(label.frame) => {
@@ -100,6 +111,22 @@ impl Names {
             if self.is_node(frame) { String::new() } else { format!(" {}", rights(value)) };
         format!("{name}{rights}{}", noted(value))
     }
+}
+
+/// Where a message mentions frames, and which.
+fn mentioned(message: &str) -> impl Iterator<Item = (usize, usize, u64)> {
+    message.match_indices('N').filter_map(|(at, _)| {
+        let digits = message[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let is_in_a_word = message[..at].ends_with(char::is_alphanumeric);
+        let end = at + 1 + digits;
+        let frame = message[at + 1..end].parse().ok().filter(|_| !is_in_a_word)?;
+        Some((at, end, frame))
+    })
+}
+
+/// The frames that a message mentions.
+pub(super) fn frames_in(message: &str) -> Vec<u64> {
+    mentioned(message).map(|(_, _, frame)| frame).collect()
 }
 
 /// The rights of a page, as in `rwxu`; a dash stands for each that is missing.

@@ -6,11 +6,13 @@ use weft_shell::text::fold;
 
 /// Sizes, in units of the drawing: pixels, unless the page is scaled.
 const TEXT: usize = 15;
-const LETTER: usize = 7;
+/// In hundredths.
+const LETTER: usize = 724;
 const LEFT: usize = 40;
 const RIGHT: usize = 170;
-const GAP: usize = 18;
-const FOLD: usize = 18;
+const GAP: usize = 16;
+/// A drawing is made smaller to fit a screen, but not below so many hundredths of its size.
+const SCALE_MIN: usize = 62;
 const HEAD: usize = 30;
 
 /// A step, placed.
@@ -32,14 +34,17 @@ impl Placed<'_> {
     }
 }
 
-/// The drawing.
-pub(super) fn draw(failure: &Counterexample, missing: &str) -> Markup {
+/// The drawing. What is above it on the page is `above` pixels high, and the rest of a screen is
+/// its own.
+pub(super) fn draw(failure: &Counterexample, missing: &str, above: usize) -> Markup {
     let cpus = failure.roles.len();
     let lane = if cpus <= 2 { 290 } else { 640 / cpus };
     let (placed, height) = place(failure, lane);
     let width = LEFT + cpus * lane + RIGHT;
+    let least = height * SCALE_MIN / 100;
+    let style = format!("height:{height}px;max-height:max({least}px, calc(100vh - {above}px))");
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height)
+        svg .steps xmlns="http://www.w3.org/2000/svg" style=(style)
             viewBox={ "0 0 " (width) " " (height) } role="img" aria-label="the steps that decide" {
             defs {
                 @for kind in ["reads", "orders", "bad"] {
@@ -70,10 +75,7 @@ fn place(failure: &Counterexample, lane: usize) -> (Vec<Placed<'_>>, usize) {
             continue;
         }
         let skipped = index - next;
-        if skipped > 0 {
-            top += FOLD;
-        }
-        let text = told(line, (lane - 30) / LETTER);
+        let text = told(line, (lane - 32) * 100 / LETTER);
         let height = text.len() * TEXT + 8;
         let lane = line.cpu.min(failure.roles.len() - 1);
         placed.push(Placed { index, line, text, lane, top, height, skipped });
@@ -92,7 +94,8 @@ fn told(line: &Line, room: usize) -> Vec<(&'static str, String)> {
         add("what", &line.text);
     }
     if let Some(site) = &line.site {
-        let order = line.order.as_deref().map_or(String::new(), |order| format!(" ({order})"));
+        let order = line.order.as_deref().filter(|_| site != "hardware");
+        let order = order.map_or(String::new(), |order| format!(" ({order})"));
         add("site", &format!("{site}{order}"));
     }
     if let Some(missed) = line.missed {
@@ -117,7 +120,7 @@ fn draw_step(step: &Placed<'_>, lane: usize, width: usize) -> Markup {
     let place = step.line.at.rsplit('/').next().unwrap_or_default();
     html! {
         @if step.skipped > 0 {
-            text .fold x=(LEFT) y=(step.top - 8) { "· · · " (step.skipped) " more" }
+            text .fold x=(LEFT) y=(step.top - 4) { "· · · " (step.skipped) " more" }
         }
         text .number x=(LEFT - 8) y=(step.top + 17) text-anchor="end" { (step.index + 1) }
         g class=(kind) data-step=(step.index) {

@@ -1,9 +1,12 @@
 //! Running the command as people do, and looking at what comes out.
 
+mod browser;
 mod checkouts;
 mod documents;
 mod endings;
+mod golden;
 mod mutants;
+mod pages;
 mod races;
 mod recipes;
 mod records;

@@ -58,7 +58,7 @@ fn sabotages_that_break_nothing() {
     let refuses = |how, part| refuses(&["lock_vs_lock", "--sabotage", how], part);
     refuses("forgotten-cpu-9", "no selected scenario has a CPU 9: name one of 0 to 1");
     refuses("forgotten-cpu-200", "no selected scenario has a CPU 200");
-    refuses("never-freed", "can only break the machine: use `just qemu --sabotage never-freed`");
+    refuses("lost-count", "can only break the machine: use `just qemu --sabotage lost-count`");
     refuses("mistake-", "unknown sabotage \"mistake-\"");
     refuses("mistake-frees-first", "no selected scenario has a mistake \"frees-first\"; --list");
     refuses("LOCK_CONTENDED", "can be weakened in 0 ways");

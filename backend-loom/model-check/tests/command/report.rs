@@ -1,14 +1,13 @@
 //! Reports: the page of a failure, the index, and where they cannot be written.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{ran, run};
+use crate::run;
 
 /// A folder of its own for each test.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}"))
 }
 
@@ -17,7 +16,7 @@ fn text(path: &Path) -> String {
 }
 
 /// The page of a failure that a sabotage provokes.
-fn page_of(scenario: &str, sabotage: &str, name: &str) -> PathBuf {
+pub(crate) fn page_of(scenario: &str, sabotage: &str, name: &str) -> PathBuf {
     let folder = folder(name);
     let report = folder.to_str().expect("a name of ours");
     let failed =
@@ -93,35 +92,6 @@ fn a_folder_that_cannot_be_made_is_one_sentence() {
     assert_eq!(refused.err.trim_end(), said);
 }
 
-/// The page as a browser has it once its script has run, if there is a browser.
-fn drawn(page: &Path) -> Option<String> {
-    let url = format!("file://{}", page.display());
-    let flags =
-        ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"];
-    let mut browser = Command::new("chromium");
-    match browser.args(flags).arg(url).output() {
-        Ok(output) => Some(ran(output).out),
-        Err(error) => {
-            println!("NOT RUN: no browser called chromium: {error}");
-            None
-        }
-    }
-}
-
-#[test]
-fn the_script_draws_tables_and_source() {
-    let page = page_of("walk_vs_detach", "freed-at-once", "script");
-    let Some(drawn) = drawn(&page) else { return };
-    for part in [
-        "<span id=\"step\">step 35 of 35, CPU 0: uses N3</span>",
-        "<span class=\"badge bad\">freed</span>",
-        "<div class=\"here\">",
-        "class=\"box fails at\"",
-    ] {
-        assert!(drawn.contains(part), "no {part:?} in {drawn}");
-    }
-}
-
 #[test]
 fn the_smallest_failure_is_shown_and_what_that_is_worth() {
     let search = |within: &'static str| {
@@ -145,4 +115,65 @@ fn the_smallest_failure_is_shown_and_what_that_is_worth() {
     };
     said("100000", "46 steps: the smallest that fails with this");
     said("3", "the smallest of those in 3 that were tried");
+}
+
+#[test]
+fn an_index_compares_with_earlier_results() {
+    let folder = folder("trends");
+    let report = folder.to_str().expect("a name of ours");
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let earlier = folder.join("earlier.json");
+    let name = earlier.to_str().expect("a name of ours");
+    let both = run(&["lock_vs_lock", "walk_vs_map", "--engine", "explorer", "--format", "json"]);
+    let known = both.out.replacen("\"EXHAUSTED\"", "\"BOUNDED 3\"", 1);
+    std::fs::write(&earlier, known).expect("it can be written");
+    let options = ["--engine", "explorer", "--no-twins", "--report", report, "--earlier", name];
+    let now = run(&[&["lock_vs_lock"][..], &options].concat());
+    assert_eq!(now.code, Some(0), "{now:?}");
+    let index = text(&folder.join("index.html"));
+    for part in ["compared with ", "was BOUNDED 3", "not run now: walk_vs_map explorer"] {
+        assert!(index.contains(part), "no {part:?} in {index}");
+    }
+}
+
+#[test]
+fn earlier_results_that_do_not_fit_are_one_sentence_before_anything_is_run() {
+    let folder = folder("unfit");
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let report = folder.to_str().expect("a name of ours");
+    let refused = |text: &str| {
+        let earlier = folder.join("earlier.json");
+        std::fs::write(&earlier, text).expect("it can be written");
+        let earlier = earlier.to_str().expect("a name of ours");
+        let refused = run(&["lock_vs_lock", "--report", report, "--earlier", earlier]);
+        assert!(refused.out.is_empty() && refused.err.lines().count() == 1, "{refused:?}");
+        (refused.code, refused.err)
+    };
+    for (text, code, part) in [
+        ("no JSON", 4, "is no document of results: name a document that `model-check --format"),
+        (r#"{ "record": "run" }"#, 4, "is no document of results"),
+        (r#"{ "provenance": { "tool": "qemu" } }"#, 4, "has results of qemu"),
+        (r#"{ "version": 1, "rows": [] }"#, 5, "in form 1, and this command knows form 2"),
+    ] {
+        let (found, said) = refused(text);
+        assert_eq!(found, Some(code), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+    let alone = run(&["lock_vs_lock", "--earlier", "x.json"]);
+    assert_eq!(alone.code, Some(4), "{alone:?}");
+    assert!(alone.err.contains("--report <FOLDER>"), "{alone:?}");
+}
+
+#[test]
+fn a_report_that_is_lost_takes_no_results_along() {
+    let folder = folder("lost");
+    // What an earlier run has left is in the way.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("index.html/in the way")).expect("folders can be made");
+    let report = folder.to_str().expect("a name of ours");
+    let lost = run(&["lock_vs_lock", "--engine", "explorer", "--no-twins", "--report", report]);
+    assert_eq!(lost.code, Some(4), "{lost:?}");
+    assert!(lost.out.contains("GOOD: no violation; 1 scenario, 1 EXHAUSTED"), "{lost:?}");
+    let sentence = format!("cannot write the report to {report}/index.html: ");
+    assert!(lost.err.contains(&sentence) && lost.err.contains("give another folder"), "{lost:?}");
 }
