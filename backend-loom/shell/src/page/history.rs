@@ -121,7 +121,9 @@ impl History {
                     }
                 }
             }
-            p .soft { "Time goes to the right. Steps that overlap may have come in either order." } }
+            p .soft {
+                    "Time goes to the right. Steps that overlap may have come in either order."
+                } }
             table {
                 tr { th { "at first" } th { "in the end" } }
                 tr { td { (map(&self.first)) } td { (map(&self.last)) } }
