@@ -5,6 +5,48 @@
 //! model checkers explore is the code that a kernel runs, monomorphised for another backend; no
 //! feature, no `cfg` and no copy separates the two.
 //!
+//! # A range
+//!
+//! What is done with a table is done by a cursor. It is written once, for every backend, every
+//! format of entries and every configuration of tables:
+//!
+//! ```
+//! use core::ops::Range;
+//!
+//! use weft_core::address::Vaddr;
+//! use weft_core::config::Config;
+//! use weft_core::cursor::Cursor;
+//! use weft_core::error::LockError;
+//! use weft_core::node::NodeRef;
+//!
+//! /// Counts the pages of a range, and unmaps them. Returns how many frames they had: a huge page
+//! /// is one page, and many frames.
+//! fn clear<C: Config>(
+//!     root: NodeRef<'_, C>,
+//!     range: Range<Vaddr>,
+//! ) -> Result<(usize, u64), LockError> {
+//!     // From here on no other CPU changes the range, and what is looked at stays true.
+//!     let mut cursor = Cursor::lock(root, range.clone())?;
+//!     let mut pages = 0;
+//!     while let Some(slot) = cursor.find_next() {
+//!         pages += 1;
+//!         // Around the last page of the table the addresses end at 0, which is no next position.
+//!         if slot.range.end >= range.end || cursor.jump(slot.range.end).is_err() {
+//!             break;
+//!         }
+//!     }
+//!     cursor.jump(range.start).expect("a position of the range");
+//!     let frames = cursor.unmap(range.end).expect("there is memory to split huge pages");
+//!     // Dropped, the cursor flushes what CPUs may have cached, unlocks, and hands the frames
+//!     // over: they are freed when no CPU can be looking at them any more.
+//!     Ok((pages, frames))
+//! }
+//! ```
+//!
+//! `weft-backend-baremetal` has a backend, and an example that runs.
+//!
+//! # Modules
+//!
 //! From the bottom up; an arrow of imports goes down, or stays on its floor:
 //!
 //! * the seam: [`sync`], and [`sites`], every memory ordering as a row of one table;

@@ -6,6 +6,8 @@
 //! are built. The file is generic over the [`World`](world::World) it runs in, imports from `core`
 //! and from here only, and contains no `unsafe`.
 //!
+//! # Modules
+//!
 //! * [`mod@scenario`]: what a race says about itself: CPUs, outcomes, situations, twins;
 //! * [`mod@mistake`]: what callers have done wrong;
 //! * [`sabotage`]: ways to break the world, and what each is called; [`detector`]: what notices
@@ -19,6 +21,16 @@
 //! * [`tables`]: the two configurations of page tables that scenarios use;
 //! * [`transaction`]: operations of histories, carried out with cursors;
 //! * [`random`]: numbers for tests that choose at random.
+//!
+//! # A race
+//!
+//! This is all of `tests/walk_vs_map.rs`:
+//!
+//! ```
+#![doc = include_str!("../tests/walk_vs_map.rs")]
+//! ```
+//!
+//! # What CPUs share
 //!
 //! A CPU sees only what the protocol shows it. State that passes from one CPU to another in any
 //! other way (a static, a lock of the standard library) is invisible to the checkers, which may

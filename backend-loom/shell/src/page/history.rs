@@ -102,32 +102,37 @@ impl History {
         let widest = columns.iter().map(|(_, end)| *end).max().unwrap_or(0);
         let (width, all) = (LEFT + widest * COLUMN, top(cpus));
         html! {
-            div .history { div { svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(all)
-                viewBox={ "0 0 " (width) " " (all) } role="img"
-                aria-label="operations on a time line" {
-                @for cpu in 0..cpus {
-                    text .head x="0" y=(top(cpu) + height / 2 + 4) { "CPU " (cpu) }
-                    line .lane x1=(LEFT) x2=(width) y1=(top(cpu) + height / 2)
-                        y2=(top(cpu) + height / 2) {}
-                }
-                @for ((cpu, operations), (begin, end)) in self.steps.iter().zip(&columns) {
-                    @let left = LEFT + begin * COLUMN + 4;
-                    g .box {
-                        rect x=(left) y=(top(*cpu)) width=((end - begin) * COLUMN - 8)
-                            height=(height) rx="5" {}
-                        @for (number, operation) in operations.iter().enumerate() {
-                            text x=(left + 8) y=(top(*cpu) + 16 + number * LINE) { (operation) }
+            div .history {
+                div {
+                    svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(all)
+                        viewBox={ "0 0 " (width) " " (all) } role="img"
+                        aria-label="operations on a time line" {
+                        @for cpu in 0..cpus {
+                            @let middle = top(cpu) + height / 2;
+                            text .head x="0" y=(middle + 4) { "CPU " (cpu) }
+                            line .lane x1=(LEFT) x2=(width) y1=(middle) y2=(middle) {}
+                        }
+                        @for ((cpu, operations), (begin, end)) in self.steps.iter().zip(&columns) {
+                            @let left = LEFT + begin * COLUMN + 4;
+                            @let wide = (end - begin) * COLUMN - 8;
+                            g .box {
+                                rect x=(left) y=(top(*cpu)) width=(wide) height=(height) rx="5" {}
+                                @for (number, operation) in operations.iter().enumerate() {
+                                    @let line = top(*cpu) + 16 + number * LINE;
+                                    text x=(left + 8) y=(line) { (operation) }
+                                }
+                            }
                         }
                     }
+                    p .soft {
+                        "Time goes to the right. Steps that overlap may have come in either order."
+                    }
+                }
+                table {
+                    tr { th { "at first" } th { "in the end" } }
+                    tr { td { (map(&self.first)) } td { (map(&self.last)) } }
                 }
             }
-            p .soft {
-                    "Time goes to the right. Steps that overlap may have come in either order."
-                } }
-            table {
-                tr { th { "at first" } th { "in the end" } }
-                tr { td { (map(&self.first)) } td { (map(&self.last)) } }
-            } }
         }
     }
 }
