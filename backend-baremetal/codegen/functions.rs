@@ -86,7 +86,7 @@ pub extern "C" fn weft_walk(node: &NodeRef<'_, Four>, index: usize) -> u64 {
 /// As [`weft_walk`], for the rights of a page. A function that is called twice is inlined less
 /// readily, and kernels walk in more than one place.
 #[unsafe(no_mangle)]
-pub extern "C" fn weft_walk_flags(node: &NodeRef<'_, Four>, index: usize) -> u8 {
+pub extern "C" fn weft_walk_flags(node: &NodeRef<'_, Four>, index: usize) -> u16 {
     match node.walk(index % FourLevels::ENTRIES) {
         ChildRef::Absent | ChildRef::Shared | ChildRef::Node(_) => 0,
         ChildRef::Item(raw) => raw.property.flags.bits(),

@@ -510,6 +510,7 @@ impl<G: Geometry> Model<G> {
             let bits = load(word);
             match Format::<G>::decode(bits, level) {
                 Decoded::Absent => return Err(Lost::Absent),
+                Decoded::Item(item) if item.property.is_withheld() => return Err(Lost::Absent),
                 Decoded::Item(item) => return Ok(Found { node, index, word, bits, item }),
                 Decoded::Node(child) => {
                     let noted = bits | ACCESSED;

@@ -96,7 +96,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     /// `change` is a function of the property: it may run once for many pages that have the same,
     /// and again for a page of which hardware noted something meanwhile. It runs under the locks,
     /// as [`crate::sync`] says. It cannot alter
-    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED): the old value is kept.
+    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED) or
+    /// [`PageFlags::MARK`](crate::format::PageFlags::MARK): the old value is kept.
     ///
     /// # Errors
     ///

@@ -22,6 +22,10 @@
 //! Where something is mapped in the place of what the same cursor has unmapped, the flush comes
 //! before. In between the addresses are not mapped.
 //!
+//! *Withheld pages and marks* count as what they stand for. An address that is said to be mapped
+//! has a page, or one that is [withheld](crate::format::PageFlags::WITHHELD) from hardware, or a
+//! [mark](crate::format::PageFlags::MARK).
+//!
 //! *Addresses* are canonical. The end of a range is behind its last byte: at the top of the upper
 //! half that is address 0. So all addresses are two ranges, a half each.
 //!
@@ -396,7 +400,8 @@ impl<'g, C: Config> Cursor<'g, C> {
     ///
     /// `change` may run more than once, with a newer property each time, as hardware notes
     /// something. It runs under the locks, as [`crate::sync`] says. It cannot alter
-    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED): the old value is kept.
+    /// [`PageFlags::TRACKED`](crate::format::PageFlags::TRACKED) or
+    /// [`PageFlags::MARK`](crate::format::PageFlags::MARK): the old value is kept.
     ///
     /// # Errors
     ///

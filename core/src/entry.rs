@@ -218,7 +218,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
                 RawItem { frame: Paddr::new(0), level: below, property: huge.property };
             let attributes = C::Format::item(attributes);
             let span = <Geo<C>>::entry_span(below);
-            move |index| attributes | C::Format::frame(huge.frame.plus(index as u64 * span))
+            move |index| attributes ^ C::Format::frame(huge.frame.plus(index as u64 * span))
         };
         let mut bits = self.guard.read_raw(self.index);
         let node = stock.take(below, <Geo<C>>::ENTRIES, fill(bits));
@@ -252,8 +252,9 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// change forbids is flushed before this returns.
     ///
     /// `change` may run more than once, with a newer property each time. It runs under the lock, as
-    /// [`crate::sync`] says. It cannot alter [`PageFlags::TRACKED`]: the old value is kept. Nor can
-    /// it make a page global in a table whose root can go.
+    /// [`crate::sync`] says. It can [withhold](PageFlags::WITHHELD) a page, and give it back. It
+    /// cannot alter [`PageFlags::TRACKED`] or [`PageFlags::MARK`]: the old value is kept, and a
+    /// mark stays withheld. Nor can it make a page global in a table whose root can go.
     ///
     /// # Errors
     ///
@@ -307,7 +308,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         flush: Owed,
         owed: &mut Obligation<'_, C::Backend>,
     ) -> ChildRef<'g, C> {
-        self.exchange(C::Format::item(raw), site!(PUBLISH_ITEM), flush, Fence::Nothing, owed)
+        let appears = C::Format::FENCES.page_appears;
+        self.exchange(C::Format::item(raw), site!(PUBLISH_ITEM), flush, appears, owed)
     }
 
     /// Takes out what is there: it is `owed` from now on, and what is returned is borrowed. A node
@@ -347,8 +349,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         self.fill(bits, site!(PUBLISH_ITEM));
     }
 
-    /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on; if that was
-    /// nothing, what caches hold of it, as `appears` says.
+    /// Writes `bits`, keeping the count. What the entry owned is `owed` from now on; if it was
+    /// nothing that hardware could use, what caches hold of it, as `appears` says.
     fn exchange(
         &mut self,
         bits: u64,
@@ -386,7 +388,7 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
         let level = self.guard.level();
         if level > Level::LEAF && matches!(C::Format::decode(old, level), Decoded::Node(_)) {
             owed.owe_node(flush.by(C::Format::FENCES.node_goes));
-        } else if old != 0 {
+        } else if C::Format::is_present(old) {
             owed.owe(flush.by(C::Format::FENCES.page_goes));
         } else {
             owed.owe_absent(flush.by(appears));
@@ -480,7 +482,10 @@ pub(crate) fn changed<C: Config>(
     owed: &mut Obligation<'_, C::Backend>,
 ) -> Property {
     let mut new = change(old);
-    new.flags.set(PageFlags::TRACKED, old.flags.contains(PageFlags::TRACKED));
+    new.flags = new.flags.difference(PageFlags::FIXED) | old.flags & PageFlags::FIXED;
+    if new.flags.contains(PageFlags::MARK) {
+        new.flags.insert(PageFlags::WITHHELD);
+    }
     if !C::ROOT_ENTRIES_STAY {
         new.flags.remove(PageFlags::GLOBAL);
     }

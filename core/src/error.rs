@@ -123,6 +123,13 @@ pub enum Refusal {
         /// The frame.
         frame: Paddr,
     },
+    /// A mark that hardware could take for a page: it is not withheld.
+    PresentMark,
+    /// The value does not fit a mark.
+    ValueTooLarge {
+        /// The value.
+        value: u64,
+    },
     /// The root's entry belongs to another table.
     NotManaged {
         /// The index in the root.
@@ -161,6 +168,8 @@ sentences!(Refusal:
         ("{frame:?} is not aligned to {alignment:#x} bytes"),
     Self::Global => ("a table whose root can go maps no global page"),
     Self::OutOfRange { frame } => ("{frame:?} does not fit an entry"),
+    Self::PresentMark => ("a mark is to be withheld from hardware, and this one is not"),
+    Self::ValueTooLarge { value } => ("{value:#x} does not fit a mark"),
     Self::NotManaged { index } => ("entry {index} of the root belongs to another table"),
     Self::Permanent { index } =>
         ("entry {index} of the root is shared with other tables and stays"),

@@ -4,6 +4,10 @@
 //! [`RiscV`] shows that no other module depends on it. An all-zero entry is absent in every format:
 //! a node that has just been cleared has no children.
 //!
+//! *Withheld* entries are neither absent nor present: they say all that an entry of a page says,
+//! and hardware does not use them. Whatever the core does with a page it does with these, too: they
+//! are found, counted, moved, split, merged and given up. Only what is owed to caches differs.
+//!
 //! The format also says what each change leaves in caches of translations that has to be flushed:
 //! [`FENCES`](EntryFormat::FENCES) for entries that lead elsewhere, and
 //! [`must_flush`](EntryFormat::must_flush) for a page whose property is another one. The core asks
@@ -21,9 +25,10 @@ use crate::address::{Level, Paddr};
 bitflags! {
     /// What a mapping allows, and what hardware and software note about it.
     ///
-    /// Every mapping can be read: no format here can say otherwise.
+    /// Every mapping can be read, unless it is [withheld](Self::WITHHELD): no format here can say
+    /// otherwise.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
-    pub struct PageFlags: u8 {
+    pub struct PageFlags: u16 {
         /// The page may be written.
         const WRITE = 1 << 0;
         /// Instructions may be fetched from the page.
@@ -38,12 +43,23 @@ bitflags! {
         const DIRTY = 1 << 5;
         /// The item owns the frame it maps. Software only: hardware ignores the bit.
         const TRACKED = 1 << 6;
+        /// Left to the kernel. Hardware ignores the bit, and the core keeps it.
+        const SOFTWARE = 1 << 7;
+        /// Hardware does not use the entry: every access faults. Frame, rights and notes stay in
+        /// it, for software to see. This is what `PROT_NONE` asks of a page table.
+        const WITHHELD = 1 << 8;
+        /// There is no frame: the entry says a value instead, in the place of a frame's number.
+        /// Always with [`WITHHELD`](Self::WITHHELD), and never changed while it is there.
+        const MARK = 1 << 9;
     }
 }
 
 impl PageFlags {
     /// What hardware notes of its own accord.
     pub const NOTED: Self = Self::ACCESSED.union(Self::DIRTY);
+
+    /// What a change of a property cannot alter: what the item owns, and what it is.
+    pub(crate) const FIXED: Self = Self::TRACKED.union(Self::MARK);
 }
 
 /// How accesses to a page are cached.
@@ -101,6 +117,12 @@ impl Property {
     pub const fn new(flags: PageFlags) -> Self {
         Self { flags, cache: CachePolicy::WriteBack }
     }
+
+    /// Whether hardware does not use the entry.
+    #[inline]
+    pub const fn is_withheld(self) -> bool {
+        self.flags.contains(PageFlags::WITHHELD)
+    }
 }
 
 /// An item as an entry stores it: the frames it maps, the level, the property.
@@ -115,6 +137,19 @@ pub struct RawItem {
 }
 
 impl RawItem {
+    /// The value of a mark: the first one, if it is a huge mark. `None` for a page.
+    ///
+    /// ```
+    /// # use weft_core::{address::{Level, Paddr}, format::{PageFlags, Property, RawItem}};
+    /// let property = Property::new(PageFlags::MARK | PageFlags::WITHHELD);
+    /// let swapped = RawItem { frame: Paddr::of_frame(17), level: Level::LEAF, property };
+    /// assert_eq!(swapped.mark(), Some(17));
+    /// ```
+    #[inline]
+    pub fn mark(&self) -> Option<u64> {
+        self.property.flags.contains(PageFlags::MARK).then(|| self.frame.frame_number())
+    }
+
     /// Notes what hardware has noted of `part`, of which this is the whole.
     pub(crate) fn note(&mut self, part: Property) {
         self.property.flags |= part.flags & PageFlags::NOTED;
@@ -135,7 +170,7 @@ pub enum Fence {
 /// What caches have to forget when an entry leads elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fences {
-    /// A page is where nothing was.
+    /// A page is where nothing was that hardware could use.
     pub page_appears: Fence,
     /// A node is where nothing was.
     pub node_appears: Fence,
@@ -166,8 +201,9 @@ pub enum Decoded {
 /// The implementor promises that [`decode`](Self::decode) inverts [`node`](Self::node) and
 /// [`item`](Self::item) for every address that the format [holds](Self::holds), up to what
 /// [`nearest`](Self::nearest) does to the property, and takes 0 for absent: what is read from an
-/// entry is taken for what was written there. That the [`frame`](Self::frame) is a part of the
-/// entry that depends on nothing else, and nothing else on it; and that
+/// entry is taken for what was written there. That the entry of an item is that of the same item at
+/// address 0, but for the bits of its [`frame`](Self::frame), which are turned around there; that
+/// hardware uses no entry of an item that is [withheld](PageFlags::WITHHELD); and that
 /// [`LEAF_FRAME_BITS`](Self::LEAF_FRAME_BITS), [`HARDWARE_BITS`](Self::HARDWARE_BITS),
 /// [`hardware_may_write`](Self::hardware_may_write), [`FENCES`](Self::FENCES) and
 /// [`must_flush`](Self::must_flush) are true of the hardware.
@@ -201,8 +237,8 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// The entry that maps an item.
     fn item(item: RawItem) -> u64;
 
-    /// The part of an entry that says where its frame is: the entry of an item is that of the same
-    /// item at address 0, combined with this.
+    /// What differs in an entry from that of the same item at address 0: the exclusive or of the
+    /// two.
     fn frame(frame: Paddr) -> u64;
 
     /// The bits of an entry of the lowest level that [`frame`](Self::frame) sets. The others say
@@ -217,10 +253,13 @@ pub unsafe trait EntryFormat: Send + Sync + 'static {
     /// not a node, or not yet or no longer one, was taken for one.
     fn decode(entry: u64, level: Level) -> Decoded;
 
+    /// Whether hardware uses the entry: there is something, and it is not withheld.
+    fn is_present(entry: u64) -> bool;
+
     /// Whether hardware may still change the entry, so that a plain store could lose a bit.
     #[inline]
     fn hardware_may_write(entry: u64) -> bool {
-        entry != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
+        Self::is_present(entry) && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
     }
 }
 

@@ -5,6 +5,11 @@
 //! owns the frame it maps and frees it when dropped, an *untracked* one (device memory) owns
 //! nothing. The difference is stored in the entry, as a bit that hardware ignores.
 //!
+//! A *mark* maps nothing: it is a value that an entry keeps for the kernel, in the place of a page.
+//! It says where a page is that was swapped out, that a page is on its way, or that an access is an
+//! error. It is put, found, counted, moved and taken out as a page is, and hardware does not see
+//! it. A mark of a kernel's own item may own what its value names, as a page owns a frame.
+//!
 //! Safe code can map only memory that it owns, or that [`UntrackedMemory`] vouches for:
 //!
 //! ```compile_fail,E0451
@@ -20,7 +25,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use crate::address::{FRAME_SIZE, Level, Paddr};
+use crate::address::{FRAME_BITS, FRAME_SIZE, Level, Paddr};
 use crate::config::{Config, Geo};
 use crate::error::Refusal;
 use crate::format::{EntryFormat, PageFlags, Property, RawItem};
@@ -38,10 +43,11 @@ use crate::sync::Backend;
 /// The implementor promises that
 ///
 /// 1. [`is_of`](Self::is_of) is right;
-/// 2. the raw form is what hardware may map, on any CPU, while the table owns the item;
+/// 2. the raw form is what hardware may map, on any CPU, while the table owns the item, or is a
+///    [`MARK`](PageFlags::MARK);
 /// 3. an item above the leaf level is divisible: its raw form stands for the raw forms of the next
 ///    lower level that cover the same frames with the same property, since a huge page may be split
-///    into those;
+///    into those; of a mark, for those of consecutive values;
 /// 4. where [`may_merge`](Self::may_merge) says yes, the raw form of the next higher level stands
 ///    for all of those that it is made of;
 /// 5. [`retire`](Self::retire) frees nothing that readers or hardware could still use, also if it
@@ -108,11 +114,82 @@ pub enum MappedItem<B: Backend> {
     Tracked {
         /// The frame.
         frame: Frame<B>,
-        /// Rights and cache policy. [`PageFlags::TRACKED`] in it is ignored.
+        /// Rights and cache policy. [`PageFlags::TRACKED`] and [`PageFlags::MARK`] in it are
+        /// ignored.
         property: Property,
     },
     /// A page, possibly huge, of memory that is not counted.
     Untracked(Untracked<B>),
+    /// No page, but a value in its place.
+    Mark(Mark),
+}
+
+/// A value in the place of a page, possibly of a huge one.
+///
+/// ```
+/// # use weft_core::{config::Config, cursor::Cursor, format::{PageFlags, Property}, frame::Frame};
+/// # use weft_core::{address::Level, error::PositionError, item::{MappedItem, Mark},
+/// sync::Backend}; /// Swaps the page at the position out, to a slot of the store.
+/// fn swap_out<B: Backend, C>(cursor: &mut Cursor<'_, C>, slot: u64) -> Result<(), PositionError>
+/// where
+///     C: Config<Backend = B, Item = MappedItem<B>>,
+/// {
+///     let start = cursor.vaddr();
+///     // No CPU uses the page from here on, so that its contents stand still.
+///     cursor.protect_next(|mut property| {
+///         property.flags.insert(PageFlags::WITHHELD);
+///         property
+///     });
+///     cursor.flush();
+///     // .. copies the contents to the slot.
+///     cursor.jump(start)?;
+///     let mark = Mark::new(slot, Level::LEAF, Property::default()).expect("slots are small");
+///     // The page is given up, and freed after a grace period.
+///     cursor.replace(MappedItem::Mark(mark)).expect("the page is there");
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    raw: RawItem,
+}
+
+impl Mark {
+    /// What is not the kernel's to say.
+    const OWN: PageFlags = PageFlags::FIXED.union(PageFlags::WITHHELD);
+
+    /// The mark of `value` at an entry of `level`. The parts of a huge one, if it is split, have
+    /// consecutive values, from `value` on: as slots of a store that a huge page was written to.
+    /// Flags and cache policy are kept, for the kernel to find; [`PageFlags::WITHHELD`] and
+    /// [`PageFlags::TRACKED`] in them are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::ValueTooLarge`] for a value that no format has room for. Formats have less room
+    /// than that, and a huge mark's value is to be a multiple of its parts: an operation that is
+    /// given another one refuses it, as it does a frame.
+    pub const fn new(value: u64, level: Level, mut property: Property) -> Result<Self, Refusal> {
+        if value > u64::MAX >> FRAME_BITS {
+            return Err(Refusal::ValueTooLarge { value });
+        }
+        property.flags = property.flags.difference(Self::OWN);
+        Ok(Self { raw: RawItem { frame: Paddr::of_frame(value), level, property } })
+    }
+
+    /// The value.
+    pub const fn value(&self) -> u64 {
+        self.raw.frame.frame_number()
+    }
+
+    /// The level of the entry that it is for.
+    pub const fn level(&self) -> Level {
+        self.raw.level
+    }
+
+    /// What is kept beside the value.
+    pub const fn property(&self) -> Property {
+        self.raw.property
+    }
 }
 
 /// A page, possibly huge, of memory that is not counted: some [`UntrackedMemory`] vouches for it.
@@ -225,7 +302,8 @@ impl MappedRef<'_> {
 // SAFETY: (1) a frame knows its backend, and untracked memory is for all of a type; (2) a tracked
 // item owns the frame that it maps, and `UntrackedMemory::new` vouches for an untracked one; (3) a
 // tracked item is no huge page, and the parts of an untracked one are in the same memory; (4) only
-// untracked ones merge, whose memory is vouched for, each; (5) a frame is given up as a whole.
+// untracked ones merge, whose memory is vouched for, each; (5) a frame is given up as a whole. A
+// mark says so, in every raw form, and owns nothing.
 unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     type Ref<'g> = MappedRef<'g>;
 
@@ -233,7 +311,7 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     fn is_of(&self, backend: &B) -> bool {
         match self {
             Self::Tracked { frame, .. } => frame.backend() == backend,
-            Self::Untracked(_) => true,
+            Self::Untracked(_) | Self::Mark(_) => true,
         }
     }
 
@@ -241,11 +319,15 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
     fn into_raw(self) -> RawItem {
         match self {
             Self::Tracked { frame, mut property } => {
-                property.flags.insert(PageFlags::TRACKED);
+                property.flags = property.flags.difference(PageFlags::FIXED) | PageFlags::TRACKED;
                 RawItem { frame: frame.into_raw(), level: Level::LEAF, property }
             }
             Self::Untracked(Untracked { mut raw, .. }) => {
-                raw.property.flags.remove(PageFlags::TRACKED);
+                raw.property.flags.remove(PageFlags::FIXED);
+                raw
+            }
+            Self::Mark(Mark { mut raw }) => {
+                raw.property.flags |= PageFlags::MARK | PageFlags::WITHHELD;
                 raw
             }
         }
@@ -262,6 +344,9 @@ unsafe impl<B: Backend> Item<B> for MappedItem<B> {
             // before.
             let frame = unsafe { Frame::from_raw(backend, frame) };
             Self::Tracked { frame, property }
+        } else if property.flags.contains(PageFlags::MARK) {
+            property.flags.remove(Mark::OWN);
+            Self::Mark(Mark { raw: RawItem { property, ..raw } })
         } else {
             Self::Untracked(Untracked { raw, _backend: PhantomData })
         }
@@ -361,6 +446,10 @@ pub(crate) fn check_raw<C: Config>(raw: RawItem, level: Level) -> Result<(), Ref
     let alignment = <Geo<C>>::entry_span(level);
     if raw.property.flags.contains(PageFlags::GLOBAL) && !C::ROOT_ENTRIES_STAY {
         return Err(Refusal::Global);
+    }
+    let mark = PageFlags::MARK | PageFlags::WITHHELD;
+    if raw.property.flags & mark == PageFlags::MARK {
+        return Err(Refusal::PresentMark);
     }
     if !C::Format::holds(Paddr::new(frame.as_u64() & !(FRAME_SIZE - 1))) {
         Err(Refusal::OutOfRange { frame })

@@ -30,7 +30,7 @@
 
 use core::ops::Range;
 
-use crate::address::{Level, Offset, Vaddr};
+use crate::address::{FRAME_SIZE, Level, Offset, Vaddr};
 use crate::config::{Config, Geo};
 use crate::cursor::{Cursor, check_position};
 use crate::entry::ChildRef;
@@ -127,9 +127,12 @@ impl Way {
 
     /// Whether a page at `slot` goes to its new place as it is, and is not split.
     fn keeps(&self, slot: &Range<Offset>) -> bool {
-        let length = slot.end.0 - slot.start.0;
-        let is_whole = self.range.start <= slot.start && slot.end <= self.range.end;
-        is_whole && self.new_place(slot.start).is_aligned(length)
+        self.has_all(slot) && self.new_place(slot.start).is_aligned(slot.end.0 - slot.start.0)
+    }
+
+    /// Whether all of `slot` is moved.
+    fn has_all(&self, slot: &Range<Offset>) -> bool {
+        self.range.start <= slot.start && slot.end <= self.range.end
     }
 }
 
@@ -231,10 +234,33 @@ impl<'g, C: Config> Move<'_, 'g, C> {
             self.count_way(level, place, needed);
             return;
         }
-        needed.nodes += 1;
         let below = level.below().expect("the smallest pages stay whole");
+        if self.way.has_all(slot) {
+            self.count_parts(below, slot, needed);
+            return;
+        }
+        needed.nodes += 1;
         for index in <Geo<C>>::indices(slot.start, below, &self.way.range) {
             self.count_page(below, &<Geo<C>>::slot(slot.start, below, index), needed);
+        }
+    }
+
+    /// Counts the parts that a page at `slot` is moved in, which goes where it is not aligned: all
+    /// of one level, `below` or lower. They may be too many to be counted one by one.
+    fn count_parts(&mut self, below: Level, slot: &Range<Offset>, needed: &mut Needed) {
+        let (mut place, length) = (self.way.new_place(slot.start), slot.end.0 - slot.start.0);
+        let end = place.plus(length);
+        let (mut level, mut splits) = (below, 1);
+        while !place.is_aligned(<Geo<C>>::entry_span(level)) {
+            splits += length / <Geo<C>>::entry_span(level);
+            level = level.below().expect("the smallest pages are aligned everywhere");
+        }
+        needed.nodes += splits as usize;
+        needed.frames += length / FRAME_SIZE;
+        while place < end {
+            self.count_way(level, place, needed);
+            let span = <Geo<C>>::node_span(level);
+            place = place.align_down(span).plus(span);
         }
     }
 

@@ -45,7 +45,8 @@ use crate::range_lock::Locked;
 impl<'g, C: Config> Cursor<'g, C> {
     /// Puts `item` in the place of the page at the position, and moves behind it. Returns the old
     /// page, borrowed for the section, with what hardware had noted. Of a huge page at the position
-    /// a part is replaced, if the item is smaller.
+    /// a part is replaced, if the item is smaller. Likewise of a page that is withheld from
+    /// hardware, and of a mark: so a page takes the place of one, and one that of a page.
     ///
     /// Readers without locks find the old page, the new one without the right to write, or the new
     /// one; never nothing. When this returns, no CPU translates through the old page. See

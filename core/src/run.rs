@@ -105,7 +105,7 @@ impl<F: EntryFormat> Encoded<F> {
 
 /// Rewrites entries that say `before` besides their frame, to say `after`, as long as they are
 /// alike. Returns the index of the first that is not: absent, or of another property, perhaps since
-/// a moment ago.
+/// a moment ago. In the bits of the frame `after` says which ones of these are turned around.
 #[inline]
 fn rewrite<'a, F: EntryFormat, W: Word + 'a>(
     entries: impl Entries<'a, W>,
@@ -117,7 +117,7 @@ fn rewrite<'a, F: EntryFormat, W: Word + 'a>(
         let word = entries.get(index);
         let bits = word.load(site!(ENTRY_UNDER_LOCK));
         let frame = bits & F::LEAF_FRAME_BITS;
-        if bits ^ frame != before || exchange_if::<F, W>(word, bits, after | frame).is_err() {
+        if bits ^ frame != before || exchange_if::<F, W>(word, bits, after ^ frame).is_err() {
             return index;
         }
     }
@@ -164,7 +164,7 @@ impl<C: Config> Locked<'_, '_, C> {
             owed.owe_absent(Owed::page(vaddr, FRAME_SIZE).by(C::Format::FENCES.page_appears));
             // Absent, so hardware does not write it: a store is enough.
             let RawItem { frame, property, .. } = item.into_raw();
-            word.store(encoded.of(property) | C::Format::frame(frame), site!(PUBLISH_ITEM));
+            word.store(encoded.of(property) ^ C::Format::frame(frame), site!(PUBLISH_ITEM));
             run.children += 1;
             offset = offset.plus(FRAME_SIZE);
         }
@@ -190,7 +190,9 @@ impl<C: Config> Locked<'_, '_, C> {
             if bits == 0 {
                 continue;
             }
-            taken.note(index);
+            if C::Format::is_present(bits) {
+                taken.note(index);
+            }
             let bits = exchange_word::<C::Format, _>(word, bits, 0, site!(CLEAR_ENTRY));
             run.children -= 1;
             let Decoded::Item(raw) = C::Format::decode(bits, Level::LEAF) else {
@@ -223,7 +225,7 @@ impl<C: Config> Locked<'_, '_, C> {
             }
             let before = bits & !C::Format::LEAF_FRAME_BITS;
             let flush = pages_owed::<C>(start, index..index + 1);
-            let (after, is_owed) = changed_attributes::<C>(before, change, flush, owed);
+            let (after, is_owed) = changed_attributes::<C>(bits, change, flush, owed);
             let end = rewrite::<C::Format, _>(entries, index..indices.end, before, after);
             if is_owed && end > index {
                 // How many pages are alike is known now, and nothing has panicked since.
@@ -243,19 +245,19 @@ fn pages_owed<C: Config>(start: Offset, indices: Range<usize>) -> Owed {
     Owed::pages(first, FRAME_SIZE, indices.len() as u64)
 }
 
-/// What becomes of entries of the lowest level that are present and say `before` besides their
-/// frame, and whether that is owed to caches.
+/// What becomes of entries of the lowest level that say the same as `bits` besides their frame, as
+/// [`rewrite`] has it; and whether that is owed to caches.
 #[inline(never)]
 fn changed_attributes<C: Config>(
-    before: u64,
+    bits: u64,
     change: &mut impl FnMut(Property) -> Property,
     flush: Owed,
     owed: &mut Obligation<'_, C::Backend>,
 ) -> (u64, bool) {
-    let Decoded::Item(RawItem { property: old, .. }) = C::Format::decode(before, Level::LEAF)
-    else {
+    let Decoded::Item(RawItem { property: old, .. }) = C::Format::decode(bits, Level::LEAF) else {
         unreachable!("entries of a leaf lead to items")
     };
     let new = changed::<C>(old, change, flush, owed);
-    (attributes::<C::Format>(new), C::Format::must_flush(old, new))
+    let turned = attributes::<C::Format>(old) & C::Format::LEAF_FRAME_BITS;
+    (attributes::<C::Format>(new) ^ turned, C::Format::must_flush(old, new))
 }

@@ -101,7 +101,7 @@ fn core_pages(lines: &[Line<String>]) -> Result<Pages, String> {
             return Err(format!("the kernel prints a page of level {level}"));
         }
         let span = FourLevels::entry_span(Level::new(*level as u8));
-        let letters = letters(PageFlags::from_bits_truncate(*flags as u8), *cache, *level > 1);
+        let letters = letters(PageFlags::from_bits_truncate(*flags as u16), *cache, *level > 1);
         for index in 0..*count {
             let page = Page { frame: frame + index * span, letters: letters.clone() };
             if pages.insert(vaddr + index * span, page).is_some() {

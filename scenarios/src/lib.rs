@@ -71,7 +71,7 @@ pub mod prelude {
     pub use weft_core::frame::Frame;
     pub use weft_core::geometry::{Geometry, Shape};
     pub use weft_core::guard::Guard;
-    pub use weft_core::item::MappedItem;
+    pub use weft_core::item::{MappedItem, Mark};
     pub use weft_core::node::{Node, NodeRef};
     pub use weft_core::permanent::Permanent;
     pub use weft_core::reclaim::{Detached, Reclaim};

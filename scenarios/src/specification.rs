@@ -21,6 +21,9 @@
 //! * An operation that concerns a part of a huge page splits the page first, and no further than it
 //!   takes until the range has all of each mapping that it touches.
 //! * Who owns a frame ([`TRACKED`](PageFlags::TRACKED)) never changes while the frame is mapped.
+//! * A mapping may be [withheld](PageFlags::WITHHELD) from hardware, and is one for every
+//!   operation. It may say a value instead of a frame, if it is a [`MARK`](PageFlags::MARK): then
+//!   it is one as long as it is there, and withheld.
 //! * No page is [`GLOBAL`](PageFlags::GLOBAL): that is for tables whose root entries stay, and this
 //!   one's need not.
 //!
@@ -129,6 +132,8 @@ impl Mapping {
 /// in another way, keep or lose the translation when spaces change, not note what has to be noted
 /// again, or hold two translations of different sizes.
 pub fn must_flush<R: Rules>(before: Option<&RawItem>, after: Option<&RawItem>) -> bool {
+    let used = |item: &&RawItem| !item.property.is_withheld();
+    let (before, after) = (before.filter(used), after.filter(used));
     let (Some(before), Some(after)) = (before, after) else {
         return before.is_some() || after.is_some() && R::CACHES_ABSENT;
     };
@@ -149,8 +154,11 @@ pub fn misfit<R: Rules>(item: RawItem) -> Option<Refusal> {
         return Some(Refusal::NoPagesHere { entry: level });
     }
     let alignment = R::entry_span(level);
+    let mark = PageFlags::MARK | PageFlags::WITHHELD;
     if item.property.flags.contains(PageFlags::GLOBAL) {
         Some(Refusal::Global)
+    } else if item.property.flags & mark == PageFlags::MARK {
+        Some(Refusal::PresentMark)
     } else if frame.as_u64() >> R::PHYSICAL_BITS != 0 {
         Some(Refusal::OutOfRange { frame })
     } else if !frame.as_u64().is_multiple_of(alignment) {
@@ -247,9 +255,10 @@ impl<R: Rules, S: Store> Specification<R, S> {
         self.within(pages.clone()).map(part).sum()
     }
 
-    /// Hardware notes something in the mapping of a page, if there is one.
+    /// Hardware notes something in the mapping of a page, if there is one that it uses.
     pub fn note(&mut self, page: u64, noted: PageFlags) {
-        if let Some(Mapping { pages, mut item }) = self.at(page) {
+        let used = self.at(page).filter(|found| !found.item.property.is_withheld());
+        if let Some(Mapping { pages, mut item }) = used {
             item.property.flags |= noted;
             self.mappings.insert(pages.start, item);
         }
@@ -300,12 +309,17 @@ impl<R: Rules, S: Store> Specification<R, S> {
         }
     }
 
-    /// Gives a mapping another property. Who owns the frame stays, and no page becomes global.
+    /// Gives a mapping another property. Who owns the frame stays, so does a mark, and no page
+    /// becomes global.
     fn change(&mut self, mapping: &Mapping, change: impl FnOnce(Property) -> Property) {
-        let (mut item, owns) = (mapping.item, mapping.item.property.flags & PageFlags::TRACKED);
+        let (mut item, was) = (mapping.item, mapping.item.property.flags);
         item.property = change(item.property);
-        let kept = PageFlags::TRACKED | PageFlags::GLOBAL;
-        item.property.flags = item.property.flags.difference(kept) | owns;
+        let kept = PageFlags::TRACKED | PageFlags::MARK;
+        let flags = item.property.flags.difference(kept | PageFlags::GLOBAL) | was & kept;
+        item.property.flags = flags;
+        if flags.contains(PageFlags::MARK) {
+            item.property.flags.insert(PageFlags::WITHHELD);
+        }
         self.put(mapping.pages.start, item);
     }
 }

@@ -226,6 +226,6 @@ fn map<B: World>(
 fn frame_of<B: World>(item: &MappedItem<B>) -> Option<Paddr> {
     match item {
         MappedItem::Tracked { frame, .. } => Some(frame.paddr()),
-        MappedItem::Untracked(_) => None,
+        MappedItem::Untracked(_) | MappedItem::Mark(_) => None,
     }
 }

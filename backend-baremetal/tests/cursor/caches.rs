@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use weft_core::address::{Level, Paddr};
+use weft_core::address::{FRAME_SIZE, Level, Paddr};
 use weft_core::format::{Decoded, EntryFormat, PageFlags, RawItem};
 use weft_core::sync::Flush;
 use weft_scenarios::specification::{Specification, Store, must_flush, number, slot};
@@ -80,8 +80,9 @@ enum Event {
     Writable(Range<u64>, Paddr),
     /// An entry that led to the node of these pages does not any more.
     Unlinked(Range<u64>),
-    /// An entry that was absent maps these pages.
-    Published(Range<u64>),
+    /// An entry that hardware did not use maps these pages. If it has said this frame all the time,
+    /// a translation that was kept before it was withheld leads there as well.
+    Published(Range<u64>, Option<Paddr>),
     /// An entry that was absent leads to a node.
     Grown,
     Flushed(Flush),
@@ -156,7 +157,7 @@ impl<G: Architecture> Caches<G> {
             };
             match event {
                 Event::Changed(pages) => first(&mut changed, pages),
-                Event::Published(pages) => first(&mut published, pages),
+                Event::Published(pages, _) => first(&mut published, pages),
                 Event::Unlinked(pages) => unlinked.push((pages.clone(), index)),
                 Event::Grown | Event::Flushed(_) | Event::Writable(..) | Event::Unlocked { .. } => {
                 }
@@ -165,6 +166,9 @@ impl<G: Architecture> Caches<G> {
         self.next = self.events.len();
         let mut made = BTreeSet::new();
         for Change { page, before, after } in journal.changes.drain(..) {
+            // Caches hold nothing of what is withheld.
+            let used = |item: &RawItem| !item.property.is_withheld();
+            let (before, after) = (before.filter(used), after.filter(used));
             let [old, new] = [before, after].map(|item| item.map(|item| (page, item.level)));
             made.extend(new.filter(|_| new != old));
             if !must_flush::<G>(before.as_ref(), after.as_ref()) {
@@ -223,10 +227,19 @@ impl<G: Architecture> Caches<G> {
                          what caches may hold is flushed: {kept:?}"
                     );
                 }
-                Event::Published(pages) => {
+                Event::Published(pages, same) => {
                     let overlaps =
                         |it: &&Debt| it.pages.start < pages.end && pages.start < it.pages.end;
-                    let mut excluded = open.iter().filter(|debt| debt.of != Kind::NoNode);
+                    let origin =
+                        |frame: Paddr, page: u64| frame.as_u64().wrapping_sub(page * FRAME_SIZE);
+                    let same = same.map(|frame| origin(frame, pages.start));
+                    let leads_there = |debt: &&Debt| match debt.frame {
+                        Some(frame) => same == Some(origin(frame, debt.pages.start)),
+                        // That nothing is there excludes no page.
+                        None => debt.of == Kind::Translation,
+                    };
+                    let mut excluded =
+                        open.iter().filter(|it| it.of != Kind::NoNode && !leads_there(it));
                     let kept = excluded.find(overlaps);
                     assert!(
                         kept.is_none(),
@@ -279,7 +292,12 @@ impl<G: Architecture> Caches<G> {
         };
         let start = node.start + index as u64 * G::entry_frames(level);
         let pages = slot::<G>(start, level);
-        match G::Format::decode(old, level) {
+        let was_absent = !G::Format::is_present(old);
+        let withheld = match G::Format::decode(old, level) {
+            Decoded::Item(page) if was_absent => Some(page.frame),
+            _ => None,
+        };
+        match used::<G>(old, level) {
             Decoded::Node(frame) => {
                 let gone = |it: &Range<u64>| pages.start <= it.start && it.end <= pages.end;
                 self.nodes.retain(|_, (below, it)| *below >= level || !gone(it));
@@ -291,16 +309,19 @@ impl<G: Architecture> Caches<G> {
             Decoded::Item(_) => self.events.push(Event::Changed(pages.clone())),
             Decoded::Absent => {}
         }
-        match G::Format::decode(new, level) {
+        match used::<G>(new, level) {
             Decoded::Node(frame) => {
-                if old == 0 && G::CACHES_ABSENT {
+                if was_absent && G::CACHES_ABSENT {
                     let debt = Debt { pages: pages.clone(), of: Kind::NoNode, frame: None };
                     self.owe(self.events.len(), debt);
                     self.events.push(Event::Grown);
                 }
                 self.link(frame, level, pages);
             }
-            Decoded::Item(_) if old == 0 => self.events.push(Event::Published(pages)),
+            Decoded::Item(page) if was_absent => {
+                let same = withheld.filter(|frame| *frame == page.frame);
+                self.events.push(Event::Published(pages, same));
+            }
             Decoded::Item(new) if new.property.flags.contains(PageFlags::WRITE) => {
                 self.events.push(Event::Writable(pages, new.frame));
             }
@@ -319,5 +340,13 @@ impl<G: Architecture> Caches<G> {
                 self.link(below, level, slot::<G>(start, level));
             }
         }
+    }
+}
+
+/// What hardware takes an entry for.
+fn used<G: Architecture>(entry: u64, level: Level) -> Decoded {
+    match G::Format::decode(entry, level) {
+        Decoded::Item(item) if item.property.is_withheld() => Decoded::Absent,
+        decoded => decoded,
     }
 }

@@ -5,15 +5,16 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 use weft_backend_baremetal::hosted::hardware_sets;
 use weft_core::address::{FRAME_SIZE, Level, Paddr, Vaddr};
-use weft_core::cursor::Cursor;
+use weft_core::cursor::{Cursor, Protected};
 use weft_core::error::{ChangeError, MapFault, MoveError, Refusal};
 use weft_core::format::{EntryFormat, PageFlags, RawItem};
 use weft_core::frame::Frame;
-use weft_core::item::MappedItem;
+use weft_core::item::{MappedItem, Mark};
 use weft_scenarios::specification::Memory;
 
 use crate::architecture::{Architecture, Table};
@@ -143,6 +144,11 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         match (replaced, expected.replace(handed_in, memory)) {
             (Ok(old), Ok(expected)) => {
                 reach(if is_larger { "a part replaced" } else { "replaced" });
+                match (expected.mark(), handed_in.mark()) {
+                    (Some(_), _) => reach("a mark replaced"),
+                    (None, Some(_)) => reach("replaced by a mark"),
+                    (None, None) => {}
+                }
                 assert_eq!(*old, expected, "another page was replaced");
             }
             (Err(refused), Err(expected)) => {
@@ -236,6 +242,13 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Ok(None) => {}
             Err(_) => reach("no memory to protect the next"),
         }
+        if let Ok(Some(Protected { before, .. })) = &changed {
+            match (before.is_withheld(), change(*before).is_withheld()) {
+                (false, true) => reach("withheld"),
+                (true, false) => reach("given back"),
+                _ => {}
+            }
+        }
         let mut expected = self.expected(&range, position);
         assert_eq!(changed, expected.protect_next(change, memory), "{UNLIKE}");
         assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
@@ -262,6 +275,19 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         assert_eq!(cursor.vaddr(), expected.vaddr(), "{ELSEWHERE}");
     }
 
+    /// Whether a move would take so many parts that a program has no time for them: of a page
+    /// that is larger than a leaf, and not aligned where it would be.
+    fn has_many_parts(&self, range: &Range<Vaddr>, places: [Vaddr; 3]) -> bool {
+        let [Some(position), Some(end), Some(to)] = places.map(|at| number_in::<G>(at, range))
+        else {
+            return false;
+        };
+        let distance = to.wrapping_sub(position);
+        let is_many = |length: u64| length > 512 && !distance.is_multiple_of(length);
+        position < end
+            && self.expected.within(position..end).any(|it| is_many(it.pages.end - it.pages.start))
+    }
+
     fn move_pages(
         &mut self,
         cursor: &mut Locked<'g, G>,
@@ -270,6 +296,9 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
         failure: Option<u8>,
     ) {
         let (range, position) = (cursor.range(), cursor.vaddr());
+        if self.has_many_parts(&range, [position, end, to]) {
+            return;
+        }
         let (moved, memory) = self.failing(failure, || cursor.move_pages(end, to));
         reach(match moved {
             Ok(0) => "moved nothing",
@@ -299,6 +328,10 @@ impl<'g, G: Architecture> Run<'_, 'g, G> {
             Err(ChangeError::OutOfMemory) => "no memory to split",
             Err(_) => "not split",
         });
+        let there = number_in::<G>(position, &range).and_then(|at| self.expected.at(at));
+        if split.is_ok() && there.is_some_and(|huge| huge.item.mark().is_some()) {
+            reach("a mark split");
+        }
         let mut expected = self.expected(&range, position);
         assert_eq!(split, expected.split(memory), "{UNLIKE}");
         assert_eq!(cursor.vaddr(), position, "{ELSEWHERE}");
@@ -374,6 +407,10 @@ fn untracked<G: Architecture>(
         _ => Paddr::new((at - at % alignment) % (1 << 50)),
     };
     let (level, property) = (Level::new(level), rights.property());
+    if property.flags.contains(PageFlags::MARK) {
+        let mark = Mark::new(frame.frame_number(), level, property).expect("a frame's number fits");
+        return Some(MappedItem::Mark(mark));
+    }
     let made = untracked_memory::<Machine<G>>().page(frame, level, property);
     match (made, no_page::<G>(frame, level)) {
         (Ok(page), None) => Some(MappedItem::Untracked(page)),
@@ -393,11 +430,18 @@ fn tracked<G: Architecture>(machine: &Machine<G>, rights: Rights) -> Item<G> {
 
 /// An item as it is handed in, with who owns its frame.
 fn raw<G: Architecture>(item: &Item<G>) -> RawItem {
-    let (frame, level, mut property, tracked) = match item {
-        MappedItem::Tracked { frame, property } => (frame.paddr(), Level::LEAF, *property, true),
-        MappedItem::Untracked(page) => (page.frame(), page.level(), page.property(), false),
+    let none = PageFlags::empty();
+    let (frame, level, mut property, kind) = match item {
+        MappedItem::Tracked { frame, property } => {
+            (frame.paddr(), Level::LEAF, *property, PageFlags::TRACKED)
+        }
+        MappedItem::Untracked(page) => (page.frame(), page.level(), page.property(), none),
+        MappedItem::Mark(mark) => {
+            let kind = PageFlags::MARK | PageFlags::WITHHELD;
+            (Paddr::of_frame(mark.value()), mark.level(), mark.property(), kind)
+        }
     };
-    property.flags &= PageFlags::all();
-    property.flags.set(PageFlags::TRACKED, tracked);
+    property.flags &= PageFlags::all() - PageFlags::MARK - PageFlags::TRACKED;
+    property.flags |= kind;
     RawItem { frame, level, property }
 }

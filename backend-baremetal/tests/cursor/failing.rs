@@ -29,7 +29,10 @@ on_every_architecture!(
 /// Runs `body` until it says that it worked, and each time lets one more allocation succeed before
 /// one fails. Returns how many had to succeed.
 #[track_caller]
-fn allocations_of<G: Architecture>(root: Root<'_, G>, mut body: impl FnMut() -> bool) -> u64 {
+pub(crate) fn allocations_of<G: Architecture>(
+    root: Root<'_, G>,
+    mut body: impl FnMut() -> bool,
+) -> u64 {
     let processors = root.backend().processors();
     for allocations in 0.. {
         let before = (dump(root), live(root.backend()));

@@ -27,6 +27,7 @@ mod huge;
 mod interpreter;
 mod locking;
 mod mapping;
+mod marks;
 mod moving;
 mod order;
 #[expect(unsafe_code, reason = "items are a contract")]

@@ -59,6 +59,9 @@ fn shown<G: Architecture>(item: &MappedItem<Machine<G>>) -> (RawItem, bool) {
     let (frame, level, property, is_tracked) = match item {
         MappedItem::Tracked { frame, property } => (frame.paddr(), Level::LEAF, *property, true),
         MappedItem::Untracked(page) => (page.frame(), page.level(), page.property(), false),
+        MappedItem::Mark(mark) => {
+            (Paddr::of_frame(mark.value()), mark.level(), mark.property(), false)
+        }
     };
     (RawItem { frame, level, property }, is_tracked)
 }
@@ -171,7 +174,7 @@ fn what_does_not_fit_is_refused<G: Architecture>() {
 fn a_refused_item_says_what_it_said<G: Architecture>() {
     on_table::<G>(|machine, root| {
         fill(root, 1..2, READABLE);
-        let others = PageFlags::all() - PageFlags::TRACKED - PageFlags::GLOBAL;
+        let others = PageFlags::all() - PageFlags::GLOBAL - PageFlags::TRACKED - PageFlags::MARK;
         for flags in [PageFlags::empty(), PageFlags::WRITE | PageFlags::USER, others] {
             for cache in [CachePolicy::WriteBack, CachePolicy::WriteProtected] {
                 let property = Property { flags, cache };
@@ -188,7 +191,7 @@ fn a_refused_item_says_what_it_said<G: Architecture>() {
             device::<G>(1, 9, Property::new(PageFlags::all() - PageFlags::GLOBAL)),
         ] {
             let back = cursor.map(item).expect_err("it is mapped already").back;
-            assert_eq!(shown(&back).0.property, Property::new(others), "an item owns, or not");
+            assert_eq!(shown(&back).0.property, Property::new(others), "an item is what it is");
         }
     });
 }

@@ -31,6 +31,7 @@ on_every_geometry!(
     an_item_comes_back_from_a_refusal,
     an_item_of_any_level_and_frame_is_refused_where_none_fits,
     an_item_that_is_unmapped_is_given_up_once,
+    a_mark_of_a_kernels_own_is_an_item,
     a_range_gives_up_its_items_as_hardware_left_them,
     a_rollback_gives_up_what_it_took_back,
     parts_of_an_item_are_items,
@@ -259,6 +260,22 @@ fn an_item_that_is_unmapped_is_given_up_once<G: Architecture>() {
             });
         });
     }
+}
+
+fn a_mark_of_a_kernels_own_is_an_item<G: Architecture>() {
+    on_pages::<G>(|_, root| {
+        let mark = |flags| Page { property: Property::new(flags), ..device::<G>(1, 17) };
+        let mut cursor = lock(root, pages::<G>(0..1));
+        let refused = cursor.map(mark(PageFlags::MARK)).expect_err("hardware could use it");
+        assert_eq!(refused.reason, MapFault::Refused(Refusal::PresentMark));
+        drop(refused);
+        cursor.map(mark(PageFlags::MARK | PageFlags::WITHHELD)).expect("nothing is there");
+        cursor.jump(page::<G>(0)).expect("the start");
+        let found = cursor.query().expect("the start").item.expect("the mark is there");
+        assert_eq!(found.mark(), Some(17));
+        assert_eq!(cursor.unmap(page::<G>(1)), Ok(1));
+        assert_eq!(FATES.with_borrow(|fates| fates.retired), 1, "its owner gives it up once");
+    });
 }
 
 fn a_range_gives_up_its_items_as_hardware_left_them<G: Architecture>() {

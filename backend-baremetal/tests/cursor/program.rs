@@ -136,10 +136,10 @@ pub(crate) enum Operation {
     },
 }
 
-/// A property, of any bits.
+/// A property, of any bits. Of what is mapped or replaces something, a mark is made if it says so.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(crate) struct Rights {
-    pub(crate) flags: u8,
+    pub(crate) flags: u16,
     pub(crate) cache: u8,
 }
 
@@ -164,8 +164,8 @@ impl Rights {
 /// A change of a property: some flags are cleared, then some set.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(crate) struct Change {
-    pub(crate) clears: u8,
-    pub(crate) sets: u8,
+    pub(crate) clears: u16,
+    pub(crate) sets: u16,
     pub(crate) cache: Option<u8>,
 }
 

@@ -77,7 +77,7 @@ fn every_flag_and_policy_is_set_as_asked<G: Architecture>() {
                 let flags = PageFlags::from_bits_truncate(bits);
                 cursor.jump(page::<G>(0)).expect("the start");
                 cursor.protect(page::<G>(1), |_| Property { flags, cache }).expect("no split");
-                let kept = PageFlags::TRACKED | PageFlags::GLOBAL;
+                let kept = PageFlags::TRACKED | PageFlags::MARK | PageFlags::GLOBAL;
                 let expected = Property { flags: flags - kept, cache };
                 assert_eq!(
                     dump(root).pages,

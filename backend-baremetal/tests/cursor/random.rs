@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config as Settings, RngSeed, TestRunner};
+use weft_core::format::PageFlags;
 use weft_core::geometry::{FourLevels, TinyThree};
 use weft_scenarios::random::Random;
 
@@ -21,8 +22,11 @@ const FRAMES: u64 = 1 << 15;
 const CASES: u32 = 80;
 const TINY_CASES: u32 = 300;
 
+/// Of rights: a mark is made.
+const MARK: u16 = PageFlags::MARK.bits();
+
 /// What programs have to get into: a situation that was not tried has not been checked.
-const SITUATIONS: [&str; 39] = [
+const SITUATIONS: [&str; 44] = [
     "no memory for a range",
     "page mapped",
     "huge mapped",
@@ -37,6 +41,11 @@ const SITUATIONS: [&str; 39] = [
     "many rolled back",
     "no memory to map many",
     "replaced",
+    "replaced by a mark",
+    "a mark replaced",
+    "a mark split",
+    "withheld",
+    "given back",
     "a part replaced",
     "nothing to replace",
     "no memory to replace",
@@ -89,13 +98,16 @@ fn spans() -> impl Strategy<Value = Span> {
 
 fn rights() -> impl Strategy<Value = Rights> {
     // Few of them, so that neighbours are alike often enough.
-    let flags = prop_oneof![4 => Just(1_u8), 2 => Just(0x31_u8), 1 => any::<u8>()];
+    let flags = prop_oneof![
+        4 => Just(1_u16), 2 => Just(0x31_u16), 1 => Just(0x101_u16), 1 => Just(0x201_u16),
+        1 => any::<u16>(),
+    ];
     (flags, prop_oneof![4 => Just(0_u8), 1 => any::<u8>()])
         .prop_map(|(flags, cache)| Rights { flags, cache })
 }
 
 fn changes() -> impl Strategy<Value = Change> {
-    let bits = || prop_oneof![Just(0), Just(1), Just(0x30), any::<u8>()];
+    let bits = || prop_oneof![Just(0), Just(1), Just(0x30), Just(0x100), any::<u16>()];
     (bits(), bits(), weighted(0.2, any::<u8>())).prop_map(|(clears, sets, cache)| Change {
         clears,
         sets,
@@ -160,6 +172,10 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
     let partial = prop_oneof![
         Just(Operation::TakeNext),
         rights().prop_map(|rights| Operation::Replace { level: None, frame: Place::Start, rights }),
+        rights().prop_map(|rights| {
+            let rights = Rights { flags: rights.flags | MARK, ..rights };
+            Operation::Replace { level: Some(0), frame: Place::Start, rights }
+        }),
         changes().prop_map(Operation::ProtectNext),
         (1..5_u8).prop_map(|pages| Operation::Unmap(Place::Ahead(pages))),
         (1..5_u8, changes())
@@ -210,8 +226,10 @@ fn phrases() -> impl Strategy<Value = Vec<Step>> {
             );
             steps
         });
-    let common = prop_oneof![12 => alone, 3 => huge(), 3 => part];
-    prop_oneof![18 => common, 2 => moved, 2 => shifted, 1 => whole, 1 => several]
+    // Boxed: a strategy is as large as all that it is made of, and lies on the stack.
+    let common = prop_oneof![12 => alone.boxed(), 3 => huge().boxed(), 3 => part.boxed()];
+    let moved = prop_oneof![1 => moved.boxed(), 3 => shifted.boxed()];
+    prop_oneof![18 => common.boxed(), 5 => moved.boxed(), 1 => whole.boxed(), 1 => several.boxed()]
 }
 
 fn programs() -> impl Strategy<Value = Program> {

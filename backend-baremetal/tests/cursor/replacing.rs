@@ -42,6 +42,7 @@ fn frame_of<B: weft_core::sync::Backend>(item: &MappedItem<B>) -> Paddr {
     match item {
         MappedItem::Tracked { frame, .. } => frame.paddr(),
         MappedItem::Untracked(page) => page.frame(),
+        MappedItem::Mark(_) => unreachable!("no mark is put here"),
     }
 }
 

@@ -64,6 +64,10 @@ unsafe impl EntryFormat for Interrupted {
         X86_64::frame(frame)
     }
 
+    fn is_present(entry: u64) -> bool {
+        X86_64::is_present(entry)
+    }
+
     fn maps_pages_at(level: Level) -> bool {
         X86_64::maps_pages_at(level)
     }

@@ -120,7 +120,9 @@ fn a_split_keeps_frames_and_property<G: Geometry>() {
         let flags = (0..=PageFlags::all().bits()).map(PageFlags::from_bits_retain);
         // Untracked: whoever could own a huge page is not among the items of this test.
         let flags = flags
-            .filter(|flags| !flags.intersects(PageFlags::TRACKED | PageFlags::GLOBAL))
+            .filter(|flags| {
+                !flags.intersects(PageFlags::TRACKED | PageFlags::GLOBAL | PageFlags::MARK)
+            })
             .step_by(7);
         let properties = flags.zip(POLICIES.into_iter().cycle());
         for (flags, cache) in properties {

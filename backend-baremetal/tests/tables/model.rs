@@ -65,7 +65,7 @@ struct Step {
 
 fn properties() -> impl Strategy<Value = Property> {
     let flags =
-        any::<u8>().prop_map(|bits| PageFlags::from_bits_truncate(bits) - PageFlags::GLOBAL);
+        any::<u16>().prop_map(|bits| PageFlags::from_bits_truncate(bits) - PageFlags::GLOBAL);
     (flags, 0..CACHES.len()).prop_map(|(flags, cache)| Property { flags, cache: CACHES[cache] })
 }
 
@@ -282,15 +282,16 @@ impl<G: Rules> Model<G> {
         let level = guard.level();
         let page = match &item {
             MappedItem::Tracked { frame, property } => {
-                let flags = property.flags | PageFlags::TRACKED;
+                let flags = (property.flags - PageFlags::MARK) | PageFlags::TRACKED;
                 let property = Property { flags, ..*property };
                 RawItem { frame: frame.paddr(), level: Level::LEAF, property }
             }
             MappedItem::Untracked(page) => {
-                let flags = page.property().flags - PageFlags::TRACKED;
+                let flags = page.property().flags - (PageFlags::TRACKED | PageFlags::MARK);
                 let property = Property { flags, ..page.property() };
                 RawItem { frame: page.frame(), level: page.level(), property }
             }
+            MappedItem::Mark(_) => unreachable!("no mark is mapped here"),
         };
         let expected = match misfit::<G>(page) {
             _ if page.level != level => {

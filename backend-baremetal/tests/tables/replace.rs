@@ -51,6 +51,7 @@ fn identify<G: Geometry>(child: &Child<Whole<G>>) -> (Kind, Option<Paddr>) {
         Child::Node(node) => (Kind::Node, Some(node.paddr())),
         Child::Item(MappedItem::Tracked { frame, .. }) => (Kind::Tracked, Some(frame.paddr())),
         Child::Item(MappedItem::Untracked(page)) => (Kind::Untracked, Some(page.frame())),
+        Child::Item(MappedItem::Mark(_)) => unreachable!("no mark is put here"),
     }
 }
 
@@ -60,6 +61,7 @@ fn property<G: Geometry>(child: &Child<Whole<G>>) -> Option<Property> {
         Child::Absent | Child::Node(_) => None,
         Child::Item(MappedItem::Tracked { property, .. }) => Some(*property),
         Child::Item(MappedItem::Untracked(page)) => Some(page.property()),
+        Child::Item(MappedItem::Mark(mark)) => Some(mark.property()),
     }
 }
 

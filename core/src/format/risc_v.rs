@@ -10,6 +10,8 @@
 //! with everything, as any entry that leads to a node is when it changes; and a right that is added
 //! is flushed like one that is taken away. Nothing is left to faults.
 //!
+//! *Withheld entries* have the valid bit clear. All others are then left to software.
+//!
 //! *Svvptc.* Where it is implemented, an entry that was made valid is seen in bounded time without
 //! a fence. Then nothing is flushed for what is new; a fault on a page that is mapped is possible
 //! for a while, and its handler has to look and let the access be tried again. The extension says
@@ -49,6 +51,8 @@ const READ: u64 = 1 << 1;
 const RIGHTS: u64 = READ | 1 << 2 | 1 << 3;
 const ACCESSED: u64 = 1 << 6;
 const DIRTY: u64 = 1 << 7;
+/// Of an entry that is not valid: it is withheld.
+const WITHHELD: u64 = 1 << 54;
 /// Where the number of the frame is.
 const FRAME_SHIFT: u32 = 10;
 /// Bits in the number of a frame: physical addresses have 56.
@@ -61,7 +65,7 @@ const TYPE_NON_CACHEABLE: u64 = 1;
 const TYPE_DEVICE: u64 = 2;
 
 /// Flags of ours beside the bits that say the same.
-const FLAGS: [(PageFlags, u64); 7] = [
+const FLAGS: [(PageFlags, u64); 10] = [
     (PageFlags::WRITE, 1 << 2),
     (PageFlags::EXECUTE, 1 << 3),
     (PageFlags::USER, 1 << 4),
@@ -70,6 +74,10 @@ const FLAGS: [(PageFlags, u64); 7] = [
     (PageFlags::DIRTY, DIRTY),
     // Left to software.
     (PageFlags::TRACKED, 1 << 8),
+    (PageFlags::SOFTWARE, 1 << 9),
+    // Reserved where the entry is valid: only of entries that are not.
+    (PageFlags::WITHHELD, WITHHELD),
+    (PageFlags::MARK, 1 << 55),
 ];
 
 impl<const UPDATES: bool, const SEES_NEW: bool> RiscVEntries<UPDATES, SEES_NEW> {
@@ -140,7 +148,8 @@ unsafe impl<const UPDATES: bool, const SEES_NEW: bool> EntryFormat
     #[inline]
     fn item(item: RawItem) -> u64 {
         let RawItem { frame, property, .. } = item;
-        let mut entry = Self::frame(frame) | VALID | READ;
+        let valid = if property.is_withheld() { 0 } else { VALID };
+        let mut entry = Self::frame(frame) | valid | READ;
         for (ours, theirs) in FLAGS {
             if property.flags.contains(ours) {
                 entry |= theirs;
@@ -154,7 +163,7 @@ unsafe impl<const UPDATES: bool, const SEES_NEW: bool> EntryFormat
         if entry == 0 {
             return Decoded::Absent;
         }
-        if entry & VALID == 0 {
+        if entry & (VALID | WITHHELD) == 0 {
             corrupt(entry, "neither absent nor present");
         }
         let frame = Paddr::of_frame(entry >> FRAME_SHIFT & FRAME_NUMBER);
@@ -173,13 +182,25 @@ unsafe impl<const UPDATES: bool, const SEES_NEW: bool> EntryFormat
     }
 
     #[inline]
+    fn is_present(entry: u64) -> bool {
+        entry & VALID != 0
+    }
+
+    #[inline]
     fn hardware_may_write(entry: u64) -> bool {
         // Hardware leaves entries alone that lead to nodes.
-        UPDATES && entry & RIGHTS != 0 && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
+        let is_page = entry & VALID != 0 && entry & RIGHTS != 0;
+        UPDATES && is_page && entry & Self::HARDWARE_BITS != Self::HARDWARE_BITS
     }
 
     #[inline]
     fn must_flush(old: Property, new: Property) -> bool {
+        match (old.is_withheld(), new.is_withheld()) {
+            (true, true) => return false,
+            (true, false) => return !SEES_NEW,
+            (false, true) => return true,
+            (false, false) => {}
+        }
         let (mut old, new) = (Self::nearest(old), Self::nearest(new));
         if UPDATES {
             // Hardware sets these through what is cached without them.
@@ -207,7 +228,9 @@ mod tests {
                     let nearest = Decoded::Item(RawItem { property, ..item });
                     assert_eq!(RiscV::decode(RiscV::item(item), level), nearest);
                     let elsewhere = RawItem { frame: Paddr::new(0), ..item };
-                    assert_eq!(RiscV::item(elsewhere) | RiscV::frame(frame), RiscV::item(item));
+                    assert_eq!(RiscV::item(elsewhere) ^ RiscV::frame(frame), RiscV::item(item));
+                    let is_withheld = flags.contains(PageFlags::WITHHELD);
+                    assert_eq!(RiscV::is_present(RiscV::item(item)), !is_withheld);
                     assert_eq!(RiscV::item(elsewhere) & RiscV::LEAF_FRAME_BITS, 0);
                 }
             }
@@ -240,6 +263,22 @@ mod tests {
         assert!(RiscV::hardware_may_write(RiscV::item(item)));
         assert!(!RiscVSvade::hardware_may_write(RiscVSvade::item(item)));
         assert_eq!(RiscV::item(item), RiscVSvade::item(item));
+    }
+
+    #[test]
+    fn what_is_withheld_is_as_good_as_absent() {
+        let [given, withheld] = [PageFlags::WRITE, PageFlags::WRITE | PageFlags::WITHHELD];
+        let [given, withheld] = [given, withheld].map(Property::new);
+        let less = Property::new(PageFlags::WITHHELD);
+        for must_flush in [RiscV::must_flush, RiscVSvade::must_flush, RiscVSvvptc::must_flush] {
+            assert!(must_flush(given, withheld));
+            assert!(!must_flush(withheld, less));
+        }
+        assert!(RiscV::must_flush(withheld, given), "caches may hold that it was absent");
+        assert!(!RiscVSvvptc::must_flush(withheld, given), "it is seen before long");
+        let frame = Paddr::of_frame(1);
+        let entry = RiscV::item(RawItem { frame, level: Level::LEAF, property: withheld });
+        assert!(!RiscV::hardware_may_write(entry));
     }
 
     #[test]

@@ -5,6 +5,11 @@
 //! or a right that is added: at worst there is one fault more, whose handler finds that the page
 //! allows the access. Pages of two sizes at one address, and entries that led to a node, may be
 //! kept in caches of upper levels.
+//!
+//! *Withheld entries* have the present bit clear. Some processors go on with the address of such an
+//! entry before they fault, and read what their caches have of it (L1 terminal fault,
+//! CVE-2018-3620). So the bits of the address are inverted: they lead to where no memory is, as
+//! long as the value of a mark is below half of what fits. After Linux's `protnone_mask`.
 
 use super::{
     CachePolicy, Decoded, EntryFormat, Fence, Fences, PageFlags, Property, RawItem, corrupt,
@@ -31,6 +36,12 @@ const HUGE: u64 = 1 << 7;
 const GLOBAL: u64 = 1 << 8;
 /// Ignored by hardware: the item owns its frame.
 const TRACKED: u64 = 1 << 9;
+/// Ignored by hardware: left to the kernel.
+const SOFTWARE: u64 = 1 << 10;
+/// Ignored by hardware, and only where the present bit is clear: the entry is withheld.
+const WITHHELD: u64 = 1 << 11;
+/// Ignored by hardware: the entry says a value, and no frame.
+const MARK: u64 = 1 << 52;
 /// Ignored by hardware: the page is dirty and may not be written.
 const SAVED_DIRTY: u64 = 1 << 58;
 const NO_EXECUTE: u64 = 1 << 63;
@@ -42,18 +53,27 @@ const ATTRIBUTE_LEAF: u64 = 1 << 7;
 const ATTRIBUTE_HUGE: u64 = 1 << 12;
 
 /// Flags of ours beside those of the format that say the same.
-const FLAGS: [(PageFlags, u64); 5] = [
+const FLAGS: [(PageFlags, u64); 8] = [
     (PageFlags::WRITE, WRITABLE),
     (PageFlags::USER, USER),
     (PageFlags::GLOBAL, GLOBAL),
     (PageFlags::ACCESSED, ACCESSED),
     (PageFlags::TRACKED, TRACKED),
+    (PageFlags::SOFTWARE, SOFTWARE),
+    (PageFlags::WITHHELD, WITHHELD),
+    (PageFlags::MARK, MARK),
 ];
 
 impl X86_64 {
     #[inline]
     const fn attribute_bit(level: Level) -> u64 {
         if level.as_u8() == 1 { ATTRIBUTE_LEAF } else { ATTRIBUTE_HUGE }
+    }
+
+    /// The bits of an address of a page of `level`.
+    #[inline]
+    const fn address_bits(level: Level) -> u64 {
+        if level.as_u8() == 1 { ADDRESS } else { ADDRESS & !ATTRIBUTE_HUGE }
     }
 
     #[inline]
@@ -88,6 +108,9 @@ unsafe impl EntryFormat for X86_64 {
 
     #[inline]
     fn must_flush(old: Property, new: Property) -> bool {
+        if old.is_withheld() || new.is_withheld() {
+            return !old.is_withheld();
+        }
         let rights = PageFlags::WRITE | PageFlags::EXECUTE | PageFlags::USER | PageFlags::NOTED;
         let loses_a_right = !new.flags.contains(old.flags & rights);
         let differs = old.flags ^ new.flags;
@@ -118,6 +141,9 @@ unsafe impl EntryFormat for X86_64 {
     fn item(item: RawItem) -> u64 {
         let RawItem { frame, level, property } = item;
         let mut entry = frame.as_u64() | PRESENT;
+        if property.is_withheld() {
+            entry ^= PRESENT | Self::address_bits(level);
+        }
         if level > Level::LEAF {
             entry |= HUGE;
         }
@@ -154,21 +180,27 @@ unsafe impl EntryFormat for X86_64 {
         if entry == 0 {
             return Decoded::Absent;
         }
-        if entry & PRESENT == 0 {
+        if entry & (PRESENT | WITHHELD) == 0 {
             corrupt(entry, "neither absent nor present");
         }
-        let attribute = if level == Level::LEAF { 0 } else { ATTRIBUTE_HUGE };
+        // All ones if it is withheld.
+        let inverted = (entry & PRESENT).wrapping_sub(1);
         Decoded::Item(RawItem {
-            frame: Paddr::new(entry & ADDRESS & !attribute),
+            frame: Paddr::new((entry ^ inverted) & Self::address_bits(level)),
             level,
             property: Self::property(entry, level),
         })
     }
 
     #[inline]
+    fn is_present(entry: u64) -> bool {
+        entry & PRESENT != 0
+    }
+
+    #[inline]
     fn hardware_may_write(entry: u64) -> bool {
         let is_dirty = entry & (DIRTY | SAVED_DIRTY) != 0;
-        entry != 0 && !(entry & ACCESSED != 0 && is_dirty)
+        entry & PRESENT != 0 && !(entry & ACCESSED != 0 && is_dirty)
     }
 }
 
@@ -190,9 +222,7 @@ mod tests {
                         "an item is read as written"
                     );
                     let elsewhere = RawItem { frame: Paddr::new(0), ..item };
-                    assert_eq!(X86_64::item(elsewhere) | X86_64::frame(frame), X86_64::item(item));
-                    let attributes = X86_64::item(elsewhere);
-                    assert!(level > Level::LEAF || attributes & X86_64::LEAF_FRAME_BITS == 0);
+                    assert_eq!(X86_64::item(elsewhere) ^ X86_64::frame(frame), X86_64::item(item));
                 }
             }
         }
@@ -247,12 +277,39 @@ mod tests {
     #[test]
     fn hardware_writes_only_present_entries_with_a_bit_clear() {
         assert!(!X86_64::hardware_may_write(0));
+        assert!(!X86_64::hardware_may_write(WITHHELD));
         assert!(X86_64::hardware_may_write(1));
         for dirty in [DIRTY, SAVED_DIRTY] {
             assert!(X86_64::hardware_may_write(1 | ACCESSED));
             assert!(X86_64::hardware_may_write(1 | dirty));
             assert!(!X86_64::hardware_may_write(1 | ACCESSED | dirty));
         }
+    }
+
+    #[test]
+    fn hardware_finds_nothing_behind_what_is_withheld() {
+        let withheld = Property::new(PageFlags::WITHHELD | PageFlags::WRITE);
+        for (level, frame) in [(1, 0x1234_5000), (2, 0x1220_0000), (3, 0x4000_0000)] {
+            let (level, frame) = (Level::new(level), Paddr::new(frame));
+            for cache in CachePolicy::ALL {
+                let property = Property { cache, ..withheld };
+                let entry = X86_64::item(RawItem { frame, level, property });
+                assert!(!X86_64::is_present(entry) && !X86_64::hardware_may_write(entry));
+                let address = entry & X86_64::address_bits(level);
+                assert!(address >= 1 << 51, "memory could be at {address:#x}");
+                assert_eq!(address, !frame.as_u64() & X86_64::address_bits(level));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_withheld_is_in_no_cache() {
+        let [given, withheld] = [PageFlags::WRITE, PageFlags::WRITE | PageFlags::WITHHELD];
+        let [given, withheld] = [given, withheld].map(Property::new);
+        let less = Property::new(PageFlags::WITHHELD);
+        assert!(X86_64::must_flush(given, withheld));
+        assert!(!X86_64::must_flush(withheld, given), "no cache holds that it was absent");
+        assert!(!X86_64::must_flush(withheld, less));
     }
 
     #[test]

@@ -322,6 +322,25 @@ fn a_huge_page_is_moved_whole_where_it_fits() {
 }
 
 #[test]
+fn a_mark_stays_one_and_is_withheld() {
+    let flags = PageFlags::MARK | PageFlags::WITHHELD;
+    let mark = item(2, 6, Property::new(flags));
+    let mut table = table_of(&[(0, mark), (4, item(1, 7, WRITE))]);
+    table.note(0, PageFlags::DIRTY);
+    let mut cursor = locked(&mut table, 0..8);
+    let present = item(1, 6, Property::new(PageFlags::MARK));
+    let refused = cursor.map(present, Suffices).expect_err("hardware could use it");
+    let reason = MapFault::Refused(Refusal::PresentMark);
+    assert_eq!((refused.reason, refused.back), (reason, present));
+    assert_eq!(cursor.protect(address::<Geo>(1), |_| WRITE, Suffices), Ok(1), "a part of it");
+    assert_eq!(summary(&table), [(0, 6, 1), (1, 7, 1), (4, 7, 1)]);
+    let property = |page| table.at(page).expect("it is there").item.property;
+    assert_eq!(property(0), Property::new(flags | PageFlags::WRITE));
+    assert_eq!(property(1), Property::new(flags), "hardware notes nothing in it");
+    assert_eq!(property(4), WRITE);
+}
+
+#[test]
 fn who_owns_a_frame_stays() {
     let mut table = table_of(&[(0, tracked(5)), (1, item(1, 6, READ))]);
     let mut cursor = locked(&mut table, 0..2);
@@ -394,7 +413,8 @@ fn only_a_uniform_node_that_the_range_has_is_merged() {
 
 #[test]
 fn a_translation_that_forbids_less_or_leads_elsewhere_is_flushed() {
-    let all = PageFlags::all() - PageFlags::TRACKED;
+    let kept = PageFlags::TRACKED | PageFlags::SOFTWARE | PageFlags::WITHHELD | PageFlags::MARK;
+    let all = PageFlags::all() - kept;
     let with = |flags| item(1, 5, Property::new(flags));
     let old = with(all);
     let must_flush = |old: &RawItem, new: &RawItem| must_flush::<Geo>(Some(old), Some(new));
@@ -410,4 +430,8 @@ fn a_translation_that_forbids_less_or_leads_elsewhere_is_flushed() {
     for new in [item(1, 6, old.property), item(2, 5, old.property), item(1, 5, uncached)] {
         assert!(must_flush(&old, &new), "{new:?}");
     }
+    let withheld = with(all | PageFlags::WITHHELD);
+    assert!(must_flush(&old, &withheld), "a CPU would go on using it");
+    assert!(!must_flush(&withheld, &old), "a fault finds what is given back");
+    assert!(!super::must_flush::<Geo>(Some(&withheld), None), "no cache has it");
 }

@@ -155,7 +155,7 @@ impl Builder {
             CachePolicy::WriteCombining,
             CachePolicy::WriteProtected,
         ];
-        let mut flags = PageFlags::from_bits_truncate(self.random.below(256) as u8);
+        let mut flags = PageFlags::from_bits_truncate(self.random.below(256) as u16);
         flags.remove(PageFlags::TRACKED | PageFlags::GLOBAL);
         Property { flags, cache: policies[self.random.below(6) as usize] }
     }
