@@ -16,21 +16,30 @@
 //! their destructors do not run. Code of the engine that is called by a thread gets memory of the
 //! system ([`outside`]), because what it keeps outlives the run.
 //!
+//! What a run has not freed and the host refers to is *pinned*: a set of outcomes has grown (see
+//! `host`). Further runs leave it alone, and put what they allocate behind it, as the run did that
+//! has allocated it. What a program leaks is not pinned, and has the same address in every run.
+//!
 //! Why this is sound: a block lies within its part, and no two overlap, because each begins behind
 //! the end of the one before. The memory stays until the exploration has ended. Between two runs no
 //! code of the program runs, and only what the program keeps outside of itself, in a static of the
-//! standard library, could still refer to a block; the crate's documentation forbids that.
+//! standard library, could still refer to a block that is not pinned; the crate's documentation
+//! forbids that.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::coroutines::current;
 use crate::engine::{is_installed, perform, with};
 use crate::event::THREADS_MAX;
+use crate::host;
 use crate::inert::is_inert;
 use crate::report::{FailureKind, SourcePlace};
 
@@ -114,6 +123,37 @@ struct Part {
     used: usize,
     /// By address.
     blocks: Vec<Block>,
+    /// What earlier runs have left, by address.
+    pinned: Vec<Pin>,
+}
+
+/// Memory that is perhaps still used: from here to there.
+type Pin = Range<usize>;
+
+impl Part {
+    /// Where a block goes that would begin at `first` or behind.
+    fn place(&self, mut first: usize, layout: Layout) -> usize {
+        let next = self.pinned.partition_point(|pin| pin.end <= first);
+        for pin in &self.pinned[next..] {
+            if first + layout.size() + GAP <= pin.start {
+                break;
+            }
+            first = pin.end.next_multiple_of(layout.align());
+        }
+        first
+    }
+
+    /// Leaves a block alone.
+    fn pin(&mut self, block: Pin) {
+        let index = self.pinned.partition_point(|pin| pin.end + GAP < block.start);
+        match self.pinned.get_mut(index) {
+            // Ranges that touch, or nearly so, are one.
+            Some(pin) if pin.start <= block.end + GAP => {
+                *pin = pin.start.min(block.start)..pin.end.max(block.end);
+            }
+            _ => self.pinned.insert(index, block),
+        }
+    }
 }
 
 /// The memory of an exploration.
@@ -121,6 +161,8 @@ struct Region {
     start: usize,
     parts: [Part; THREADS_MAX],
     fault: Option<String>,
+    /// What is kept for the whole execution.
+    roots: Vec<usize>,
 }
 
 thread_local! {
@@ -138,11 +180,17 @@ const REGIONS_MAX: usize = 64;
 struct Slot {
     is_used: AtomicBool,
     start: AtomicUsize,
+    /// What explorations have left in it.
+    pinned: Mutex<[Vec<Pin>; THREADS_MAX]>,
 }
 
 impl Slot {
     const fn new() -> Slot {
-        Slot { is_used: AtomicBool::new(false), start: AtomicUsize::new(0) }
+        Slot {
+            is_used: AtomicBool::new(false),
+            start: AtomicUsize::new(0),
+            pinned: Mutex::new([const { Vec::new() }; THREADS_MAX]),
+        }
     }
 }
 
@@ -212,7 +260,13 @@ impl Installed {
             memory.expose_provenance();
         }
         let start = start.load(Ordering::Relaxed);
-        let region = Box::new(Region { start, parts: Default::default(), fault: None });
+        let mut parts: [Part; THREADS_MAX] = Default::default();
+        let mut pinned = REGIONS[index].pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        for (part, pinned) in parts.iter_mut().zip(pinned.iter_mut()) {
+            part.pinned = std::mem::take(pinned);
+        }
+        drop(pinned);
+        let region = Box::new(Region { start, parts, fault: None, roots: Vec::new() });
         REGION.set(Some(NonNull::from(Box::leak(region))));
         let installed = Installed(index);
         let probe = inside(|| Box::new(0_u8));
@@ -231,7 +285,13 @@ impl Drop for Installed {
     fn drop(&mut self) {
         if let Some(region) = REGION.take() {
             // SAFETY: `new` has leaked the box, and nothing else refers to it any more.
-            drop(unsafe { Box::from_raw(region.as_ptr()) });
+            let mut region = unsafe { Box::from_raw(region.as_ptr()) };
+            region.settle();
+            let slot = &REGIONS[self.0].pinned;
+            let mut pinned = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            for (slot, part) in pinned.iter_mut().zip(region.parts) {
+                *slot = part.pinned;
+            }
         }
         REGIONS[self.0].is_used.store(false, Ordering::Relaxed);
     }
@@ -246,12 +306,50 @@ impl Region {
         (address < block.start + block.size.max(1)).then_some(block)
     }
 
+    /// Where the blocks begin that these addresses lead to.
+    fn led_to(&mut self, mut open: Vec<usize>) -> BTreeSet<usize> {
+        let mut kept = BTreeSet::new();
+        while let Some(address) = open.pop() {
+            let Some(block) = self.block(address).filter(|block| block.freed.is_none()) else {
+                continue;
+            };
+            let (start, size) = (block.start, block.size);
+            if kept.insert(start) {
+                open.extend(words_in(start, size));
+            }
+        }
+        kept
+    }
+
+    /// Pins what the host refers to.
+    fn settle(&mut self) {
+        let left = |part: &Part| part.blocks.iter().any(|block| block.freed.is_none());
+        if !self.parts.iter().any(left) {
+            return;
+        }
+        let mut open = Vec::new();
+        let ours = self.start..self.start + SIZE;
+        let mut look = |start: usize, size: usize| {
+            open.extend(words_in(start, size).filter(|word| ours.contains(word)));
+        };
+        host::for_each(&mut look);
+        for pin in self.parts.iter().flat_map(|part| &part.pinned) {
+            look(pin.start, pin.len());
+        }
+        for start in self.led_to(open) {
+            if let Some(Block { start, size, .. }) = self.block(start).copied() {
+                self.parts[(start - self.start) / PART].pin(start..start + size + GAP);
+            }
+        }
+    }
+
     /// Memory for the calling thread, or 0.
     fn give(&mut self, layout: Layout) -> usize {
         let thread = current();
         let start = self.start + thread * PART;
         let part = &mut self.parts[thread];
         let first = (start + part.used).next_multiple_of(layout.align());
+        let first = part.place(first, layout);
         let used = first - start + layout.size() + GAP;
         if used > PART {
             self.fault.get_or_insert_with(|| {
@@ -300,14 +398,26 @@ impl Region {
     }
 }
 
+/// The words of a block, of the region or of the host.
+fn words_in(start: usize, size: usize) -> impl Iterator<Item = usize> {
+    let words = start.next_multiple_of(8)..(start + size).saturating_sub(7);
+    words.step_by(8).map(|address| {
+        // SAFETY: the block is mapped: the region is, and `host` gives nothing back meanwhile. Any
+        // bits are an integer, and an old or a torn one leads nowhere.
+        unsafe { std::ptr::with_exposed_provenance::<usize>(address).read_volatile() }
+    })
+}
+
 /// Forgets what the last run has allocated.
 pub(crate) fn reset() {
     with_region(|region| {
+        region.settle();
         for part in &mut region.parts {
             part.used = 0;
             part.blocks.clear();
         }
         region.fault = None;
+        region.roots.clear();
     });
 }
 
@@ -320,12 +430,29 @@ pub(crate) fn take_fault() -> Option<String> {
 pub(crate) fn leak() -> Option<(String, &'static Location<'static>)> {
     let owed = |block: &&Block| block.freed.is_none() && block.owner.is_some();
     with_region(|region| {
-        let block = region.parts.iter().flat_map(|part| &part.blocks).find(owed)?;
+        let kept = region.led_to(region.roots.clone());
+        let mut blocks = region.parts.iter().flat_map(|part| &part.blocks).filter(owed);
+        let block = blocks.find(|block| !kept.contains(&block.start))?;
         let at = block.owner?;
         let (file, line) = (at.file(), at.line());
         Some((format!("leak: what was made at {file}:{line} {} is never freed", block.made), at))
     })
     .flatten()
+}
+
+/// What has become of memory that was freed in this run.
+pub(crate) fn freed(address: usize) -> Option<String> {
+    with_region(|region| {
+        let block = region.block(address)?;
+        let (made, freed) = (block.made, block.freed?);
+        Some(format!("memory that was allocated {made} and freed {freed}"))
+    })
+    .flatten()
+}
+
+/// A block that is kept for the whole execution, with all that it leads to.
+pub(crate) fn keep(address: usize) {
+    with_region(|region| region.roots.push(address));
 }
 
 impl Arena {
@@ -381,11 +508,16 @@ unsafe impl GlobalAlloc for Arena {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
+        let given = unsafe { System.alloc(layout) };
+        if REGION.get().is_none() && !given.is_null() {
+            host::note(given.addr(), layout.size());
+        }
+        given
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         if !is_ours(pointer.addr()) {
+            host::forget(pointer.addr());
             // SAFETY: the caller's promise; the system has given it out, because no region has.
             return unsafe { System.dealloc(pointer, layout) };
         }
@@ -399,8 +531,15 @@ unsafe impl GlobalAlloc for Arena {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !is_ours(pointer.addr()) {
+            let of_host = host::forget(pointer.addr());
             // SAFETY: the caller's promise; the system has given it out, because no region has.
-            return unsafe { System.realloc(pointer, layout, size) };
+            let moved = unsafe { System.realloc(pointer, layout, size) };
+            if let Some(before) = of_host {
+                let is_moved = !moved.is_null();
+                let (now, size) = if is_moved { (moved, size) } else { (pointer, before) };
+                host::note(now.addr(), size);
+            }
+            return moved;
         }
         // SAFETY: the caller's promise: the size is not zero, and does not overflow when aligned.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };

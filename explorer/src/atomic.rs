@@ -97,7 +97,7 @@ impl Atomic {
     }
 
     #[track_caller]
-    fn update(&self, update: Update, order: Ordering) -> u64 {
+    pub(crate) fn update(&self, update: Update, order: Ordering) -> u64 {
         let at = Location::caller();
         if skips(at) {
             return INERT_COUNT;

@@ -24,6 +24,7 @@ use crate::token::Guide;
 use crate::trace::describe;
 use crate::waiting::Probe;
 use crate::window::Window;
+use crate::yielding::Rounds;
 
 /// Why a thread was stopped. As large as a value, so that a result of either fits into registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Stop {
     Redundant,
     /// A failure was recorded.
     Failed,
+    /// The run has to be made again: see `yielding`.
+    Again,
 }
 
 /// How a run of the program ended.
@@ -44,6 +47,8 @@ pub(crate) enum Outcome {
     Blocked,
     Redundant,
     Failed,
+    /// The program has to be run again on the same graph: see `yielding`.
+    Again,
     /// Every waiting thread has read the newest value where it waits: see `waiting`.
     Suspected,
 }
@@ -59,7 +64,7 @@ pub(crate) struct Run {
     /// Index of each thread's next event.
     pub(crate) next: [usize; THREADS_MAX],
     /// Index of each thread's next plain access.
-    plain: [usize; THREADS_MAX],
+    pub(crate) plain: [usize; THREADS_MAX],
     pub(crate) schedule: Schedule,
     /// What the threads do that were spawned and have not begun.
     pub(crate) bodies: [Option<Body>; THREADS_MAX],
@@ -67,6 +72,7 @@ pub(crate) struct Run {
     pub(crate) assumed: bool,
     /// What waiting threads would do next, where that is being asked.
     pub(crate) probe: Option<Probe>,
+    pub(crate) rounds: Rounds,
     /// How many locations each thread has created; numbers them the same way in every run.
     created: [u32; THREADS_MAX],
 }
@@ -180,6 +186,9 @@ impl Engine {
     ) -> Stop {
         if self.is_probing() {
             return self.goes_on();
+        }
+        if self.is_ahead() {
+            return self.leaves_round();
         }
         let thread = self.run.current;
         self.failure.get_or_insert(RawFailure { kind, message, at, thread });
@@ -336,6 +345,9 @@ impl Engine {
         if self.is_probing() {
             return self.probe_read(&request).map(|value| (value, INITIAL));
         }
+        if self.is_ahead() {
+            return self.repeat(&request).map(|value| (value, INITIAL));
+        }
         let read = match self.find(&request)? {
             Some(read) => read,
             None => {
@@ -403,6 +415,9 @@ impl Engine {
         if self.is_probing() {
             return self.probe_write(&request);
         }
+        if self.is_ahead() {
+            return Err(self.leaves_round());
+        }
         if self.find(&request)?.is_none() {
             if let Some(window) = window {
                 self.refuse_unknown(window, request.at)?;
@@ -428,6 +443,9 @@ impl Engine {
     pub(crate) fn other(&mut self, request: Request) -> Result<u64, Stop> {
         if self.is_probing() {
             return self.probe_other(&request);
+        }
+        if self.is_ahead() {
+            return self.repeat(&request);
         }
         let id = match self.find(&request)? {
             Some(id) => id,
@@ -490,6 +508,9 @@ impl Engine {
         if self.is_probing() {
             return self.probe_plain(&request);
         }
+        if self.is_ahead() {
+            return self.repeat_plain(&request);
+        }
         let (thread, graph) = (self.run.current, &self.search.graph);
         let epoch = self.run.next[thread];
         if self.run.plain[thread] < graph.plain[thread].len() || epoch < graph.threads[thread].len()
@@ -529,6 +550,7 @@ impl Engine {
     pub(crate) fn end_thread(&mut self, thread: usize, ended: Result<(), Stop>) {
         let stop = match ended {
             Ok(()) if self.is_probing() => self.goes_on(),
+            Ok(()) if self.is_ahead() => self.leaves_round(),
             Ok(()) if !self.is_over(thread) => self.diverges("the end of the thread"),
             Ok(()) => return self.run.schedule.end(thread),
             Err(stop) => stop,
@@ -544,6 +566,8 @@ impl Engine {
         let schedule = &self.run.schedule;
         if self.failure.is_some() || schedule.is_stopped_by(Stop::Failed) {
             Outcome::Failed
+        } else if schedule.is_stopped_by(Stop::Again) {
+            Outcome::Again
         } else if schedule.is_stopped_by(Stop::Redundant) {
             Outcome::Redundant
         } else if schedule.all_have_ended() {

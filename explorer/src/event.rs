@@ -120,6 +120,39 @@ impl Hash for Cacheable {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
+/// What is done differently to an integer of fewer than 64 bits, or to a signed one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Narrow {
+    /// Adds, and wraps around at the width.
+    Add,
+    /// Ands bitwise, and complements as many bits as there are.
+    Nand,
+    /// Takes the larger one.
+    Max,
+    /// Takes the smaller one.
+    Min,
+    /// Takes the larger one of two signed integers.
+    MaxSigned,
+    /// Takes the smaller one.
+    MinSigned,
+}
+
+impl Narrow {
+    /// What it makes of a value and an operand of so many bits, the bits above them being zero.
+    fn apply(self, value: u64, operand: u64, bits: u32) -> u64 {
+        let signed = |value: u64| ((value << (64 - bits)) as i64) >> (64 - bits);
+        let result = match self {
+            Narrow::Add => value.wrapping_add(operand),
+            Narrow::Nand => !(value & operand),
+            Narrow::Max => value.max(operand),
+            Narrow::Min => value.min(operand),
+            Narrow::MaxSigned => signed(value).max(signed(operand)) as u64,
+            Narrow::MinSigned => signed(value).min(signed(operand)) as u64,
+        };
+        result & (u64::MAX >> (64 - bits))
+    }
+}
+
 /// The operands: what an atomic read does with the value that it gets, and what others need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Update {
@@ -140,10 +173,20 @@ pub(crate) enum Update {
     Nand(u64),
     Max(u64),
     Min(u64),
+    Narrow {
+        operation: Narrow,
+        operand: u64,
+        bits: u32,
+    },
     /// Blocks until the value is `expected`, then writes `new`.
     AwaitExchange {
         expected: u64,
         new: u64,
+    },
+    /// Blocks until the value is below `limit`, then adds `operand`.
+    AwaitAdd {
+        limit: u64,
+        operand: u64,
     },
     AwaitEqual(u64),
     AwaitUnequal(u64),
@@ -168,6 +211,12 @@ impl Update {
                 (value == expected).then_some(new)
             }
             Update::Add(operand) => Some(value.wrapping_add(operand)),
+            Update::Narrow { operation, operand, bits } => {
+                Some(operation.apply(value, operand, bits))
+            }
+            Update::AwaitAdd { limit, operand } => {
+                (value < limit).then(|| value.wrapping_add(operand))
+            }
             Update::Exchange(new) => Some(new),
             Update::Or(operand) => Some(value | operand),
             Update::And(operand) => Some(value & operand),
@@ -185,6 +234,7 @@ impl Update {
                 value != expected
             }
             Update::AwaitUnequal(refused) => value == refused,
+            Update::AwaitAdd { limit, .. } => value >= limit,
             Update::Lock | Update::Interrupt => value != 0,
             _ => false,
         }
@@ -292,6 +342,8 @@ pub(crate) struct Event {
     /// The thread was seen to wait for a change after reading `waits_on` here.
     pub(crate) waits: bool,
     pub(crate) waits_on: u64,
+    /// The thread was seen to go on from a yield behind this read: see `yielding`.
+    pub(crate) goes_on: bool,
     /// The value read, written or chosen.
     pub(crate) value: u64,
     /// What an atomic read reads.

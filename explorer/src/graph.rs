@@ -228,6 +228,7 @@ impl Graph {
             deviates: false,
             waits: false,
             waits_on: 0,
+            goes_on: false,
             reads_from: INITIAL,
             after: INITIAL,
             position: 0,
@@ -357,6 +358,7 @@ impl Graph {
         self.truncate_plain(read.thread(), self.event(read).plain_before as usize);
         let event = self.event_mut(read);
         event.reads_from = write;
+        event.goes_on = false;
         event.value = value;
         event.happens_before = happens_before;
         event.causes = causes;

@@ -124,7 +124,8 @@
 //! `accesses` and `graph` for what an execution is, `consistency` and `sequential` for what a model
 //! forbids, `choices` for the algorithm with the arguments why nothing is lost or repeated,
 //! `window` for loads that may be old, `engine` and `run` for how a closure is made to follow a
-//! graph, `schedule` and `coroutines` for whose turn it is, `waiting` for deadlocks, `inert` for
+//! graph, `schedule` and `coroutines` for whose turn it is, `waiting` for deadlocks, `yielding`
+//! for loops, `inert` for
 //! what happens while a thread unwinds, `workers` for the search, and `trace`, `token` and
 //! `failing` for what becomes of a failure. `tests/gate` compares all of it with independent
 //! enumerators.
@@ -139,9 +140,11 @@ mod consistency;
 mod coroutines;
 mod engine;
 mod event;
+pub mod facade;
 mod failing;
 mod graph;
 mod handle;
+mod host;
 mod inert;
 mod locals;
 mod mutex;
@@ -160,11 +163,12 @@ mod trace;
 mod waiting;
 mod window;
 mod workers;
+mod yielding;
 
 pub use arena::Arena;
 pub use atomic::{Atomic, assume, fence, wait_for_any_change};
 pub use consistency::Model;
-pub use locals::LocalKey;
+pub use locals::{AccessError, LocalKey};
 pub use mutex::{Mutex, MutexGuard};
 pub use options::{FailureCallback, Options, Progress, ProgressCallback, Sample};
 pub use plain::{Plain, PlainValue};
@@ -173,6 +177,7 @@ pub use threads::{JoinHandle, Mark, choose, event_index, mark, spawn, thread_id}
 pub use token::{Token, TokenError};
 pub use trace::{BlockedThread, EventRef, Source, Trace, TraceEvent, TraceKind};
 pub use window::Window;
+pub use yielding::yield_now;
 
 /// Runs the program once for every execution that the memory model allows.
 ///

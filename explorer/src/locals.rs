@@ -16,7 +16,8 @@ use crate::coroutines::current;
 struct Local {
     thread: usize,
     key: usize,
-    value: Rc<dyn Any>,
+    /// `None` once it was dropped.
+    value: Option<Rc<dyn Any>>,
 }
 
 thread_local! {
@@ -33,6 +34,18 @@ impl<T> fmt::Debug for LocalKey<T> {
         formatter.debug_struct("LocalKey").finish_non_exhaustive()
     }
 }
+
+/// The thread has ended and the value was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccessError;
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "thread-local data is used after its thread has ended")
+    }
+}
+
+impl std::error::Error for AccessError {}
 
 /// Declares data of which every thread of every execution has its own, as `std::thread_local!`.
 ///
@@ -66,21 +79,37 @@ impl<T: 'static> LocalKey<T> {
     }
 
     /// Calls `action` with the calling thread's value, which is made if there is none.
+    ///
+    /// # Panics
+    /// If the thread has ended and the value was dropped.
+    #[track_caller]
     pub fn with<R>(&'static self, action: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(action) {
+            Ok(result) => result,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Calls `action` with the calling thread's value, which is made if there is none.
+    ///
+    /// # Errors
+    /// The thread has ended and the value was dropped.
+    pub fn try_with<R>(&'static self, action: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let thread = current();
         let key = std::ptr::from_ref(self).addr();
         let found = LOCALS.with_borrow(|locals| {
             let mine = |local: &&Local| (local.thread, local.key) == (thread, key);
-            locals.iter().find(mine).map(|local| Rc::clone(&local.value))
+            locals.iter().find(mine).map(|local| local.value.clone())
         });
         let value = found.unwrap_or_else(|| {
             // Made outside of the borrow: making it may need other values.
             let value: Rc<dyn Any> = Rc::new((self.make)());
-            let local = Local { thread, key, value: Rc::clone(&value) };
+            let local = Local { thread, key, value: Some(Rc::clone(&value)) };
             LOCALS.with_borrow_mut(|locals| locals.push(local));
-            value
+            Some(value)
         });
-        action(value.downcast_ref().expect("a key has one type"))
+        let value = value.ok_or(AccessError)?;
+        Ok(action(value.downcast_ref().expect("a key has one type")))
     }
 }
 
@@ -89,13 +118,13 @@ pub(crate) fn end_thread() {
     let thread = current();
     let next = || {
         LOCALS.with_borrow_mut(|locals| {
-            let index = locals.iter().position(|local| local.thread == thread)?;
-            Some(locals.remove(index))
+            let of_thread = |local: &&mut Local| local.thread == thread && local.value.is_some();
+            locals.iter_mut().find(of_thread)?.value.take()
         })
     };
     // What is dropped may make more.
-    while let Some(local) = next() {
-        drop(local);
+    while let Some(value) = next() {
+        drop(value);
     }
 }
 

@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::arena::outside;
 use crate::engine::perform;
 use crate::event::{Kind, Payload, Request, Update};
 use crate::handle::Handle;
@@ -49,7 +50,8 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
     }
 
     fn create(name: Option<&'static str>, data: T, at: &'static Location<'static>) -> Mutex<T> {
-        let first = Arc::new(data);
+        // It outlives the run, and an arena that ends with it.
+        let first = outside(|| Arc::new(data));
         let payload = Payload::new(Arc::clone(&first));
         Mutex { handle: Handle::create(0, payload, name, at), first }
     }
@@ -145,7 +147,7 @@ impl<T: Clone + Send + Sync + 'static> Mutex<T> {
             let location = self.handle.enter(engine, at)?;
             let update = Update::Return;
             let request = Request { update, ..Request::new(Kind::Write, location, at) };
-            engine.write(request, Payload::new(Arc::new(data)), Some(&here))
+            engine.write(request, Payload::new(outside(|| Arc::new(data))), Some(&here))
         });
         result
     }
@@ -170,7 +172,8 @@ impl<T: Clone + Send + Sync + 'static> Drop for MutexGuard<'_, T> {
         if skips(self.at) {
             return;
         }
-        let payload = self.data.take().map(|data| Payload::new(Arc::new(data)));
+        let data = self.data.take();
+        let payload = data.map(|data| Payload::new(outside(|| Arc::new(data))));
         perform(|engine| {
             let location = self.mutex.handle.enter(engine, self.at)?;
             let request = Request::new(Kind::Write, location, self.at);

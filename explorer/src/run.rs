@@ -13,8 +13,16 @@ use crate::waiting::Probe;
 /// Runs the program, which replays the graph and then extends it. Where that looks like a deadlock,
 /// runs it once more to see what the waiting threads would do next.
 pub(crate) fn run_once(program: &dyn Fn()) -> Outcome {
-    match pass(program, None) {
-        Outcome::Suspected => pass(program, Some(Probe::default())),
+    let again = |probe: fn() -> Option<Probe>| {
+        loop {
+            let outcome = pass(program, probe());
+            if outcome != Outcome::Again {
+                return outcome;
+            }
+        }
+    };
+    match again(|| None) {
+        Outcome::Suspected => again(|| Some(Probe::default())),
         outcome => outcome,
     }
 }

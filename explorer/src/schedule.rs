@@ -102,8 +102,12 @@ impl Engine {
     }
 
     /// The calling thread is going to join another one, and gives way.
-    pub(crate) fn set_joining(&mut self, child: usize) {
+    pub(crate) fn begin_join(&mut self, child: usize) -> Result<(), Stop> {
+        if self.is_ahead() {
+            return Err(self.leaves_round());
+        }
         self.run.schedule.joining[self.run.current] = Some(child);
+        Ok(())
     }
 
     /// The calling thread is going to be alone, and gives way to all others before.
@@ -169,7 +173,10 @@ impl Engine {
     /// The thread that goes on now; none if the run is over.
     pub(crate) fn next_turn(&mut self) -> Option<usize> {
         let schedule = &self.run.schedule;
-        if [Stop::Failed, Stop::Redundant].iter().any(|stop| schedule.is_stopped_by(*stop)) {
+        if [Stop::Failed, Stop::Redundant, Stop::Again]
+            .iter()
+            .any(|stop| schedule.is_stopped_by(*stop))
+        {
             return None;
         }
         let leader = self.find_leader()?;

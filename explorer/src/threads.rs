@@ -58,14 +58,21 @@ impl<T> JoinHandle<T> {
     /// `std::thread::panicking()` first, unless the other thread is known to have ended.
     #[track_caller]
     pub fn join(self) -> T {
+        self.try_join().expect("a thread that was joined has left its result")
+    }
+
+    /// Waits for the thread to end; gives nothing if the calling one unwinds and the other has not
+    /// ended.
+    #[track_caller]
+    pub fn try_join(self) -> Option<T> {
         let at = Location::caller();
         if !is_inert() {
-            with(|engine| engine.set_joining(self.thread));
+            perform(|engine| engine.begin_join(self.thread));
             suspend();
             perform(|engine| engine.join(self.thread, at));
         }
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        result.take().expect("a thread that was joined has left its result")
+        result.take()
     }
 }
 

@@ -202,6 +202,10 @@ pub(crate) fn fingerprint(graph: &Graph, lengths: &[usize; THREADS_MAX]) -> u32 
                 Update::Within(_) => (15, 0, 0),
                 Update::Interrupt => (16, 0, 0),
                 Update::Return => (17, 0, 0),
+                Update::Narrow { operation, operand, bits } => {
+                    (18 + operation as u64, operand, u64::from(bits))
+                }
+                Update::AwaitAdd { limit, operand } => (24, limit, operand),
             };
             [tag, first, second].into_iter().for_each(&mut feed);
         }

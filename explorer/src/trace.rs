@@ -261,6 +261,7 @@ fn awaited(graph: &Graph, event: &Event) -> String {
             format!("{value:#x} in {name}")
         }
         Update::AwaitUnequal(value) => format!("anything but {value:#x} in {name}"),
+        Update::AwaitAdd { limit, .. } => format!("less than {limit:#x} in {name}"),
         _ => format!("a change of {name} from {:#x}", event.value),
     }
 }

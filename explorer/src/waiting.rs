@@ -43,7 +43,10 @@ pub(crate) struct Probe {
     threads: [Probed; THREADS_MAX],
     /// What the thread that is alone has written.
     written: Vec<(u32, u64)>,
-    operations: usize,
+    pub(crate) operations: usize,
+    /// How many operations there were at the last yield, and how many yields with some before.
+    pub(crate) yielded_at: usize,
+    pub(crate) rounds: usize,
 }
 
 impl Engine {
@@ -137,7 +140,7 @@ impl Engine {
     }
 
     /// The thread that is alone waits: for ever, if it has left memory as it was.
-    fn probe_waits(&mut self) -> Stop {
+    pub(crate) fn probe_waits(&mut self) -> Stop {
         let unchanged = self.run.probe.as_ref().is_some_and(|probe| {
             probe.written.iter().all(|(location, value)| self.newest(*location) == *value)
         });
@@ -153,6 +156,9 @@ impl Engine {
     ) -> Result<(), Stop> {
         if self.is_probing() {
             return Err(self.probe_waits());
+        }
+        if self.is_ahead() {
+            return Err(self.leaves_round());
         }
         let thread = self.run.current;
         let index = self.run.next[thread];
@@ -179,6 +185,12 @@ impl Engine {
             };
             return Err(self.misuse(at, message));
         };
+        self.wait_at(read)
+    }
+
+    /// The calling thread waits at its last read, whose value makes it repeat a round for ever.
+    pub(crate) fn wait_at(&mut self, read: EventId) -> Result<(), Stop> {
+        let graph = &mut self.search.graph;
         let event = graph.event_mut(read);
         (event.waits, event.waits_on) = (true, event.value);
         if self.run.probe.is_some() {
@@ -197,6 +209,7 @@ impl Engine {
         if let Some(probe) = &mut self.run.probe {
             probe.threads[thread] = Probed::Alone;
             (probe.written, probe.operations) = (Vec::new(), 0);
+            (probe.yielded_at, probe.rounds) = (0, 0);
         }
     }
 
@@ -204,6 +217,9 @@ impl Engine {
     pub(crate) fn give_up(&mut self) -> Stop {
         if self.is_probing() {
             return self.goes_on();
+        }
+        if self.is_ahead() {
+            return self.leaves_round();
         }
         if !self.is_over(self.run.current) {
             return self.diverges("an assumption that does not hold");

@@ -148,7 +148,7 @@ impl<'options> Shared<'options> {
                     self.blocked.fetch_add(1, Ordering::Relaxed);
                 }
                 Outcome::Redundant => {}
-                Outcome::Suspected => unreachable!("a probe has decided"),
+                Outcome::Suspected | Outcome::Again => unreachable!("another run has decided"),
                 Outcome::Failed => {
                     let graph = engine.search.graph.clone();
                     return engine.failure.take().map(|failure| Found { failure, graph });

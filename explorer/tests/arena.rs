@@ -246,3 +246,30 @@ fn memory_of_the_host_stays_what_it_was() {
     assert_eq!(report.executions, 3, "{report}");
     assert_eq!(kept.into_inner().expect("no panic holds it").len(), 100);
 }
+
+#[test]
+fn what_the_host_keeps_of_a_program_is_left_alone() {
+    // Sets of lists: their memory is the program's, and each run makes one more list.
+    let kept = StdArc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let inside = StdArc::clone(&kept);
+    let report = explore_all(move || {
+        let head = StdArc::new(Atomic::new(0));
+        let others = [1, 2].map(|value| {
+            let head = StdArc::clone(&head);
+            // What is leaked has the same address in every run, or the runs would differ.
+            spawn(move || {
+                head.compare_exchange(
+                    0,
+                    address(Box::new(Node { value, next: 0 })),
+                    AcqRel,
+                    Acquire,
+                )
+            })
+        });
+        let won = others.map(|other| u64::from(other.join().is_ok()));
+        inside.lock().expect("no panic holds it").insert(won.to_vec());
+    });
+    assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 2), "{report}");
+    let kept = kept.lock().expect("no panic holds it");
+    assert_eq!(*kept, [vec![0, 1], vec![1, 0]].into());
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use weft_explorer::{
     Atomic, FailureKind, Options, Plain, Report, Verdict, explore, replay, spawn,
-    wait_for_any_change,
+    wait_for_any_change, yield_now,
 };
 
 fn explore_all(program: impl Fn() + Send + Sync) -> Report {
@@ -208,4 +208,85 @@ fn a_thread_that_would_go_on_and_free_another_is_no_deadlock() {
         thread.join();
     });
     expect_exhausted(&report, 1);
+}
+
+#[test]
+fn a_yield_is_nothing_to_a_thread_that_goes_on() {
+    // Neither does it hide the newer value, nor the end of a loop that gives up.
+    let seen = std::sync::Mutex::new(std::collections::BTreeSet::new());
+    let report = explore(&Options { find_duplicates: true, ..Options::default() }, || {
+        let word = Arc::new(Atomic::new(0));
+        let other = Arc::clone(&word);
+        let thread = spawn(move || other.store(1, Relaxed));
+        let first = word.load(Relaxed);
+        yield_now();
+        let second = word.load(Relaxed);
+        yield_now();
+        thread.join();
+        seen.lock().expect("no panic holds it").insert((first, second));
+    });
+    assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 3), "{report}");
+    assert_eq!(report.duplicates, 0);
+    let seen = seen.into_inner().expect("no panic holds it");
+    assert_eq!(seen, [(0, 0), (0, 1), (1, 1)].into());
+}
+
+#[test]
+fn a_loop_that_yields_is_explored_by_its_last_round_and_may_read_two_words() {
+    let program = |stores: u64| {
+        move || {
+            let words = Arc::new((Atomic::new(0), Atomic::new(0)));
+            let others = [0, 1].map(|number| {
+                let words = Arc::clone(&words);
+                spawn(move || {
+                    let word = if number == 0 { &words.0 } else { &words.1 };
+                    word.store(stores, Release);
+                })
+            });
+            while words.0.load(Acquire) + words.1.load(Acquire) < 2 {
+                yield_now();
+            }
+            others.into_iter().for_each(|other| other.join());
+        }
+    };
+    let report = explore(&Options { find_duplicates: true, ..Options::default() }, program(1));
+    assert_eq!((report.verdict, report.executions), (Verdict::Exhausted, 1), "{report}");
+    assert_eq!(report.duplicates, 0);
+    let report = explore(&Options::default(), program(0));
+    let failure = report.failure.expect("the loop does not end");
+    assert_eq!(failure.kind, FailureKind::Deadlock, "{}", failure.message);
+    assert!(failure.message.contains("thread 0 waits at a load"), "{}", failure.message);
+    let again = replay(&Options::default(), &failure.token, program(0)).failure;
+    assert_eq!(again.expect("it fails again").message, failure.message);
+}
+
+#[test]
+fn a_loop_that_yields_and_reads_nothing_is_named() {
+    let report = explore(&Options::default(), || {
+        loop {
+            yield_now();
+        }
+    });
+    let failure = report.failure.expect("it does not end");
+    assert_eq!(failure.kind, FailureKind::UnboundedLoop, "{}", failure.message);
+    assert!(failure.message.contains("thread 0 has yielded 20000 times"), "{}", failure.message);
+}
+
+#[test]
+fn a_read_before_a_loop_is_none_of_its_rounds() {
+    let report = explore_all(|| {
+        let word = Arc::new(Atomic::new(0));
+        let other = Arc::clone(&word);
+        let thread = spawn(move || other.store(1, Release));
+        let before = word.load(Acquire);
+        // It ends in one execution in which the read before it has found the old value.
+        loop {
+            yield_now();
+            if before == 1 || word.load(Acquire) != before {
+                break;
+            }
+        }
+        thread.join();
+    });
+    expect_exhausted(&report, 2);
 }
