@@ -137,7 +137,7 @@ lint:
     cargo clippy {{loom}} --all-targets -- -D warnings
     BARE_METAL=1 cargo clippy --package weft-kernel --profile kernel -- -D warnings
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
-<<<<<<< HEAD
+    RUSTDOCFLAGS=-Dwarnings cargo doc {{loom}} --no-deps
     if cargo deny --version >/dev/null 2>&1; then
         {{just}} licences
     else
@@ -147,9 +147,6 @@ lint:
 # Checks the licences and the sources of what is linked; `just licences advisories` what is known.
 licences *CHECKS="bans licenses sources":
     cargo deny check {{CHECKS}}
-=======
-    RUSTDOCFLAGS=-Dwarnings cargo doc {{loom}} --no-deps
->>>>>>> 1f27af7 (Take the place of loom: weft-loom, over the explorer)
 
 # Everything that should be green before a change is handed in.
 preflight: test qemu
