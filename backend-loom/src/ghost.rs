@@ -158,6 +158,8 @@ pub(crate) struct Ghost {
     locking: Mutex<Vec<Locking>>,
     /// What words and cells are called, by the engine's number.
     names: Mutex<Vec<(u32, Label)>>,
+    /// Where what each CPU does is told, if not where it is done.
+    told_at: Mutex<Vec<Option<&'static Location<'static>>>>,
     /// Where the scenario says what has failed.
     blamed: Mutex<Option<&'static Location<'static>>>,
 }
@@ -218,6 +220,7 @@ impl Ghost {
             held: Mutex::default(),
             locking: Mutex::new((0..=cpus).map(|_| Locking::default()).collect()),
             names: Mutex::default(),
+            told_at: Mutex::new(vec![None; cpus + 1]),
             blamed: Mutex::default(),
         })
     }
@@ -333,6 +336,26 @@ impl Ghost {
         if is_counted() {
             lock(&self.reached).insert(name);
         }
+    }
+
+    /// Calls `body`; what `cpu` does there is told where the caller is. So a program's instruction
+    /// has one place, whatever hardware does for it.
+    #[track_caller]
+    pub(crate) fn told_here<R>(cpu: usize, body: impl FnOnce() -> R) -> R {
+        if !is_recorded() {
+            return body();
+        }
+        let ghost = Self::current();
+        let column = ghost.column(cpu);
+        lock(&ghost.told_at)[column] = Some(Location::caller());
+        let result = body();
+        lock(&ghost.told_at)[column] = None;
+        result
+    }
+
+    /// Where what the CPU of this column does is told, if not where it is done.
+    pub(crate) fn told_at(&self, column: usize) -> Option<&'static Location<'static>> {
+        lock(&self.told_at)[column]
     }
 
     /// Notes where the scenario says what is about to fail.

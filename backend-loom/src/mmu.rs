@@ -286,7 +286,8 @@ impl<G: Geometry> Model<G> {
         } else if sabotage::is(Sabotage::LateShootdown) {
             self.late(actor.cpu()).lock().expect("nothing panics here").push((*cpus, *request));
         } else if sabotage::is(Sabotage::MaskedShootdown) {
-            self.mmu(actor.cpu()).masked(|_| self.interrupt_all(actor, cpus, &serve));
+            let all = || self.mmu(actor.cpu()).masked(|_| self.interrupt_all(actor, cpus, &serve));
+            Ghost::told_here(actor.cpu(), all);
         } else {
             self.interrupt_all(actor, cpus, &serve);
         }

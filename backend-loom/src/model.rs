@@ -260,6 +260,15 @@ unsafe impl<G: Geometry> Backend for Model<G> {
     }
 }
 
+impl<G: Geometry> Model<G> {
+    /// An instruction of a program, told where the caller is.
+    #[track_caller]
+    fn user<R>(&self, vaddr: Vaddr, write: bool, body: impl FnOnce(RawItem) -> R) -> Option<R> {
+        let cpu = Actor::now()?.cpu();
+        Ghost::told_here(cpu, || self.instruction(vaddr, write, body))
+    }
+}
+
 impl<G: Geometry> World for Model<G> {
     #[track_caller]
     fn write_contents(&self, frame: Paddr, value: u64) {
@@ -277,7 +286,7 @@ impl<G: Geometry> World for Model<G> {
             true => self.read_contents(page.frame),
             false => 0,
         };
-        self.instruction(vaddr, false, read)
+        self.user(vaddr, false, read)
     }
 
     #[track_caller]
@@ -287,12 +296,12 @@ impl<G: Geometry> World for Model<G> {
                 self.write_contents(page.frame, value);
             }
         };
-        self.instruction(vaddr, true, write).is_some()
+        self.user(vaddr, true, write).is_some()
     }
 
     #[track_caller]
     fn user_level(&self, vaddr: Vaddr) -> Option<Level> {
-        self.instruction(vaddr, false, |page| page.level)
+        self.user(vaddr, false, |page| page.level)
     }
 
     #[track_caller]

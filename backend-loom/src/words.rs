@@ -44,14 +44,9 @@ impl Recording {
             return Self(None);
         }
         let ghost = Ghost::current();
-        let record = Record {
-            cpu: ghost.column(actor.cpu()),
-            position: Chosen::position(),
-            label,
-            step,
-            site,
-            at: Location::caller(),
-        };
+        let cpu = ghost.column(actor.cpu());
+        let at = ghost.told_at(cpu).unwrap_or(Location::caller());
+        let record = Record { cpu, position: Chosen::position(), label, step, site, at };
         ghost.begin(record);
         Self(Some((ghost, record)))
     }

@@ -85,9 +85,12 @@ pub(crate) fn to_try(failure: &Counterexample) -> Option<&'static str> {
     said.map(|(_, hint)| *hint)
 }
 
-/// Where it failed, if that is not where the models found it out.
+/// Where it failed: the place that failed, unless the models found it out themselves, or that of the
+/// step.
 pub(crate) fn location(failure: &Counterexample) -> Option<&str> {
-    failure.location.as_deref().filter(|at| !at.starts_with("backend-loom/src/"))
+    let step = failure.lines.iter().rfind(|line| line.fails).map(|line| line.at.as_str());
+    let is_ours = |at: &&str| !at.starts_with("backend-loom/src/");
+    failure.location.as_deref().filter(is_ours).or(step.filter(is_ours))
 }
 
 /// A message in lines: what a history is made of has a line each.
