@@ -91,6 +91,32 @@ fn recipes_run_where_they_are_started_and_pass_on_words_and_codes() {
     assert!(checkout.called().contains("--package weft-model-check"), "{}", checkout.called());
 }
 
+/// What `.ci/run` calls: everything is in it, in this order, and the first failure ends it.
+#[test]
+fn the_test_command_lints_tests_explores_and_boots() {
+    let Some(checkout) = Checkout::new("whole") else { return };
+    let ran = checkout.run("docs", &["test"]);
+    assert_eq!(ran.code, Some(3), "the code of what explores: {ran:?}");
+    let called = checkout.called();
+    let mut left = called.lines();
+    for part in [
+        "cargo fmt --all --check",
+        "cargo clippy --workspace --all-targets -- -D warnings",
+        "cargo clippy --package weft-kernel --profile kernel -- -D warnings",
+        "cargo doc --workspace --no-deps",
+        "cargo deny check bans licenses sources",
+        "cargo test --workspace",
+        "explored",
+    ] {
+        assert!(left.any(|line| line == part), "no {part:?}, or earlier: {called}");
+    }
+    assert_eq!(left.next(), None, "what failed was not the end");
+    let booted = checkout.just("", &["smoke"]).env("REQUIRE_QEMU", "1").output();
+    assert!(booted.expect("just can be started").status.success());
+    let part = "weft-qemu-runner -- --repeat 20 --no-twins --no-models\n";
+    assert!(checkout.called().ends_with(part), "{}", checkout.called());
+}
+
 #[test]
 fn help_is_shown_before_anything_is_built_and_is_what_the_command_says() {
     let Some(checkout) = Checkout::new("help") else { return };
