@@ -76,6 +76,11 @@ bench *ARGS:
     exec cargo bench --quiet --package weft-bench --bench weft -- \
         --directory {{quote(invocation_directory())}} "$@"
 
+# Runs loom's own tests and those of crates that use it, on loom and on weft-loom, and compares.
+[no-cd, no-exit-message]
+facade-check *ARGS:
+    @cargo run --manifest-path {{manifest}} --quiet --package weft-facade-check -- "$@"
+
 # Writes scenarios/tests/NAME.rs, a race that works, to be changed.
 [no-cd, no-exit-message]
 new-scenario NAME: _model-check

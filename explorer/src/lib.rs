@@ -246,4 +246,8 @@ fn install_arena(options: &Options) -> Result<Option<arena::Installed>, &'static
 
 /// The page that registries show, so that its example is compiled.
 #[doc = include_str!("../README.md")]
+#[expect(
+    clippy::test_attr_in_doctest,
+    reason = "the test is to be pasted, and runs in tests/paste"
+)]
 mod readme {}
