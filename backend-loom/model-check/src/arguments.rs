@@ -123,9 +123,10 @@ pub(crate) struct Explore {
     pub(crate) require_exhausted: bool,
     /// Run in a broken world and show the counterexample: the name of a site, which is one step
     /// weaker then (`sites --list` lists them), or `<site>@<file>:<line>` for one line of the core;
-    /// `freed-at-once` (no grace periods), `torn-updates` (updates of entries in two steps) or
-    /// `forgotten-cpu-<number>` (grace periods do not wait for that CPU); `mistake-<name>`, a role
-    /// as a caller once wrote it (--list shows them). Exit codes: 1 caught, 2 survived.
+    /// `freed-at-once` (no grace periods), `never-freed` (what is retired is lost), `torn-updates`
+    /// (updates of entries in two steps) or `forgotten-cpu-<number>` (grace periods do not wait for
+    /// that CPU); `mistake-<name>`, a role as a caller once wrote it (--list shows them). Exit
+    /// codes: 1 caught, 2 survived.
     #[arg(long, value_name = "HOW")]
     pub(crate) sabotage: Option<String>,
 }
