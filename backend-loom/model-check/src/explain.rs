@@ -85,8 +85,8 @@ pub(crate) fn to_try(failure: &Counterexample) -> Option<&'static str> {
     said.map(|(_, hint)| *hint)
 }
 
-/// Where it failed: the place that failed, unless the models found it out themselves, or that of the
-/// step.
+/// Where it failed: the place that failed, or, where the models found it out themselves, that of
+/// the step.
 pub(crate) fn location(failure: &Counterexample) -> Option<&str> {
     let step = failure.lines.iter().rfind(|line| line.fails).map(|line| line.at.as_str());
     let is_ours = |at: &&str| !at.starts_with("backend-loom/src/");
