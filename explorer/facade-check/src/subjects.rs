@@ -11,7 +11,7 @@ pub(crate) struct Subject {
     pub(crate) target: &'static [&'static str],
 }
 
-/// loom's own tests are no tests of a package that depends on loom: they get a package of their own.
+/// loom's own tests are no tests of a package that depends on loom: they get one of their own.
 pub(crate) const LOOM: &str = "loom";
 
 const fn subject(
