@@ -34,14 +34,12 @@ const DIRTY: u64 = 1 << 6;
 /// Above the lowest level: the entry maps a page.
 const HUGE: u64 = 1 << 7;
 const GLOBAL: u64 = 1 << 8;
-/// Ignored by hardware: the item owns its frame.
-const TRACKED: u64 = 1 << 9;
-/// Ignored by hardware: left to the kernel.
-const SOFTWARE: u64 = 1 << 10;
-/// Ignored by hardware, and only where the present bit is clear: the entry is withheld.
-const WITHHELD: u64 = 1 << 11;
-/// Ignored by hardware: the entry says a value, and no frame.
-const MARK: u64 = 1 << 52;
+/// Ignored by hardware: flags that are software's alone, so many bits further up than ours.
+const SOFTWARE_SHIFT: u32 = 46;
+/// Those flags, which cost no more than one of them would.
+const SOFTWARE: PageFlags = PageFlags::FIXED.union(PageFlags::SOFTWARE).union(PageFlags::WITHHELD);
+/// One of them, only where the present bit is clear: the entry is withheld.
+const WITHHELD: u64 = (PageFlags::WITHHELD.bits() as u64) << SOFTWARE_SHIFT;
 /// Ignored by hardware: the page is dirty and may not be written.
 const SAVED_DIRTY: u64 = 1 << 58;
 const NO_EXECUTE: u64 = 1 << 63;
@@ -53,15 +51,11 @@ const ATTRIBUTE_LEAF: u64 = 1 << 7;
 const ATTRIBUTE_HUGE: u64 = 1 << 12;
 
 /// Flags of ours beside those of the format that say the same.
-const FLAGS: [(PageFlags, u64); 8] = [
+const FLAGS: [(PageFlags, u64); 4] = [
     (PageFlags::WRITE, WRITABLE),
     (PageFlags::USER, USER),
     (PageFlags::GLOBAL, GLOBAL),
     (PageFlags::ACCESSED, ACCESSED),
-    (PageFlags::TRACKED, TRACKED),
-    (PageFlags::SOFTWARE, SOFTWARE),
-    (PageFlags::WITHHELD, WITHHELD),
-    (PageFlags::MARK, MARK),
 ];
 
 impl X86_64 {
@@ -78,7 +72,8 @@ impl X86_64 {
 
     #[inline]
     fn property(entry: u64, level: Level) -> Property {
-        let mut flags = PageFlags::empty();
+        let software = (entry >> SOFTWARE_SHIFT) as u16 & SOFTWARE.bits();
+        let mut flags = PageFlags::from_bits_retain(software);
         for (ours, theirs) in FLAGS {
             flags.set(ours, entry & theirs != 0);
         }
@@ -147,6 +142,7 @@ unsafe impl EntryFormat for X86_64 {
         if level > Level::LEAF {
             entry |= HUGE;
         }
+        entry |= u64::from(property.flags.bits() & SOFTWARE.bits()) << SOFTWARE_SHIFT;
         for (ours, theirs) in FLAGS {
             if property.flags.contains(ours) {
                 entry |= theirs;
