@@ -112,7 +112,7 @@ fn a_page_where_nothing_was_is_flushed_by_its_address_if_faults_are_cached<G: Ar
                 cursor.map(tracked_on(machine, READABLE)).expect("nothing is there");
             }
             drop(cursor);
-            assert_eq!(seen(), if_cached::<G>(Flush::Page(range.start)));
+            assert_eq!(seen(), if_cached::<G>(Flush::Page(range.start)), "a fault stays cached");
             lock(root, range.clone()).unmap(range.end).expect("no split");
         }
         for level in huge_levels::<G>() {
