@@ -93,9 +93,10 @@ fn dead_others(tree: &Tree) -> Vec<String> {
             || name(folder(path)) == "mutants"
     };
     let is_named = |path: &str| {
-        // A document has to be linked; of anything else it is enough that its name is said.
+        // A document has to be linked, or named in full by what reads it; of anything else it is
+        // enough that its name is said.
         let is_said = |text: &str| match path.strip_suffix(".md") {
-            Some(_) => text.contains(&format!("{})", name(path))),
+            Some(_) => text.contains(&format!("{})", name(path))) || text.contains(path),
             None => text.contains(name(path)),
         };
         tree.files().any(|(other, text)| other != path && is_said(text))
