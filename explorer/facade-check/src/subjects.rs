@@ -23,22 +23,13 @@ const fn subject(
     Subject { name, version, cfg, target }
 }
 
-/// All that ask for loom 0.7 and ship tests that use it.
+/// Crates that ask for loom 0.7 and ship tests that use it.
 pub(crate) const SUBJECTS: &[Subject] = &[
     subject(LOOM, "0.7.3", "loom", &["--features", "futures"]),
-    subject("async-event", "0.2.1", "async_event_loom", &["--lib"]),
     subject("bytes", "1.12.2", "loom", &["--lib"]),
     subject("concurrent-queue", "2.5.0", "loom", &["--test", "loom", "--features", "loom"]),
-    subject(
-        "crossbeam-epoch",
-        "0.9.21",
-        "crossbeam_loom",
-        &["--test", "loom", "--features", "loom"],
-    ),
-    subject("diatomic-waker", "0.2.3", "diatomic_waker_loom", &["--lib"]),
     subject("event-listener", "5.4.2", "loom", &["--test", "loom", "--features", "loom"]),
     subject("left-right", "0.11.8", "loom", &["--test", "loom"]),
     subject("oneshot", "0.2.1", "oneshot_loom", &["--test", "loom", "--features", "loom"]),
     subject("parking", "2.2.1", "loom", &["--test", "loom", "--features", "loom"]),
-    subject("st3", "0.4.1", "st3_loom", &["--test", "loom"]),
 ];
