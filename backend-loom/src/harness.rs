@@ -96,6 +96,8 @@ pub struct Plan {
     pub twins: Vec<(Sabotage, &'static str)>,
     /// The mistakes by name: which role is wrong, and what it does.
     pub mistakes: Vec<(&'static str, usize, &'static str)>,
+    /// The most deviations that a run of everything explores, if all executions are too many.
+    pub deviations: Option<u32>,
 }
 
 impl Plan {
@@ -111,6 +113,7 @@ impl Plan {
                 .chain(S::MISTAKES.iter().map(|mistake| (mistake.sabotage(), mistake.message)))
                 .collect(),
             mistakes: S::MISTAKES.iter().map(|it| (it.name, it.role, it.what)).collect(),
+            deviations: S::DEVIATIONS,
         }
     }
 
@@ -329,8 +332,15 @@ fn conduct(
 pub fn measure(engine: EngineName, named: Named, request: Request) -> Report {
     let Named { name, cpus, program } = named;
     let roles = vec!["CPU"; cpus];
-    let plan =
-        Plan { name, roles, outcomes: &[], reached: &[], twins: Vec::new(), mistakes: Vec::new() };
+    let plan = Plan {
+        name,
+        roles,
+        outcomes: &[],
+        reached: &[],
+        twins: Vec::new(),
+        mistakes: Vec::new(),
+        deviations: None,
+    };
     conduct(engine, &plan, &|_| Arc::clone(&program), request, None)
 }
 

@@ -16,7 +16,7 @@ use weft_scenarios::sabotage::Sabotage;
 use crate::child;
 use crate::chosen::EngineName;
 use crate::engine::Verdict;
-use crate::harness::Prepared;
+use crate::harness::{Plan, Prepared};
 use crate::report::{Judgement, Report, Request};
 use crate::sabotage;
 
@@ -50,15 +50,20 @@ macro_rules! tests {
 struct Budget {
     executions: Option<u64>,
     preemptions: Option<usize>,
+    deviations: Option<u32>,
     /// Whether a search that is cut short is a failure.
     must_exhaust: bool,
 }
 
 impl Budget {
-    fn of(engine: EngineName) -> Self {
-        let nothing = Self { executions: None, preemptions: None, must_exhaust: false };
+    fn of(engine: EngineName, plan: &Plan) -> Self {
+        let nothing =
+            Self { executions: None, preemptions: None, deviations: None, must_exhaust: false };
         match engine {
-            EngineName::Explorer => Self { must_exhaust: true, ..nothing },
+            EngineName::Explorer => {
+                let deviations = plan.deviations;
+                Self { deviations, must_exhaust: deviations.is_none(), ..nothing }
+            }
             EngineName::Loom => Self { preemptions: Some(2), ..nothing },
             EngineName::Shuttle | EngineName::Threads => {
                 Self { executions: Some(SAMPLES), ..nothing }
@@ -67,8 +72,10 @@ impl Budget {
     }
 
     fn request(&self, sabotage: Option<Sabotage>) -> Request {
-        let Self { executions, preemptions, .. } = *self;
-        Request { sabotage, time: TIME, executions, preemptions, ..Request::default() }
+        let Self { executions, preemptions, deviations, .. } = *self;
+        // What is broken is looked for in all executions.
+        let deviations = deviations.filter(|_| sabotage.is_none());
+        Request { sabotage, time: TIME, executions, preemptions, deviations, ..Request::default() }
     }
 }
 
@@ -83,7 +90,7 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
     if let Some(request) = child::asked() {
         child::answer(&prepared.explore(engine, request, None));
     }
-    let (budget, test) = (Budget::of(engine), engine.traits().name);
+    let (budget, test) = (Budget::of(engine, &prepared.plan), engine.traits().name);
     let (scenario, path) = module.split_once("::").expect("a module of a test target");
     let ask = |sabotage| {
         let mut me = Command::new(std::env::current_exe().expect("a test has an executable"));
@@ -101,7 +108,7 @@ pub fn run_test(module: &str, engine: EngineName, prepared: &Prepared) {
     };
     assert!(is_good, "{}", complaint(&whole));
     assert!(ended || !budget.must_exhaust, "not every execution: {}", complaint(&whole));
-    if budget.must_exhaust
+    if engine == EngineName::Explorer
         && let Some(said) = executions_in_header(scenario)
     {
         let found = whole.executions;

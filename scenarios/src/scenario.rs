@@ -44,6 +44,9 @@ pub trait Scenario<B: World>: Send + Sync + Sized + 'static {
     const TWINS: Twins;
     /// Wrong versions of roles that must be caught.
     const MISTAKES: Mistakes<Self, B> = Mistakes::NONE;
+    /// If all executions are too many for a run of everything: the most choices other than the
+    /// default ones that such a run explores. `--long` explores all of them.
+    const DEVIATIONS: Option<u32> = None;
     /// Frames that the set-up may allocate.
     const SET_UP_FRAMES: usize = 8;
     /// Frames that each CPU may allocate.

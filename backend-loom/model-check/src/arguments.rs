@@ -118,6 +118,10 @@ pub(crate) struct Explore {
     #[arg(long)]
     #[serde(skip)]
     pub(crate) fail_fast: bool,
+    /// Explore to the end what is too large for a run of everything: an hour for each search of the
+    /// explorer. Only scenarios that need it, without a FILTER; only that engine, without --engine.
+    #[arg(long, conflicts_with_all = ["deviations", "sample", "preemptions"])]
+    pub(crate) long: bool,
     /// A search that does not end as EXHAUSTED counts as exit code 3.
     #[arg(long)]
     pub(crate) require_exhausted: bool,
@@ -406,7 +410,10 @@ impl Explore {
     ///
     /// As [`Search::selection`], and for flags that contradict each other.
     pub(crate) fn selection(&self) -> Result<Selection, String> {
-        let selection = self.search.selection()?;
+        let mut selection = self.search.selection()?;
+        if self.long && !selection.named {
+            selection.checkers.retain(|checker| checker.used_for == Use::Everything);
+        }
         let Search { preemptions, deviations, sample, .. } = self.search;
         if !self.require_exhausted {
             return Ok(selection);

@@ -41,7 +41,10 @@ impl Planned {
     fn from(explore: &Explore) -> Result<Self, String> {
         let selection = explore.selection()?;
         let Search { filters, skip, .. } = &explore.search;
-        let plans = jobs::selected(filters, skip)?;
+        let mut plans = jobs::selected(filters, skip)?;
+        if explore.long && filters.is_empty() {
+            plans.retain(|plan| plan.deviations.is_some());
+        }
         let sabotage = explore.sabotage.as_deref().map(sabotage_named).transpose()?.flatten();
         let plans = breakable(&explore.search, plans, sabotage)?;
         let jobs = jobs::plan(explore, &selection, &plans, sabotage)?;

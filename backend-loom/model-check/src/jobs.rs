@@ -130,7 +130,7 @@ pub(crate) fn plan(
                 checker,
                 sabotage,
                 purpose: Purpose::Row,
-                stages: row_stages(explore, checker, plan.roles.len(), sabotage),
+                stages: row_stages(explore, checker, plan, sabotage),
             });
             if explore.no_twins || !checker.traits().controls_schedule || sabotage.is_some() {
                 continue;
@@ -178,10 +178,14 @@ type Bounds = [(Option<usize>, f64)];
 fn row_stages(
     explore: &Explore,
     checker: &Checker,
-    cpus: usize,
+    plan: &Plan,
     sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
+    let cpus = plan.roles.len();
+    let few = [(plan.deviations.map(|most| most as usize), 15.0)];
     let bounds: &Bounds = match checker.used_for {
+        Use::Everything if explore.long => &[(None, 3600.0)],
+        Use::Everything if plan.deviations.is_some() && !explore.require_exhausted => &few,
         Use::Everything if explore.require_exhausted => &[(None, 20.0)],
         Use::Everything => &[(None, 15.0), (Some(3), 5.0)],
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 1.5), (Some(3), 3.0)],
@@ -200,6 +204,8 @@ fn row_stages(
         stage.smallest_within = explore.smallest_within.unwrap_or(SMALLEST_WITHIN);
     }
     stages[0].compare_models = checker.used_for == Use::Everything
+        && bounds[0].0.is_none()
+        && !explore.long
         && explore.search.memory_model.is_none()
         && sabotage.is_none();
     stages

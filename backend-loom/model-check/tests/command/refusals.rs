@@ -84,6 +84,7 @@ fn flags_that_contradict_each_other() {
     refuses(&["--engine", "shuttle", "--preemptions", "2"], "bounds preemptions");
     refuses(&["--engine", "loom", "--memory-model", "tso"], "needs the explorer");
     refuses(&["--preemptions", "2", "--require-exhausted"], "contradict each other");
+    refuses(&["--long", "--deviations", "2"], "cannot be used with '--deviations <N>'");
     refuses(&["--list", "--format", "junit"], "--list has only the forms human and json");
     refuses(&["sites", "--engine", "threads"], "controls the schedule");
     refuses(&["mutants", "--no-sites", "--sites"], "cannot be used with");

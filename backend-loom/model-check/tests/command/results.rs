@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::{command, ran, run};
 
 #[test]
@@ -179,6 +181,31 @@ fn a_cut_search_is_code_3_where_exhaustion_is_demanded() {
     assert!(ran.out.contains("NOT EXHAUSTED"), "{}", ran.out);
 }
 
+/// A run of everything bounds them; the long form does not, and is of no other scenario.
+#[test]
+fn the_long_form_explores_all_of_what_is_too_large() {
+    let rows = |arguments: &[&str]| {
+        let form = ["--no-twins", "--executions", "100", "--format", "json"];
+        let rows = run(&[arguments, &form].concat()).json()["rows"].clone();
+        let rows = rows.as_array().expect("rows").clone();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        rows.iter()
+            .map(|row| ["scenario", "engine", "verdict"].map(|key| text(&row[key])))
+            .collect()
+    };
+    let long: Vec<_> = rows(&["--long"]);
+    let names: Vec<_> = long.iter().map(|[scenario, ..]| scenario.as_str()).collect();
+    assert_eq!(names, ["activate_vs_activate", "map_vs_map_crowded", "unmap_vs_unmap"]);
+    assert!(long.iter().all(|[_, engine, _]| engine == "explorer"), "{long:?}");
+    let verdict = |arguments: &[&str]| {
+        let mut found: Vec<[String; 3]> = rows(arguments);
+        found.remove(0)[2].clone()
+    };
+    let name = "map_vs_map_crowded";
+    assert_eq!(verdict(&[name, "--engine", "explorer"]), "BOUNDED 4");
+    assert_eq!(verdict(&[name, "--long"]), "BOUNDED (cut at 100)");
+}
+
 #[test]
 fn a_broken_world_that_survives_is_code_2_and_says_so() {
     let arguments = ["lock_vs_lock", "--engine", "explorer", "--sabotage", "QUERY_ORDER"];
@@ -205,7 +232,7 @@ fn every_line_with_an_ordering_is_killed_or_has_a_reason() {
     let value = ran.json();
     assert_eq!(ran.code, Some(0), "{value:#}");
     let weakenings = value["weakenings"].as_array().expect("weakenings");
-    let kills = |one: &serde_json::Value| one["kills"].as_array().map_or(0, Vec::len);
+    let kills = |one: &Value| one["kills"].as_array().map_or(0, Vec::len);
     for one in weakenings {
         assert_eq!(one["survived"], false, "{one:#}");
         assert_eq!(kills(one) == 0, one["reason"].is_string(), "{one:#}");
