@@ -73,8 +73,6 @@ impl Budget {
 
     fn request(&self, sabotage: Option<Sabotage>) -> Request {
         let Self { executions, preemptions, deviations, .. } = *self;
-        // What is broken is looked for in all executions.
-        let deviations = deviations.filter(|_| sabotage.is_none());
         Request { sabotage, time: TIME, executions, preemptions, deviations, ..Request::default() }
     }
 }

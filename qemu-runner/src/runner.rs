@@ -29,8 +29,8 @@ use crate::record::Record;
 /// forgotten CPU is noticed in 28 of 40 boots of 5,000 runs.
 const TWIN_REPEAT_FACTOR: u64 = 5;
 /// How many seeds a broken world is tried with if one boot of each is asked for. More runs with one
-/// seed do not help where processors have fallen into step: the same broken world was not noticed in
-/// 20,000 runs with one seed, and with nine others in 3,500 on average.
+/// seed do not help where processors have fallen into step: the same broken world was not noticed
+/// in 20,000 runs with one seed, and with nine others in 3,500 on average.
 const TWIN_SEEDS: u64 = 4;
 /// How often a line is written where there is no terminal.
 const HEARTBEAT: Duration = Duration::from_secs(10);

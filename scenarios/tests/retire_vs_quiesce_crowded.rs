@@ -65,7 +65,6 @@ impl<B: World> Scenario<B> for Race<B> {
         let mut guard = parent.borrow(&section).lock();
         let mut entry = guard.entry(0).expect("a node has two entries");
         drop(entry.allocate_if_absent().expect("the set-up has frames enough"));
-        drop(entry);
         drop(guard);
         drop(section);
         Race { parent }

@@ -74,7 +74,7 @@ impl Covered {
     /// Explores `plans`.
     pub(crate) fn by(search: &Search, plans: &[Plan]) -> Self {
         let checker = &checkers::ALL[0];
-        let stages = |plan: &Plan| jobs::broken_stages(search, checker, plan.roles.len(), None);
+        let stages = |plan: &Plan| jobs::broken_stages(search, checker, plan, None);
         let job = |plan: &Plan| Job {
             scenario: plan.name,
             checker,

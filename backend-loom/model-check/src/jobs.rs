@@ -144,7 +144,7 @@ pub(crate) fn plan(
                     checker,
                     sabotage: Some(twin),
                     purpose: Purpose::Twin { number, message },
-                    stages: broken_stages(&explore.search, checker, plan.roles.len(), Some(twin)),
+                    stages: broken_stages(&explore.search, checker, plan, Some(twin)),
                 });
             }
         }
@@ -215,11 +215,13 @@ fn row_stages(
 pub(crate) fn broken_stages(
     search: &Search,
     checker: &Checker,
-    cpus: usize,
+    plan: &Plan,
     sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
+    let cpus = plan.roles.len();
+    let few = [(plan.deviations.map(|most| most as usize), 20.0)];
     let bounds: &Bounds = match checker.used_for {
-        Use::Everything => &[(None, 20.0)],
+        Use::Everything => &few,
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(Some(2), 2.0), (None, 4.0)],
         Use::WithinBounds => &[(Some(2), 4.0)],
         Use::Sample(_) => &[(None, 4.0)],

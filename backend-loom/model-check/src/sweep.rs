@@ -127,7 +127,7 @@ fn jobs_in(search: &Search, selection: &Selection, plan: &Plan, world: Sabotage)
     };
     let checkers = jobs::checkers_for(selection, plan).into_iter().filter(|it| used(it));
     let job = |checker: &'static Checker| {
-        let stages = jobs::broken_stages(search, checker, plan.roles.len(), Some(world));
+        let stages = jobs::broken_stages(search, checker, plan, Some(world));
         let stages = stages.into_iter().take(1).map(|request| match checker.used_for {
             Use::Sample(_) => {
                 Request { executions: search.executions.or(Some(SAMPLES)), ..request }

@@ -178,8 +178,8 @@ fn explore(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, String> {
     let engine = engine();
-    let roles = checkers::prepare(scenario).expect("listed names exist").plan.roles.len();
-    let stages = jobs::broken_stages(&Search::default(), engine, roles, None);
+    let plan = checkers::prepare(scenario).expect("listed names exist").plan;
+    let stages = jobs::broken_stages(&Search::default(), engine, &plan, None);
     let request = stages.first().expect("there is a first stage");
     let mut command = Command::new(programs.explorer()?);
     command.args(["child", scenario, engine.name()]).env(choice::VARIABLE, mutant.to_string());
