@@ -1,6 +1,6 @@
 //! # Use vs. move
 //! Result: Never. A CPU uses a page at its old address after it has used it at the new one.
-//! CPUs: 0 runs on the space, and has the page cached; it reads at the new address, then at the old
+//! CPUs: 0 runs on the space and reads the page; it reads at the new address, then at the old
 //!   one. 1 moves the page from one to the other, under one cursor.
 //! Invariant: the old translation is flushed before the page is put at the new address.
 //! Guards against: a page that is put at its new address first, and flushed at the end.
@@ -26,7 +26,7 @@ impl<B: World> Scenario<B> for Race<B> {
     const CPUS: Cpus<Self, B> = cpus([
         ("user", |race, cpu| {
             cpu.activate(&race.table.root).expect("nothing is asked of a root here");
-            cpu.backend().prefetch(page::<B>(1));
+            cpu.backend().user_read(page::<B>(1));
             let at_new = cpu.backend().user_read(page::<B>(2));
             let at_old = cpu.backend().user_read(page::<B>(1));
             cpu.deactivate();

@@ -62,14 +62,15 @@ fn stale_met<S: Scenario<MetalMachine>>() -> String {
 
 /// The scenarios that go well on emulated processors although nothing is flushed. These processors
 /// cache no upper levels of walks, as `use_vs_prune` needs it; they translate nothing ahead of an
-/// access, as the next three do, and `free_vs_map`, where a page is used only once; and they do not
-/// tell the level of a page, which `split_vs_use` asks.
-const NEED_HARDWARE: [&str; 6] = [
+/// access, as the next three do, and `free_vs_map` and `swap_vs_writes`, where a page is used only
+/// once; and they do not tell the level of a page, which `split_vs_use` asks.
+const NEED_HARDWARE: [&str; 7] = [
     "use_vs_prune",
     "lazy_vs_prune",
     "copy_vs_hardware",
     "copy_vs_lazy",
     "free_vs_map",
+    "swap_vs_writes",
     "split_vs_use",
 ];
 
