@@ -333,6 +333,8 @@ impl<'a, 'g, C: Config> Entry<'a, 'g, C> {
     /// Takes out the page that is there, and what owns it: the caller puts these bits into another
     /// entry of the same level. No translation of the page is left once what is `owed` is flushed.
     pub(crate) fn carry_away(&mut self, flush: Owed, owed: &mut Obligation<'_, C::Backend>) -> u64 {
+        // weaker: the flush's fence comes before the page appears anywhere else, and queries
+        // without locks are not promised which page of a range goes first.
         self.exchange_bits(0, site!(CLEAR_ENTRY), flush, Fence::Nothing, owed)
     }
 
