@@ -23,7 +23,7 @@ pub mod machine;
 pub mod models;
 #[expect(unsafe_code, reason = "what a child does before it becomes QEMU")]
 mod orphan;
-pub mod page;
+mod page;
 pub mod summary;
 pub mod symbols;
 pub mod table;

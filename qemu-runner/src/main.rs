@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use weft_qemu_runner::host::{self, Accelerator};
 use weft_qemu_runner::machine::{self, Settings};
-use weft_qemu_runner::page::Pages;
 use weft_qemu_runner::protocol::argument;
 use weft_qemu_runner::{documents, image, table};
 use weft_scenarios::sabotage::Sabotage;
 use weft_shell::arguments::{Form, Format};
-use weft_shell::page::{Earlier, Unfit};
+use weft_shell::page::{Earlier, Pages, Unfit};
 use weft_shell::{checkout, complain, exit, print, print_json};
 
 use crate::arguments::{Accel, Arguments};

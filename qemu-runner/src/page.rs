@@ -4,74 +4,39 @@
 //! where each processor is. The steps that led there are not known: where the models fail as well,
 //! the page has what they say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use maud::{Markup, html};
 use weft_shell::page::history::History;
-use weft_shell::page::{DEFAULT, Earlier, Excerpt, Folder, Was, document, stem};
+use weft_shell::page::{Earlier, Excerpt, Folder, Run, Was, document, stem};
 use weft_shell::text::{plural, thousands};
-use weft_shell::{checkout, complain};
 
 use crate::documents::judgement;
 use crate::summary::{Row, Summary, Twin};
 use crate::table;
 use crate::verdict::{Count, Failure};
 
-/// The index of a run: a run of the models has another one.
-const INDEX: &str = "qemu.html";
+impl Run for Summary {
+    const INDEX: &'static str = "qemu.html";
 
-/// Where a run leaves its pages.
-#[derive(Debug, Default)]
-pub struct Pages {
-    /// The folder that was asked for.
-    folder: Option<Folder>,
-    /// What the index compares with.
-    earlier: Option<Earlier>,
-}
-
-impl Pages {
-    /// Makes the folder, if one is asked for, so that nothing is booted in vain.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, if it cannot be written to.
-    pub fn new(folder: Option<&Path>, earlier: Option<Earlier>) -> Result<Self, String> {
-        Ok(Self { folder: folder.map(Folder::make).transpose()?, earlier })
+    fn has_failures(&self) -> bool {
+        self.rows.iter().any(|row| row.verdict.failure.is_some())
     }
 
-    /// Writes the pages of failures, notes in the rows where each is, and writes the index if a
-    /// folder was asked for.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, if they cannot be written where that was asked for.
-    pub fn write(&self, summary: &mut Summary) -> Result<Option<PathBuf>, String> {
-        let root = checkout::root().ok();
-        let has_failures = summary.rows.iter().any(|row| row.verdict.failure.is_some());
-        let Some(folder) = &self.folder else {
-            if let Some(root) = root.filter(|_| has_failures) {
-                let pages = Folder::make(&root.join(DEFAULT));
-                // They were not asked for: the results are not lost with them.
-                let written = pages.and_then(|folder| failures(&folder, Some(&root), summary));
-                written.unwrap_or_else(|sentence| complain(&sentence));
+    fn write_failures(&mut self, folder: &Folder, root: Option<&Path>) -> Result<(), String> {
+        for index in 0..self.rows.len() {
+            let row = &self.rows[index];
+            if let Some(page) = page(self, row, root) {
+                let written = folder.write(&name(self, row), page)?;
+                self.rows[index].page = Some(written);
             }
-            return Ok(None);
-        };
-        failures(folder, root.as_deref(), summary)?;
-        folder.write(INDEX, index(summary, self.earlier.as_ref())).map(Some)
-    }
-}
-
-/// Writes a page for every failure, and notes in the rows where each is.
-fn failures(folder: &Folder, root: Option<&Path>, summary: &mut Summary) -> Result<(), String> {
-    for index in 0..summary.rows.len() {
-        let row = &summary.rows[index];
-        if let Some(page) = page(summary, row, root) {
-            let written = folder.write(&name(summary, row), page)?;
-            summary.rows[index].page = Some(written);
         }
+        Ok(())
     }
-    Ok(())
+
+    fn index(&self, earlier: Option<&Earlier>) -> Markup {
+        index(self, earlier)
+    }
 }
 
 /// The name of a failure's page.
@@ -184,10 +149,7 @@ fn index(summary: &Summary, earlier: Option<&Earlier>) -> Markup {
         p .(if is_good { "good" } else { "bad" }) { (first) }
         @for line in rest.lines() { p .soft { (line) } }
         @if let Some(earlier) = earlier {
-            p .soft { "compared with " (earlier.name()) }
-            @let now = summary.rows.iter().map(|row| (row.request.name.as_str(), ""));
-            @let gone = earlier.gone(now);
-            @if !gone.is_empty() { p .soft { "not run now: " (gone.join(", ")) } }
+            (earlier.heading(summary.rows.iter().map(|row| (row.request.name.as_str(), ""))))
         }
         h2 { "Scenarios and self-tests" }
         table {

@@ -17,6 +17,7 @@
 //! * [`specification`]: what a page table promises, for histories and for every other check;
 //! * [`history`], [`page_map`], [`linearize`]: what each CPU did and was told, what it was asked
 //!   of, and whether that is possible under the specification; [`mark`]: what was over before what;
+//! * [`parent`]: a node whose children are taken out while CPUs look at them;
 //! * [`shared`]: words and locks of a kernel's own, beside its tables;
 //! * [`tables`]: the two configurations of page tables that scenarios use;
 //! * [`transaction`]: operations of histories, carried out with cursors;
@@ -48,6 +49,7 @@ pub mod mark;
 pub mod metal;
 pub mod mistake;
 pub mod page_map;
+pub mod parent;
 pub mod random;
 pub mod sabotage;
 pub mod scenario;
@@ -84,6 +86,7 @@ pub mod prelude {
     pub use crate::linearize::assert_linearizable;
     pub use crate::mistake::{Mistakes, mistake, mistakes};
     pub use crate::page_map::{Answer, Mapping, Operation, PageMap};
+    pub use crate::parent::Parent;
     pub use crate::scenario;
     pub use crate::scenario::{
         Cpu, Cpus, Outcome, Scenario, Situation, Twins, acceptable, cpus, forbidden, forgotten_cpu,

@@ -11,31 +11,7 @@
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    parent: Node<UserTable<B>>,
-}
-
-impl<B: World> Race<B> {
-    /// Detaches a child and retires it.
-    fn detach(&self, cpu: &Cpu<B>, index: usize) {
-        let section = cpu.read_side();
-        let mut parent = self.parent.borrow(&section).lock();
-        let mut entry = parent.entry(index).expect("a node has two entries");
-        entry.detach().expect("the entry is managed").retire();
-    }
-
-    /// Looks at the children that are there, and announces a quiescent state.
-    fn look(&self, cpu: &mut Cpu<B>) -> usize {
-        let section = cpu.read_side();
-        let parent = self.parent.borrow(&section);
-        let is_there = |index: &usize| match parent.walk(*index) {
-            ChildRef::Node(child) => matches!(child.walk(0), ChildRef::Absent),
-            _ => false,
-        };
-        let found = (0..2).filter(is_there).count();
-        drop(section);
-        cpu.quiescent();
-        found
-    }
+    parent: Parent<B>,
 }
 
 impl<B: World> Scenario<B> for Race<B> {
@@ -43,17 +19,15 @@ impl<B: World> Scenario<B> for Race<B> {
     type Saw = usize;
     const CPUS: Cpus<Self, B> = cpus([
         ("retirer", |race, cpu| {
-            race.detach(cpu, 0);
-            cpu.quiescent();
-            race.detach(cpu, 1);
-            cpu.quiescent();
+            race.parent.detach(cpu, 0);
+            race.parent.detach(cpu, 1);
             0
         }),
         ("first reader", |race, cpu| {
             cpu.quiescent();
-            race.look(cpu)
+            race.parent.look(cpu)
         }),
-        ("second reader", |race, cpu| race.look(cpu)),
+        ("second reader", |race, cpu| race.parent.look(cpu)),
     ]);
     const OUTCOMES: &'static [Outcome] = &[
         interesting("both", "each reader found a child"),
@@ -74,16 +48,7 @@ impl<B: World> Scenario<B> for Race<B> {
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        let parent = machine.node(2);
-        let section = machine.section();
-        let mut guard = parent.borrow(&section).lock();
-        for index in 0..2 {
-            let mut entry = guard.entry(index).expect("a node has two entries");
-            drop(entry.allocate_if_absent().expect("the set-up has frames enough"));
-        }
-        drop(guard);
-        drop(section);
-        Race { parent }
+        Race { parent: Parent::new(machine, 2) }
     }
 
     fn check(&self, _cpu: &mut Cpu<B>, saw: &[usize]) -> &'static str {

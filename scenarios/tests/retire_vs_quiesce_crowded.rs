@@ -10,40 +10,20 @@
 use weft_scenarios::prelude::*;
 
 struct Race<B: World> {
-    parent: Node<UserTable<B>>,
-}
-
-impl<B: World> Race<B> {
-    /// Whether the child is there and empty.
-    fn look(&self, cpu: &mut Cpu<B>) -> bool {
-        let section = cpu.read_side();
-        let is_there = match self.parent.borrow(&section).walk(0) {
-            ChildRef::Node(child) => matches!(child.walk(0), ChildRef::Absent),
-            _ => false,
-        };
-        drop(section);
-        cpu.quiescent();
-        is_there
-    }
+    parent: Parent<B>,
 }
 
 impl<B: World> Scenario<B> for Race<B> {
-    /// Whether the child was found.
-    type Saw = bool;
+    /// How many children were found.
+    type Saw = usize;
     const CPUS: Cpus<Self, B> = cpus([
         ("retirer", |race, cpu| {
-            let section = cpu.read_side();
-            let mut parent = race.parent.borrow(&section).lock();
-            let mut entry = parent.entry(0).expect("a node has two entries");
-            entry.detach().expect("the entry is managed").retire();
-            drop(parent);
-            drop(section);
-            cpu.quiescent();
-            false
+            race.parent.detach(cpu, 0);
+            0
         }),
-        ("first reader", |race, cpu| race.look(cpu)),
-        ("second reader", |race, cpu| race.look(cpu)),
-        ("third reader", |race, cpu| race.look(cpu)),
+        ("first reader", |race, cpu| race.parent.look(cpu)),
+        ("second reader", |race, cpu| race.parent.look(cpu)),
+        ("third reader", |race, cpu| race.parent.look(cpu)),
     ]);
     const OUTCOMES: &'static [Outcome] = &[
         interesting("found by none", "the readers came too late"),
@@ -60,18 +40,11 @@ impl<B: World> Scenario<B> for Race<B> {
     ]);
 
     fn set_up(machine: &mut Machine<B>) -> Self {
-        let parent = machine.node(2);
-        let section = machine.section();
-        let mut guard = parent.borrow(&section).lock();
-        let mut entry = guard.entry(0).expect("a node has two entries");
-        drop(entry.allocate_if_absent().expect("the set-up has frames enough"));
-        drop(guard);
-        drop(section);
-        Race { parent }
+        Race { parent: Parent::new(machine, 1) }
     }
 
     fn check(&self, _cpu: &mut Cpu<B>, saw: &[Self::Saw]) -> &'static str {
-        match saw.iter().filter(|found| **found).count() {
+        match saw.iter().sum::<usize>() {
             0 => "found by none",
             1 => "found by one",
             2 => "found by two",

@@ -203,8 +203,30 @@ fn push(text: &mut String, label: &str, content: &str, width: u16) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A failure with these steps, of which nothing else is known.
+    pub(crate) fn failure<const N: usize>(
+        roles: [&str; N],
+        message: &str,
+        lines: impl Iterator<Item = Line>,
+    ) -> Counterexample {
+        Counterexample {
+            message: message.to_owned(),
+            detail: None,
+            class: FailureKind::Violation,
+            location: None,
+            roles: roles.map(str::to_owned).to_vec(),
+            before: Vec::new(),
+            lines: lines.collect(),
+            missing: None,
+            waiting: Vec::new(),
+            blocked: Vec::new(),
+            size: None,
+            token: None,
+        }
+    }
 
     #[test]
     fn steps_of_four_cpus_fit_the_width() {
@@ -216,20 +238,7 @@ mod tests {
             decides: step % 2 == 0,
             ..Line::default()
         });
-        let failure = Counterexample {
-            message: "a message".to_owned(),
-            detail: None,
-            class: FailureKind::Violation,
-            location: None,
-            roles: ["mapper", "unmapper", "walker", "hardware"].map(str::to_owned).to_vec(),
-            before: Vec::new(),
-            lines: lines.collect(),
-            missing: None,
-            waiting: Vec::new(),
-            blocked: Vec::new(),
-            size: None,
-            token: None,
-        };
+        let failure = failure(["mapper", "unmapper", "walker", "hardware"], "a message", lines);
         for width in [80, 100, 120, 140] {
             let text = steps(&failure, width, true);
             assert_eq!(text.matches("range_lock.rs:123").count(), 8, "{text}");

@@ -8,7 +8,7 @@ use weft_backend_loom::harness::Plan;
 use weft_backend_loom::sabotage;
 use weft_scenarios::sabotage::{Sabotage, Weakening};
 use weft_shell::arguments::{Form, Format};
-use weft_shell::page::{self, Earlier};
+use weft_shell::page::{self, Earlier, Pages};
 use weft_shell::select::did_you_mean;
 use weft_shell::{checkout, complain, exit, interruption, print, print_json};
 
@@ -16,7 +16,6 @@ use crate::arguments::{Explore, Merge, Replay, Search};
 use crate::columns::Telling;
 use crate::coverage::Covered;
 use crate::jobs::{self, Job, Purpose};
-use crate::page::Pages;
 use crate::progress::Board;
 use crate::record::{self, Head, Record, Recorder, Unfit};
 use crate::source::Source;

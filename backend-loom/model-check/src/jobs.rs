@@ -174,6 +174,11 @@ pub(crate) fn checkers_for(selection: &Selection, plan: &Plan) -> Vec<&'static C
 /// that differ from the default execution.
 type Bounds = [(Option<usize>, f64)];
 
+/// The bound of a scenario whose executions are too many, if it is of that kind, for so long.
+fn own_bound(plan: &Plan, seconds: f64) -> [(Option<usize>, f64); 1] {
+    [(plan.deviations.map(|most| most as usize), seconds)]
+}
+
 /// The stages of a row.
 fn row_stages(
     explore: &Explore,
@@ -182,10 +187,10 @@ fn row_stages(
     sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
     let cpus = plan.roles.len();
-    let few = [(plan.deviations.map(|most| most as usize), 15.0)];
+    let own = own_bound(plan, 15.0);
     let bounds: &Bounds = match checker.used_for {
         Use::Everything if explore.long => &[(None, 3600.0)],
-        Use::Everything if plan.deviations.is_some() && !explore.require_exhausted => &few,
+        Use::Everything if plan.deviations.is_some() && !explore.require_exhausted => &own,
         Use::Everything if explore.require_exhausted => &[(None, 20.0)],
         Use::Everything => &[(None, 15.0), (Some(3), 5.0)],
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(None, 1.5), (Some(3), 3.0)],
@@ -199,10 +204,10 @@ fn row_stages(
         // exhaustively by the other engines; its samples only watch over them.
         stages[0].executions = explore.search.executions.or(Some(count / 4));
     }
-    // A bounded run, and one of a chosen model, has nothing to compare.
     for stage in &mut stages {
         stage.smallest_within = explore.smallest_within.unwrap_or(SMALLEST_WITHIN);
     }
+    // A bounded run, a long one, and one of a chosen model, has nothing to compare.
     stages[0].compare_models = checker.used_for == Use::Everything
         && bounds[0].0.is_none()
         && !explore.long
@@ -219,9 +224,9 @@ pub(crate) fn broken_stages(
     sabotage: Option<Sabotage>,
 ) -> Vec<Request> {
     let cpus = plan.roles.len();
-    let few = [(plan.deviations.map(|most| most as usize), 20.0)];
+    let own = own_bound(plan, 20.0);
     let bounds: &Bounds = match checker.used_for {
-        Use::Everything => &few,
+        Use::Everything => &own,
         Use::WithinBounds if cpus <= UNBOUNDED_CPUS => &[(Some(2), 2.0), (None, 4.0)],
         Use::WithinBounds => &[(Some(2), 4.0)],
         Use::Sample(_) => &[(None, 4.0)],

@@ -9,16 +9,15 @@ mod index;
 mod lanes;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 use weft_backend_loom::report::{Counterexample, Line, Report};
 use weft_scenarios::sabotage::Sabotage;
 use weft_shell::page::history::History;
-use weft_shell::page::{DEFAULT, Earlier, Excerpt, Folder, document, stem};
+use weft_shell::page::{Earlier, Excerpt, Folder, Run, document, stem};
 use weft_shell::text::{plural, thousands};
-use weft_shell::{checkout, complain};
 
 use crate::columns::{self, Telling};
 use crate::summary::{Row, Summary};
@@ -27,56 +26,27 @@ use crate::{checkers, explain, human};
 /// So many steps at the end are in a page, and all that decide: it is to be read by people.
 const STEPS_MAX: usize = 1_500;
 
-/// Where a run leaves its pages.
-#[derive(Debug, Default)]
-pub(crate) struct Pages {
-    /// The folder that was asked for.
-    folder: Option<Folder>,
-    /// What the index compares with.
-    earlier: Option<Earlier>,
-}
+impl Run for Summary {
+    const INDEX: &'static str = "index.html";
 
-impl Pages {
-    /// Makes the folder, if one is asked for, so that nothing is run in vain.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, if it cannot be written to.
-    pub(crate) fn new(folder: Option<&Path>, earlier: Option<Earlier>) -> Result<Self, String> {
-        Ok(Self { folder: folder.map(Folder::make).transpose()?, earlier })
+    fn has_failures(&self) -> bool {
+        let mut reports = self.rows.iter().filter_map(|row| row.result.as_ref().ok());
+        reports.any(|report| report.failure.is_some())
     }
 
-    /// Writes the pages of failures, notes in the rows where each is, and writes the index of the
-    /// run if a folder was asked for.
-    ///
-    /// # Errors
-    ///
-    /// One sentence, if they cannot be written where that was asked for.
-    pub(crate) fn write(&self, summary: &mut Summary) -> Result<Option<PathBuf>, String> {
-        let root = checkout::root().ok();
-        let Some(folder) = &self.folder else {
-            if let Some(root) = root.filter(|_| summary.has_failures()) {
-                let pages = Folder::make(&root.join(DEFAULT));
-                // They were not asked for: the results are not lost with them.
-                let written = pages.and_then(|folder| failures(&folder, Some(&root), summary));
-                written.unwrap_or_else(|sentence| complain(&sentence));
-            }
-            return Ok(None);
-        };
-        failures(folder, root.as_deref(), summary)?;
-        folder.write("index.html", index::of(summary, self.earlier.as_ref())).map(Some)
+    fn write_failures(&mut self, folder: &Folder, root: Option<&Path>) -> Result<(), String> {
+        for row in &mut self.rows {
+            let Ok(report) = &row.result else { continue };
+            let Some(failure) = &report.failure else { continue };
+            let page = Page { root, row, report, failure }.markup();
+            row.page = Some(folder.write(&format!("{}.html", name(report)), page)?);
+        }
+        Ok(())
     }
-}
 
-/// Writes a page for every failure, and notes in the rows where each is.
-fn failures(folder: &Folder, root: Option<&Path>, summary: &mut Summary) -> Result<(), String> {
-    for row in &mut summary.rows {
-        let Ok(report) = &row.result else { continue };
-        let Some(failure) = &report.failure else { continue };
-        let page = Page { root, row, report, failure }.markup();
-        row.page = Some(folder.write(&format!("{}.html", name(report)), page)?);
+    fn index(&self, earlier: Option<&Earlier>) -> Markup {
+        index::of(self, earlier)
     }
-    Ok(())
 }
 
 /// A failure, to be shown.
@@ -268,7 +238,6 @@ fn state() -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use weft_backend_loom::engine::FailureKind;
 
     use super::*;
 
@@ -282,20 +251,8 @@ mod tests {
             decides: step % 1_000 == 0,
             ..Line::default()
         });
-        let failure = Counterexample {
-            message: "a message with </script> in it".to_owned(),
-            detail: None,
-            class: FailureKind::Violation,
-            location: None,
-            roles: ["one", "other"].map(str::to_owned).to_vec(),
-            before: Vec::new(),
-            lines: lines.collect(),
-            missing: None,
-            waiting: Vec::new(),
-            blocked: Vec::new(),
-            size: None,
-            token: None,
-        };
+        let message = "a message with </script> in it";
+        let failure = columns::tests::failure(["one", "other"], message, lines);
         let row = &crate::summary::tests::sampled(1).rows[0];
         let report = row.result.as_ref().expect("it was sampled");
         let page = Page { root: None, row, report, failure: &failure }.markup().into_string();

@@ -181,12 +181,6 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Whether an execution of a row has failed.
-    pub(crate) fn has_failures(&self) -> bool {
-        let mut reports = self.rows.iter().filter_map(|row| row.result.as_ref().ok());
-        reports.any(|report| report.failure.is_some())
-    }
-
     /// Puts results together. `unfinished` are the scenarios of explorations that have none.
     pub(crate) fn of(
         plans: &[Plan],

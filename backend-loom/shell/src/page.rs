@@ -1,11 +1,12 @@
 //! Web pages that commands write: one file each, which needs no network.
 //!
-//! What is common to the pages of the models and of machines: where they go, how they look, source
-//! lines, [histories](history) that are not linearizable, and [earlier](Earlier) results that an
-//! index compares with.
+//! What is common to the pages of the models and of machines: [where they go](Pages), how they
+//! look, source lines, [histories](history) that are not linearizable, and [earlier](Earlier)
+//! results that an index compares with.
 
 mod earlier;
 pub mod history;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,6 +14,7 @@ use std::{fs, io};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::earlier::{Earlier, Unfit, Was};
+pub use self::run::{Pages, Run};
 
 /// Where pages go if no folder is named, seen from the checkout.
 pub const DEFAULT: &str = "target/report";

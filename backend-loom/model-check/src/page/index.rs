@@ -16,10 +16,8 @@ pub(super) fn of(summary: &Summary, earlier: Option<&Earlier>) -> Markup {
         h1 { "Races of the page table" }
         p .(if is_good { "good" } else { "bad" }) { (conclusion) }
         @if let Some(earlier) = earlier {
-            p .soft { "compared with " (earlier.name()) }
             @let now = summary.rows.iter().map(|row| (row.plan.name, row.checker.name()));
-            @let gone = earlier.gone(now);
-            @if !gone.is_empty() { p .soft { "not run now: " (gone.join(", ")) } }
+            (earlier.heading(now))
         }
         h2 { "Scenarios" }
         table {

@@ -81,9 +81,13 @@ impl Earlier {
         Ok(Self { name, rows: rows.iter().filter_map(row).collect() })
     }
 
-    /// What to call the run.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// What an index says of the comparison, which has these rows now: by scenario and engine.
+    pub fn heading<'a>(&self, now: impl Iterator<Item = (&'a str, &'a str)>) -> Markup {
+        let gone = self.gone(now);
+        html! {
+            p .soft { "compared with " (self.name) }
+            @if !gone.is_empty() { p .soft { "not run now: " (gone.join(", ")) } }
+        }
     }
 
     /// What a row was then, in a few words: nothing where it was the same.
@@ -104,7 +108,7 @@ impl Earlier {
     }
 
     /// The rows that are there no more.
-    pub fn gone<'a>(&self, now: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    fn gone<'a>(&self, now: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
         let now: Vec<(&str, &str)> = now.collect();
         let is_gone = |key: &&(String, String)| !now.contains(&(&key.0, &key.1));
         let gone = self.rows.keys().filter(is_gone);
@@ -155,7 +159,7 @@ mod tests {
         }
         assert!(trend("e_vs_f", "FAILED", 7, 0.1).contains("new"));
         assert_eq!(earlier.gone([("a_vs_b", "loom")].into_iter()), ["c_vs_d loom"]);
-        assert!(earlier.name().ends_with(", commit abc"));
+        assert!(earlier.name.ends_with(", commit abc"));
     }
 
     #[test]
