@@ -177,6 +177,10 @@ thread_local! {
 static REGIONS: [Slot; REGIONS_MAX] = [const { Slot::new() }; REGIONS_MAX];
 const REGIONS_MAX: usize = 64;
 
+/// Held from where a slot is chosen to where it has memory: so those that have memory come before
+/// those that have none, which [`is_ours`] stops at.
+static CHOOSING: Mutex<()> = Mutex::new(());
+
 struct Slot {
     is_used: AtomicBool,
     start: AtomicUsize,
@@ -243,6 +247,7 @@ impl Installed {
     /// # Errors
     /// A sentence that says what to do.
     pub(crate) fn new() -> Result<Installed, &'static str> {
+        let choosing = CHOOSING.lock().unwrap_or_else(PoisonError::into_inner);
         let is_free = |slot: &&Slot| !slot.is_used.swap(true, Ordering::Relaxed);
         let Some(index) = REGIONS.iter().position(|slot| is_free(&slot)) else {
             return Err("more explorations at a time have arenas than there are: explore fewer");
@@ -259,6 +264,7 @@ impl Installed {
             start.store(memory.addr(), Ordering::Release);
             memory.expose_provenance();
         }
+        drop(choosing);
         let start = start.load(Ordering::Relaxed);
         let mut parts: [Part; THREADS_MAX] = Default::default();
         let mut pinned = REGIONS[index].pinned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -507,9 +513,14 @@ unsafe impl GlobalAlloc for Arena {
                 return std::ptr::with_exposed_provenance_mut(given);
             }
         }
+        if REGION.get().is_some() {
+            // SAFETY: the caller's promise.
+            return unsafe { System.alloc(layout) };
+        }
+        // What is left of a graph in new memory of the host would lead to blocks of programs.
         // SAFETY: the caller's promise.
-        let given = unsafe { System.alloc(layout) };
-        if REGION.get().is_none() && !given.is_null() {
+        let given = unsafe { System.alloc_zeroed(layout) };
+        if !given.is_null() {
             host::note(given.addr(), layout.size());
         }
         given
@@ -537,6 +548,10 @@ unsafe impl GlobalAlloc for Arena {
             if let Some(before) = of_host {
                 let is_moved = !moved.is_null();
                 let (now, size) = if is_moved { (moved, size) } else { (pointer, before) };
+                // SAFETY: the block has `size` bytes now.
+                let grown = unsafe { now.add(before.min(size)) };
+                // SAFETY: those behind the first `before` are new; see `alloc`.
+                unsafe { grown.write_bytes(0, size.saturating_sub(before)) };
                 host::note(now.addr(), size);
             }
             return moved;

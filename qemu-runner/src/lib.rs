@@ -13,7 +13,7 @@
 //! * [`walker`]: the core's walk of a table beside that of QEMU's monitor;
 //! * [`models`]: what machines saw beside what the model checkers allow;
 //! * [`symbols`]: names for addresses;
-//! * [`summary`], [`documents`], [`table`], [`page`]: everything put together, and written down.
+//! * [`summary`], [`documents`], [`table`], `page`: everything put together, and written down.
 
 mod control;
 pub mod documents;
